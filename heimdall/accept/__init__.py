@@ -1,0 +1,1 @@
+"""First station: bytes in from clients over UDP and TCP, replies out."""

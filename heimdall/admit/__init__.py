@@ -1,0 +1,1 @@
+"""Second station: may this client ask, and do we answer this name ourselves?"""

@@ -1,0 +1,1 @@
+"""Third station: what this node and the cluster know already."""

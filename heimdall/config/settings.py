@@ -1,0 +1,154 @@
+"""Every setting, its default and its meaning: the sections of the configuration as frozen values.
+
+The text in each field's metadata is the reference documentation of the key. Times are seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import field, frozen
+
+MEGABYTE = 1_000_000
+
+
+def key(default: Any, text: str, *, secret: bool = False, kind: str = "") -> Any:
+    """Return a field that can be set in the configuration.
+
+    :param text: what it means, for the reference documentation.
+    :param secret: hide the value wherever the configuration is shown.
+    :param kind: how its text is read and checked: size, seconds, address, network, name, file, url or choice:a|b|c.
+    """
+    metadata = {"text": text, "secret": secret, "kind": kind}
+    if isinstance(default, dict):
+        return field(factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@frozen
+class Accept:
+    """[accept]: where queries come in."""
+
+    listen: tuple[str, ...] = key(
+        ("127.0.0.1:1053", "[::1]:1053"), "Addresses to serve DNS on, UDP and TCP each.", kind="address"
+    )
+    udp_size: int = key(1232, "The largest reply over UDP, in bytes (RFC 9715).", kind="512-4096")
+    tcp_connections: int = key(1000, "TCP connections at once, of all clients.", kind="1-65535")
+    tcp_connections_per_client: int = key(50, "TCP connections at once from one client address.", kind="1-65535")
+    tcp_idle: float = key(10.0, "Close a TCP connection that was idle for so long (RFC 7766).", kind="seconds")
+    tcp_pipeline: int = key(100, "Queries in flight on one TCP connection before we stop reading it.", kind="1-10000")
+    inflight: int = key(10000, "Queries waiting for an upstream at once; past that, SERVFAIL.", kind="1-1000000")
+
+
+@frozen
+class Admit:
+    """[admit]: who may ask, and which names are answered here."""
+
+    allow: tuple[str, ...] = key(
+        (
+            "127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",
+            "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10",
+        ),
+        "Networks that may ask; all others are refused.",
+        kind="network",
+    )  # fmt: skip
+    rate: float = key(0.0, "Queries a second that one client prefix may ask; 0 for no limit.", kind="0-")
+    burst: float = key(0.0, "Queries that a client prefix may ask at once; 0 for twice the rate.", kind="0-")
+    rate_prefix4: int = key(24, "Length of the prefix that counts as one client, IPv4.", kind="1-32")
+    rate_prefix6: int = key(56, "Length of the prefix that counts as one client, IPv6.", kind="1-128")
+    special_names: bool = key(True, "Answer special-use names and private reverse zones here (RFC 6761, 6303).")
+    hosts: tuple[str, ...] = key((), "Files in hosts format whose names are answered here.", kind="file")
+    records: tuple[str, ...] = key(
+        (), 'Records of our own, each as in a zone file: "name TTL TYPE data". The TTL may be left out.'
+    )
+    block: tuple[str, ...] = key((), "Names to block, each with all names below it.", kind="name")
+    block_files: tuple[str, ...] = key((), "Files of names to block: one a line, or hosts format.", kind="file")
+    block_answer: str = key(
+        "nxdomain", "What a blocked name is answered: nxdomain, null (0.0.0.0 and ::) or refused.",
+        kind="choice:nxdomain|null|refused",
+    )  # fmt: skip
+    gates: tuple[str, ...] = key(
+        (), "Policies of your own: dotted names of callables that return an IGate.", kind="dotted"
+    )
+
+
+@frozen
+class Cache:
+    """[cache]: the memory of this node, and the rules that both tiers keep."""
+
+    memory: int = key(50 * MEGABYTE, "Bytes the memory may take, everything counted.", kind="size")
+    ttl_floor: int = key(0, "The least TTL, in seconds.", kind="0-86400")
+    ttl_ceiling: int = key(86400, "The greatest TTL, in seconds.", kind="1-604800")
+    negative_ceiling: int = key(3600, "The greatest TTL of an answer that says no (RFC 2308).", kind="1-86400")
+    failure_ttl: int = key(5, "How long a failure is remembered, in seconds (RFC 9520).", kind="1-300")
+    stale: bool = key(True, "Answer with stale data when no upstream answers (RFC 8767).")
+    stale_window: int = key(86400, "How long past its TTL an answer may be served stale.", kind="0-604800")
+    stale_after: float = key(1.8, "Answer stale when no upstream answered for so long.", kind="seconds")
+    refresh: bool = key(True, "Refresh names in use ahead of their expiry.")
+    refresh_share: float = key(0.1, "The last share of its TTL in which an answer is refreshed.", kind="0-0.9")
+
+
+@frozen
+class Redis:
+    """[redis]: the cache that all nodes share."""
+
+    enabled: bool = key(True, "Whether to share answers through Redis.")
+    url: str = key(
+        "redis://heimdall-redis:6379",
+        "redis://[user:password@]host[:port][/db], rediss:// for TLS, unix:///path.",
+        secret=True,
+        kind="url",
+    )
+    password_file: str = key("", "File whose first line is the password.", kind="file")
+    ca_file: str = key("", "Certificates to trust for rediss://, PEM; empty for the system's.", kind="file")
+    read_budget: float = key(0.02, "How long Redis may take before the upstream is asked as well.", kind="seconds")
+    prefix: str = key("heimdall", "What all our keys begin with.")
+    most_writes: int = key(5000, "Answers waiting to be written; past that, they are not shared.", kind="1-1000000")
+
+
+@frozen
+class Fetch:
+    """[fetch]: the upstreams."""
+
+    upstreams: tuple[str, ...] = key(
+        (), "Servers to ask: HOST[:PORT], or tcp://HOST[:PORT]. Empty for those of resolv.conf.", kind="upstream"
+    )
+    resolv_conf: str = key("/etc/resolv.conf", "Where to find the upstreams when none are set.", kind="file")
+    routes: dict[str, tuple[str, ...]] = key(
+        {}, 'Other upstreams for some names: suffix to servers, or to "import:dotted.name" of an ISource.', kind="route"
+    )
+    deadline: float = key(4.5, "A query is answered after so long, whatever the upstreams do.", kind="seconds")
+    trust_ad: bool = key(False, "Pass on the AD bit: the path to the upstreams is trusted (RFC 6840, 5.8).")
+    client_subnet: bool = key(False, "Pass on the client's subnet, where it gives one (RFC 7871).")
+
+
+@frozen
+class Peers:
+    """[peers]: the registry of the cluster."""
+
+    node: str = key("", "The name of this node; empty for its host name.")
+    heartbeat: float = key(5.0, "Seconds between two heartbeats.", kind="seconds")
+    expiry: float = key(10.0, "A node is off the list after so long without a heartbeat.", kind="seconds")
+
+
+@frozen
+class Watch:
+    """[watch]: what an operator sees."""
+
+    enabled: bool = key(True, "Whether to serve HTTP.")
+    http: str = key("127.0.0.1:9053", "Address for metrics, probes and the API.", kind="address")
+    log: str = key("text", "Format of the log: text or json.", kind="choice:text|json")
+    query_log: bool = key(False, "Log every query: for a short look, not for every day.")
+
+
+@frozen
+class Settings:
+    """The whole configuration, a section each."""
+
+    accept: Accept = field(factory=Accept)
+    admit: Admit = field(factory=Admit)
+    cache: Cache = field(factory=Cache)
+    redis: Redis = field(factory=Redis)
+    fetch: Fetch = field(factory=Fetch)
+    peers: Peers = field(factory=Peers)
+    watch: Watch = field(factory=Watch)

@@ -1,0 +1,1 @@
+"""Last station: ask an upstream."""

@@ -1,0 +1,142 @@
+"""Every seam of the house, and the errors that may cross one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from zope.interface import Interface
+
+from heimdall.message.answer import Answer
+from heimdall.message.edns import ExtendedError
+from heimdall.message.query import Query
+
+
+class NoAnswer(Exception):
+    """Nothing could be learnt: no upstream answered in time, or none of them knew.
+
+    :ivar error: what a client may be told about it (RFC 8914).
+    """
+
+    def __init__(self, reason: str, error: ExtendedError) -> None:
+        super().__init__(reason)
+        self.error = error
+
+
+class LinkDown(Exception):
+    """Redis could not be asked, or did not answer in time; the text says why."""
+
+
+class Drop:
+    """What a gate says of a query that gets no reply at all."""
+
+
+DROP: Final = Drop()
+
+
+class IGate(Interface):
+    """A policy: may this query pass?"""
+
+    def judge(query: Query) -> Answer | Drop | None:
+        """Judge a query, at once and without waiting.
+
+        :return: the answer that ends it here; :data:`DROP` for silence; None to let it pass.
+        """
+
+
+class ISource(Interface):
+    """Whoever may know an answer: a cache, an upstream, another program's resolver."""
+
+    def ask(query: Query) -> Deferred[Answer]:
+        """Find the answer to a query.
+
+        A response code is a value: SERVFAIL or NXDOMAIN from an upstream arrives as an answer. Cancelling the
+        Deferred ends the work for it.
+
+        :return: fires with the answer, or fails with :class:`NoAnswer`.
+        """
+
+
+class IHotCache(Interface):
+    """The memory of this node. Times are seconds on the clock of the reactor."""
+
+    def get(query: Query, now: float) -> tuple[Answer, bytes] | None:
+        """Return what is fresh for a query: the answer, and its records with the TTLs of this moment."""
+
+    def put(query: Query, answer: Answer, now: float, dies: float | None = None) -> None:
+        """Hold an answer for its TTL, and behind it for the stale window.
+
+        :param dies: when to forget it at the latest, where that is known already.
+        """
+
+    def forget(key: bytes) -> None:
+        """Forget what is held under one key."""
+
+
+class IExchange(Interface):
+    """The way to one server over one transport."""
+
+    def exchange(query: Query, timeout: float) -> Deferred[Answer]:
+        """Send a question and wait for the reply that matches it in id, question, address and port.
+
+        :param timeout: seconds.
+        :return: fires with the answer; fails with :class:`NoAnswer` when none came in time or the server is
+            not there. Cancelling gives the place up.
+        """
+
+    def close() -> None:
+        """Close every socket; what is under way fails with :class:`NoAnswer`."""
+
+
+class ILink(Interface):
+    """The connection to Redis."""
+
+    up: bool
+    """Whether it answers: False while it is away, refused us, or was too slow just now."""
+
+    def run(*command: bytes | str | int) -> Deferred[object]:
+        """Run one command. A call always ends.
+
+        :return: fires with the reply (bytes, int, None or a list of these); fails with :class:`LinkDown` when
+            Redis is not there, answers with an error, or takes too long.
+        """
+
+    def now() -> float | None:
+        """Return the time on the clock of Redis, in seconds since 1970; None until it is known.
+
+        Reckoned from its last TIME and our monotonic clock, so that no node's wall clock matters.
+        """
+
+    def close() -> Deferred[None]:
+        """Disconnect and stay so."""
+
+
+@frozen
+class Member:
+    """A node of the cluster as the registry lists it.
+
+    ``last_heartbeat`` is in seconds since 1970 on the clock of Redis; ``status`` one of starting, healthy,
+    degraded, unhealthy and leaving; ``stats`` numbers by name.
+    """
+
+    id: str
+    hostname: str
+    pod_ip: str
+    last_heartbeat: float
+    status: str
+    stats: Mapping[str, float]
+
+
+class IRegistry(Interface):
+    """Who is in the cluster."""
+
+    def beat() -> Deferred[None]:
+        """Say that this node is alive, and how it is. Never fails."""
+
+    def members() -> Deferred[Sequence[Member]]:
+        """Return the nodes that are alive. Fails with :class:`LinkDown`."""
+
+    def leave() -> Deferred[None]:
+        """Take this node off the list. Never fails."""

@@ -1,0 +1,1 @@
+"""DNS messages as bytes and values; knows neither Twisted nor Redis."""

@@ -1,0 +1,236 @@
+"""An answer as we keep it: the bytes an upstream sent, OPT taken out, and where its TTLs are (RFC 1035, 2181, 2308)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from struct import Struct
+
+from attrs import evolve, frozen
+
+from heimdall.message import edns
+from heimdall.message.edns import ExtendedError
+from heimdall.message.query import AD, ANY, NXDOMAIN, Query, question_of
+from heimdall.message.wire import HEADER, Malformed, counts, records
+
+AA, TC = 0x0400, 0x0200
+
+NS, CNAME, SOA, RRSIG = 2, 5, 6, 46
+
+MOST_RECORDS = 2000
+"""Records a message may hold: 64 KiB of the smallest useful ones are fewer."""
+
+_TTL = Struct("!I")
+_FIXED = Struct("!HHIH")
+_LONGEST = 0x7FFFFFFF
+
+
+@frozen(eq=False)
+class Answer:
+    """What is known of a question.
+
+    ``question``  folded name, type and class, as on the wire
+    ``rcode``     the response code, all 12 bits
+    ``flags``     of AA, TC and AD those that are set
+    ``counts``    records in the answer, authority and additional sections, without OPT
+    ``body``      those records as on the wire; compression offsets count from the message's start
+    ``spots``     where in ``body`` the TTLs are, as offsets in bytes
+    ``ttl``       seconds until the first of its records is out of date
+    ``keep``      whether it may be kept at all: not a failure, not truncated, not a no without a SOA
+    ``origin``    who knew: memory, redis, upstream, stale, local or blocked
+    ``errors``    extended errors to be told with it
+    ``scope``     bits of the asker's subnet it is meant for; None where no subnet was asked for
+    """
+
+    question: bytes
+    rcode: int
+    flags: int = 0
+    counts: tuple[int, int, int] = (0, 0, 0)
+    body: bytes = b""
+    spots: tuple[int, ...] = ()
+    ttl: int = 0
+    keep: bool = False
+    origin: str = "upstream"
+    errors: tuple[ExtendedError, ...] = ()
+    scope: int | None = None
+
+    def bounded(self, floor: int, ceiling: int, negative: int) -> Answer:
+        """Return an answer that may be kept with every TTL between two bounds in seconds; any other as it is.
+
+        :param floor: the least.
+        :param ceiling: the most; ``negative`` the most for answers that say no.
+        """
+        if not self.keep:
+            return self
+        most = min(ceiling, negative) if self.negative else ceiling
+        least = min(floor, most)
+        old = [_TTL.unpack_from(self.body, spot)[0] for spot in self.spots]
+        new = [min(max(ttl, least), most) for ttl in old]
+        if new == old:
+            return self
+        return evolve(self, body=patched(self.body, self.spots, new), ttl=min(new))
+
+    @property
+    def negative(self) -> bool:
+        """Whether it says that the name, or the type at the name, does not exist."""
+        return self.rcode == NXDOMAIN or (self.rcode == 0 and not self.counts[0])
+
+    def with_ttls(self, ttl: int, origin: str) -> Answer:
+        """Return the answer with every TTL set to ``ttl`` seconds, known from ``origin``."""
+        return evolve(self, body=patched(self.body, self.spots, [ttl] * len(self.spots)), ttl=ttl, origin=origin)
+
+    def older(self, age: int, origin: str) -> Answer:
+        """Return the answer as it is ``age`` seconds later: every TTL less by that, none below 0."""
+        return evolve(self, body=aged(self.body, self.spots, age), ttl=max(self.ttl - age, 0), origin=origin)
+
+
+def aged(body: bytes, spots: Iterable[int], age: int) -> bytes:
+    """Return the records with each TTL lowered by ``age`` seconds, none below 0."""
+    image = bytearray(body)
+    for spot in spots:
+        (ttl,) = _TTL.unpack_from(image, spot)
+        _TTL.pack_into(image, spot, ttl - age if ttl > age else 0)
+    return bytes(image)
+
+
+def patched(body: bytes, spots: Iterable[int], ttls: Iterable[int]) -> bytes:
+    """Return the records with the given TTLs, in the order of ``spots``."""
+    image = bytearray(body)
+    for spot, ttl in zip(spots, ttls, strict=True):
+        _TTL.pack_into(image, spot, ttl)
+    return bytes(image)
+
+
+def read(wire: bytes) -> Answer:
+    """Read a reply.
+
+    Every TTL comes out as it may be used: those with the top bit set as 0, one per RRset, the SOA of a
+    negative answer no longer than its minimum.
+
+    :raises Malformed: the bytes are no reply to one question.
+    """
+    question, at = question_of(wire)
+    if not wire[2] & 0x80:
+        raise Malformed("not a reply")
+    _, answers, authorities, additionals = counts(wire)
+    if answers + authorities + additionals > MOST_RECORDS:
+        raise Malformed(f"more than {MOST_RECORDS} records")
+    records_in = _Records(wire, at, (answers, authorities, additionals))
+    flags = (wire[2] << 8 | wire[3]) & (AA | TC | AD)
+    rcode = wire[3] & 15 | records_in.rcode
+    ttls, keep = records_in.ttls(question, rcode)
+    body = wire[at : records_in.end]
+    return Answer(
+        question=question,
+        rcode=rcode,
+        flags=flags,
+        counts=records_in.counts,
+        body=patched(body, records_in.spots, ttls),
+        spots=tuple(records_in.spots),
+        ttl=min(ttls, default=0),
+        keep=keep and not flags & TC,
+        errors=records_in.errors,
+        scope=records_in.scope,
+    )
+
+
+class _Records:
+    """What the records of one reply say about its lifetime, and its OPT."""
+
+    def __init__(self, wire: bytes, at: int, sections: tuple[int, int, int]) -> None:
+        self.wire = wire
+        self.spots: list[int] = []
+        self.rcode = 0
+        self.errors: tuple[ExtendedError, ...] = ()
+        self.scope: int | None = None
+        self.end = at
+        self._sets: list[bytes] = []
+        self._kinds: list[int] = []
+        self._minimum: int | None = None
+        before_additionals = sections[0] + sections[1]
+        kept = 0
+        seen_opt = False
+        for index, (owner, fixed, kind, size, end) in enumerate(records(wire, at, sum(sections))):
+            if kind == edns.OPT:
+                if seen_opt or index < before_additionals:
+                    raise Malformed("a second OPT, or one out of its place")
+                seen_opt = True
+                self._read_opt(fixed, size, end)
+            elif not seen_opt:
+                # What follows the OPT is left out: offsets into it would be wrong once the OPT is gone, and
+                # nothing but a signature of the transport stands there.
+                kept += 1
+                self.spots.append(fixed + 4 - at)
+                self._kinds.append(kind)
+                covered = wire[fixed + 10 : fixed + 12] if kind == RRSIG else b""
+                self._sets.append(wire[owner : fixed + 2] + covered)
+                if kind == SOA and sections[0] <= index < before_additionals and end - fixed >= 32:
+                    self._minimum = min(_TTL.unpack_from(wire, end - 4)[0], _LONGEST)
+                self.end = end
+        self.counts = (sections[0], sections[1], kept - before_additionals)
+
+    def _read_opt(self, fixed: int, size: int, end: int) -> None:
+        wire = self.wire
+        self.rcode = wire[fixed + 4] << 4
+        pairs = edns.options(wire[fixed + 10 : end])
+        self.errors = edns.errors(pairs)
+        for code, data in pairs:
+            if code == edns.CLIENT_SUBNET and len(data) >= 4:
+                self.scope = data[3]
+
+    def ttls(self, question: bytes, rcode: int) -> tuple[list[int], bool]:
+        """Return the TTL of each record as it may be used, and whether there is one to keep the whole by."""
+        base = len(question) + HEADER
+        ttls = []
+        lowest: dict[bytes, int] = {}
+        for spot, key in zip(self.spots, self._sets, strict=True):
+            (ttl,) = _TTL.unpack_from(self.wire, base + spot)
+            if ttl > _LONGEST:  # RFC 2181, 8
+                ttl = 0
+            ttls.append(ttl)
+            lowest[key] = min(ttl, lowest.get(key, ttl))
+        ttls = [lowest[key] for key in self._sets]  # RFC 2181, 5.2
+        if rcode == 0 and self._answers(int.from_bytes(question[-4:-2], "big")):
+            return ttls, True
+        if rcode not in (0, NXDOMAIN) or self._minimum is None:
+            return ttls, False  # RFC 2308, 5: a no without a SOA has nothing to be kept by
+        most = self._minimum
+        return [min(ttl, most) if kind == SOA else ttl for ttl, kind in zip(ttls, self._kinds, strict=True)], True
+
+    def _answers(self, qtype: int) -> bool:
+        """Whether the answer section holds what was asked for."""
+        kinds = self._kinds[: self.counts[0]]
+        return qtype in kinds or (qtype == ANY and bool(kinds))
+
+
+def make(query: Query, rcode: int, origin: str, *errors: ExtendedError) -> Answer:
+    """Return an answer of our own without records."""
+    return Answer(query.key[: len(query.question)], rcode, origin=origin, errors=errors)
+
+
+def local(query: Query, rcode: int, rows: list[tuple[bytes, int, int, bytes]], *, origin: str = "local") -> Answer:
+    """Return an answer of our own with records.
+
+    :param rows: of each record the name, type, TTL in seconds and data; a SOA goes to the authority section,
+        any other to the answer section. SOAs come last.
+    """
+    body = bytearray()
+    spots = []
+    authorities = 0
+    base = HEADER + len(query.question)
+    for name, kind, ttl, data in rows:
+        body += b"\xc0\x0c" if name == query.name else name
+        spots.append(len(body) + 4)
+        body += _FIXED.pack(kind, 1, ttl, len(data)) + data
+        authorities += kind == SOA and query.qtype != SOA
+    if base + len(body) > 65535:
+        raise ValueError(f"the records of {query.name!r} do not fit a message")
+    return Answer(
+        question=query.key[: len(query.question)],
+        rcode=rcode,
+        flags=AA,
+        counts=(len(rows) - authorities, authorities, 0),
+        body=bytes(body),
+        spots=tuple(spots),
+        ttl=min((ttl for _, _, ttl, _ in rows), default=0),
+        origin=origin,
+    )

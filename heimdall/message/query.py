@@ -1,0 +1,212 @@
+"""Read a query: its question and its OPT, and what a bad one is told (RFC 1035, 6891, 8906, 9619)."""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from heimdall.message import edns
+from heimdall.message.edns import ExtendedError, Subnet
+from heimdall.message.wire import HEADER, Malformed, question_end, records
+
+FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, BADVERS = 1, 2, 3, 4, 5, 16
+
+RD, CD, AD = 0x0100, 0x0010, 0x0020
+
+IN = b"\0\1"
+ANY = 255
+_NXNAME = 128
+
+_HEAD = Struct("!HHHHHH")
+_QUESTION_ONLY = b"\0\1\0\0\0\0\0\0"
+_WITH_ONE_ADDITIONAL = b"\0\1\0\0\0\0\0\1"
+
+
+class Query:
+    """One question of one client.
+
+    ``wire``      the message as it came (``wire[:2]`` is its id)
+    ``flags``     the 16 bits behind the id
+    ``question``  name, type and class as the client spelt them
+    ``name``      the folded wire name
+    ``qtype``     the type, a number
+    ``key``       what tells this question apart in a cache: folded name, type, class, DO and CD
+    ``edns``      whether the client sent an OPT; ``do`` its DO bit; ``size`` the UDP bytes it takes
+    ``subnet``    the client subnet it gave, cut to what may be passed on, or None
+    ``client``    its address as the socket gives it: host first
+    ``stream``    whether it came over a stream, where the size does not count
+    ``least``     seconds: an answer with less left to live is not enough (a refresh sets it)
+    """
+
+    __slots__ = (
+        "client", "do", "edns", "flags", "key", "least", "name",
+        "qtype", "question", "size", "stream", "subnet", "wire",
+    )  # fmt: skip
+
+    wire: bytes
+    flags: int
+    question: bytes
+    name: bytes
+    qtype: int
+    key: bytes
+    edns: bool
+    do: bool
+    size: int
+    subnet: Subnet | None
+    client: tuple[str, int]
+    stream: bool
+    least: float
+
+    def __init__(self, wire: bytes, end: int, client: tuple[str, int], stream: bool) -> None:
+        self.wire = wire
+        self.flags = wire[2] << 8 | wire[3]
+        self.question = wire[HEADER:end]
+        self.name = wire[HEADER : end - 4].lower()
+        self.qtype = wire[end - 4] << 8 | wire[end - 3]
+        self.edns = self.do = False
+        self.size = 512
+        self.subnet = None
+        self.client = client
+        self.stream = stream
+        self.least = 0.0
+        self.key = self.name + wire[end - 4 : end] + (b"\2" if self.flags & CD else b"\0")
+
+    def keys(self) -> list[bytes]:
+        """Return the keys an answer may be held under, the closest first: more than one only with a subnet."""
+        if self.subnet is None:
+            return [self.key]
+        return [self.key + part for part in self.subnet.closest()]
+
+    def key_for(self, scope: int) -> bytes:
+        """Return the key to hold an answer under whose client subnet scope is ``scope`` bits."""
+        return self.key if self.subnet is None else self.key + self.subnet.key(scope)
+
+    def again(self, least: float) -> Query:
+        """Return the same question, to be asked for an answer with more than ``least`` seconds to live."""
+        other = Query.__new__(Query)
+        for slot in Query.__slots__:
+            setattr(other, slot, getattr(self, slot))
+        other.least = least
+        return other
+
+
+def read(wire: bytes, client: tuple[str, int] = ("", 0), stream: bool = False) -> Query | bytes | None:
+    """Read what a client sent.
+
+    :param wire: one message, without the length that precedes it on a stream.
+    :return: the query to answer, or the reply that a bad one deserves, or None where silence is due
+        (a reply, or less than a header).
+    """
+    if len(wire) < HEADER or wire[2] & 0x80:
+        return None
+    if wire[2] & 0x78:
+        return refusal(wire, NOTIMP)
+    try:
+        if wire[4:6] != b"\0\1":
+            return refusal(wire, FORMERR)
+        end = question_end(wire)
+        query = Query(wire, end, client, stream)
+        if len(wire) != end or wire[4:12] != _QUESTION_ONLY:
+            _read_rest(query, end)
+    except Malformed:
+        return refusal(wire, FORMERR)
+    except _Version:
+        return refusal(wire, BADVERS, end, edns.opt(rcode=BADVERS))
+    if wire[end - 2 : end] == IN and (query.qtype < 128 or query.qtype > 254) and query.qtype not in (0, edns.OPT):
+        return query
+    return _bad_question(query, end)
+
+
+class _Version(Exception):
+    """The OPT is of a version after ours, the only one there is."""
+
+
+def _read_rest(query: Query, end: int) -> None:
+    """Read the OPT of a query and check that nothing else is wrong with what follows the question."""
+    wire = query.wire
+    answers, authorities, additionals = (wire[6] << 8 | wire[7], wire[8] << 8 | wire[9], wire[10] << 8 | wire[11])
+    found = None
+    for index, (owner, fixed, kind, size, after) in enumerate(records(wire, end, answers + authorities + additionals)):
+        if kind == edns.OPT:
+            if found or index < answers + authorities or fixed != owner + 1:
+                raise Malformed("a second OPT, or one out of its place")
+            found = (fixed, size, after)
+        end = after
+    if end != len(wire):
+        raise Malformed("bytes behind the end of the message")
+    if found is None:
+        return
+    fixed, size, after = found
+    if wire[fixed + 5]:
+        raise _Version
+    query.edns = True
+    query.size = max(size, 512)
+    if wire[fixed + 6] & 0x80:
+        query.do = True
+        query.key = query.key[:-1] + bytes((query.key[-1] | 1,))
+    if after - fixed > 10:
+        for code, data in edns.options(wire[fixed + 10 : after]):
+            if code == edns.CLIENT_SUBNET:
+                query.subnet = Subnet.from_option(data)
+
+
+def _bad_question(query: Query, end: int) -> bytes:
+    """Return what a question that no cache can answer is told: another class, or a type that is none."""
+    errors = b""
+    if query.wire[end - 2 : end] != IN:
+        rcode = REFUSED
+    elif query.qtype in (0, edns.OPT, _NXNAME):
+        rcode = FORMERR
+        errors = edns.error_option(ExtendedError(edns.INVALID_QUERY_TYPE))
+    else:
+        rcode = NOTIMP
+    return refusal(query.wire, rcode, end, edns.opt(query.do, rcode, errors) if query.edns else b"")
+
+
+def refusal(wire: bytes, rcode: int, end: int = HEADER, opt: bytes = b"") -> bytes:
+    """Return a reply without records to the message ``wire``.
+
+    :param end: where its question ends; the reply repeats it. At the header's end the reply has none.
+    :param opt: the OPT record to add, if any.
+    """
+    opcode_and_rd = wire[2] & 0x79
+    flags = (0x80 | opcode_and_rd) << 8 | 0x80 | wire[3] & CD | rcode & 15
+    identity = wire[0] << 8 | wire[1]
+    return _HEAD.pack(identity, flags, end > HEADER, 0, 0, len(opt) > 0) + wire[HEADER:end] + opt
+
+
+def write(query: Query, identity: int, *, ad: bool = False, with_opt: bool = True, subnet: bool = False) -> bytes:
+    """Return the message that asks an upstream this question (RD set, CD and DO as the client's).
+
+    :param identity: the message's id, 16 bits.
+    :param ad: set the AD bit: we want to know whether the upstream validated (RFC 6840, 5.7).
+    :param with_opt: whether to add an OPT; a server that refuses EDNS is asked again without one.
+    :param subnet: whether to pass the client's subnet on, where it gave one.
+    """
+    flags = RD | query.flags & CD | (AD if ad else 0)
+    question = query.key[: len(query.question)]
+    head = _HEAD.pack(identity, flags, 1, 0, 0, with_opt)
+    if not with_opt:
+        return head + question
+    options = query.subnet.to_option() if subnet and query.subnet else b""
+    return head + question + edns.opt(query.do, options=options)
+
+
+def make(name: bytes, qtype: int, *, do: bool = False, cd: bool = False) -> Query:
+    """Return a query of our own for a name in class IN: a refresh, a probe, another program's question."""
+    question = name + qtype.to_bytes(2, "big") + IN
+    head = _HEAD.pack(0, RD | (CD if cd else 0), 1, 0, 0, 1)
+    made = read(head + question + edns.opt(do), stream=True)
+    if not isinstance(made, Query):
+        raise ValueError(f"no question can be asked for type {qtype} of {name!r}")
+    return made
+
+
+def question_of(wire: bytes) -> tuple[bytes, int]:
+    """Return the folded question of a message, and where it ends.
+
+    :raises Malformed: there is not exactly one question, or it is cut short.
+    """
+    if len(wire) < HEADER or wire[4:6] != b"\0\1":
+        raise Malformed("not exactly one question")
+    end = question_end(wire)
+    return wire[HEADER : end - 4].lower() + wire[end - 4 : end], end

@@ -1,0 +1,67 @@
+"""Make the reply that one client gets: id, spelling, flags, size and OPT fitted to its query (RFC 1035, 6891)."""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from heimdall.message import edns
+from heimdall.message.answer import AA, TC, Answer
+from heimdall.message.query import AD, CD, RD, Query
+from heimdall.message.wire import HEADER, records
+
+_HEAD = Struct("!HHHHH")
+_QR_RA = 0x8080
+_OPT = edns.opt()
+_OPT_DO = edns.opt(do=True)
+
+STREAM_SIZE = 65535
+
+
+def fit(query: Query, answer: Answer, body: bytes, udp_size: int = edns.UDP_SIZE) -> bytes:
+    """Return the reply to ``query`` that carries ``answer``.
+
+    The AD bit is told only to who asked for it by AD or DO (RFC 6840, 5.8). Over UDP the reply is no longer
+    than the client's size or ``udp_size``, whichever is less: additional records are left out first, silently;
+    after that, records with TC set (RFC 2181, 9).
+
+    :param body: the answer's records with the TTLs of this moment.
+    :param udp_size: the most bytes we send over UDP.
+    """
+    flags = _QR_RA | query.flags & (RD | CD) | answer.flags & (AA | TC) | answer.rcode & 15
+    if answer.flags & AD and (query.do or query.flags & AD):
+        flags |= AD
+    opt = b""
+    if query.edns:
+        if answer.errors or answer.rcode > 15:
+            opt = edns.opt(query.do, answer.rcode, b"".join(map(edns.error_option, answer.errors)))
+        else:
+            opt = _OPT_DO if query.do else _OPT
+    question = query.question
+    limit = STREAM_SIZE if query.stream else min(query.size, udp_size)
+    answers, authorities, additionals = answer.counts
+    if HEADER + len(question) + len(body) + len(opt) > limit:
+        body, cut, (answers, authorities, additionals) = _cut(question, body, answer.counts, limit - len(opt))
+        flags |= cut
+    head = _HEAD.pack(flags, 1, answers, authorities, additionals + (1 if opt else 0))
+    return query.wire[:2] + head + question + body + opt
+
+
+def _cut(
+    question: bytes, body: bytes, counts: tuple[int, int, int], limit: int
+) -> tuple[bytes, int, tuple[int, int, int]]:
+    """Return the records that fit into ``limit`` bytes, TC if one is missing that is needed, and their counts."""
+    start = HEADER + len(question)
+    kept = [0, 0, 0]
+    ends = [sum(counts[: section + 1]) for section in range(3)]
+    end = start
+    section = 0
+    wire = b"\0" * HEADER + question + body
+    for index, record in enumerate(records(wire, start, sum(counts))):
+        if record[4] > limit:
+            break
+        while index >= ends[section]:
+            section += 1
+        kept[section] += 1
+        end = record[4]
+    needed = kept[0] == counts[0] and kept[1] == counts[1]
+    return body[: end - start], 0 if needed else TC, (kept[0], kept[1], kept[2])

@@ -1,0 +1,68 @@
+"""Counters as plain integers: counting costs a dictionary look-up, the scrape does the rest.
+
+Each part of the path keeps its own and lists them in its attribute ``tallies``; ``watch/metrics`` reads them
+at a scrape. Names are ``heimdall_<leg>_<what>_<unit|total>``, and labels take values from closed sets only.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""The upper bounds of the buckets that times are sorted into."""
+
+
+class Count:
+    """A number that only rises, by the values of its labels.
+
+    :param name: the metric's name, ended by ``_total``.
+    :param text: what is counted, in a few words.
+    :param labels: the names of its labels; ``add`` takes their values in that order.
+    """
+
+    def __init__(self, name: str, text: str, *labels: str) -> None:
+        self.name, self.text, self.labels = name, text, labels
+        self.counts: dict[tuple[str, ...], int] = {} if labels else {(): 0}
+
+    def add(self, *values: str, by: int = 1) -> None:
+        """Count ``by`` more."""
+        self.counts[values] = self.counts.get(values, 0) + by
+
+    def total(self, *values: str) -> int:
+        """Return the number so far: of these values of the labels, or of all."""
+        return self.counts.get(values, 0) if values else sum(self.counts.values())
+
+
+class Gauge:
+    """A number that is read when somebody asks.
+
+    :param read: called at the scrape; returns the number, or numbers by the value of the one label.
+    """
+
+    def __init__(self, name: str, text: str, read: Callable[[], float | Mapping[str, float]], label: str = "") -> None:
+        self.name, self.text, self.read, self.label = name, text, read, label
+
+
+class Times:
+    """How long something took, sorted into buckets of seconds."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name, self.text = name, text
+        self.buckets = [0] * (len(SECONDS) + 1)
+        self.sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one more that took so long."""
+        self.buckets[bisect_left(SECONDS, seconds)] += 1
+        self.sum += seconds
+
+
+Tally = Count | Gauge | Times
+
+
+class Tallied(Protocol):
+    """A part that counts."""
+
+    tallies: list[Tally]
