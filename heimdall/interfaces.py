@@ -65,6 +65,9 @@ class IHotCache(Interface):
     def get(query: Query, now: float) -> tuple[Answer, bytes] | None:
         """Return what is fresh for a query: the answer, and its records with the TTLs of this moment."""
 
+    def held(query: Query, now: float) -> tuple[Answer, float, float] | None:
+        """Return what is held for a query, be it stale: the answer, when it expires and when it is forgotten."""
+
     def put(query: Query, answer: Answer, now: float, dies: float | None = None) -> None:
         """Hold an answer for its TTL, and behind it for the stale window.
 

@@ -1,0 +1,166 @@
+"""The front of the house: takes one message of one client down the path and sends the reply back.
+
+Everything here runs for every query. A message that is answered from memory meets no Deferred, no record
+object and no codec: it is read (``message.query``), judged by the client gates, looked up, fitted
+(``message.reply``), counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.names.server import DNSServerFactory
+from twisted.python.failure import Failure
+
+from heimdall.interfaces import IGate, IHotCache, ISource
+from heimdall.message import edns
+from heimdall.message.answer import Answer, make
+from heimdall.message.edns import ExtendedError
+from heimdall.message.query import RD, REFUSED, SERVFAIL, Query, read
+from heimdall.message.reply import fit
+from heimdall.message.wire import to_text
+from heimdall.tally import Count, Gauge, Tally, Times
+
+Later = Callable[[bytes, tuple[str, int]], object]
+"""What sends a reply that was not known at once: called with the message and the client's address."""
+
+RCODES = {0: "noerror", 1: "formerr", 2: "servfail", 3: "nxdomain", 4: "notimp", 5: "refused", 16: "badvers"}
+
+_NOT_RECURSIVE = ExtendedError(edns.NOT_AUTHORITATIVE, "recursion was not desired")
+_BUG = ExtendedError(edns.OTHER, "internal error")
+
+
+class Server(DNSServerFactory):
+    """The server factory of twisted.names with our engine: wire images through gates, memory and a source.
+
+    :param client_gates: judged before the memory, for what depends on the client.
+    :param memory: asked next, at once.
+    :param name_gates: judged when memory does not know, for what depends on the name.
+    :param source: asked last.
+    :param clock: where times come from.
+    :param udp_size: the longest reply over UDP, in bytes.
+    :param query_log: log each query.
+    """
+
+    noisy = False
+    _log = Logger()
+
+    def __init__(
+        self,
+        client_gates: Sequence[IGate],
+        memory: IHotCache,
+        name_gates: Sequence[IGate],
+        source: ISource,
+        clock: IReactorTime,
+        *,
+        udp_size: int = edns.UDP_SIZE,
+        query_log: bool = False,
+    ) -> None:
+        super().__init__()
+        self._client_gates = tuple(gate.judge for gate in client_gates)
+        self._recall = memory.get
+        self._name_gates = tuple(gate.judge for gate in name_gates)
+        self._source = source
+        self._seconds = clock.seconds
+        self._udp_size = udp_size
+        self._query_log = query_log
+        self._pending = 0
+        self._drained: Deferred[None] | None = None
+        self._queries = Count("heimdall_accept_queries_total", "Messages taken from clients.", "transport")
+        self._answers = Count("heimdall_accept_answers_total", "Replies, by who knew the answer.", "origin", "rcode")
+        self._silent = Count("heimdall_accept_dropped_total", "Messages that get no reply.", "reason")
+        self._times = Times("heimdall_accept_query_seconds", "From a query to its reply, all stations.")
+        self.tallies: list[Tally] = [
+            self._queries,
+            self._answers,
+            self._silent,
+            self._times,
+            Gauge("heimdall_accept_pending", "Queries without a reply so far.", lambda: self._pending),
+        ]
+
+    def take(self, wire: bytes, client: tuple[str, int], stream: bool, later: Later) -> bytes | None:
+        """Take one message of a client.
+
+        :param wire: the message, without the length that precedes it on a stream.
+        :param client: the address it came from, as the socket gives it: host first.
+        :param stream: whether it came over a stream.
+        :param later: sends the reply when it is not known at once.
+        :return: the reply, when it is known at once. None otherwise: then ``later`` is called once with the
+            reply, after this returned or before, or never where silence is due.
+        """
+        started = self._seconds()
+        self._queries.add("tcp" if stream else "udp")
+        query = read(wire, client, stream)
+        if not isinstance(query, Query):
+            return self._bad(query)
+        for judge in self._client_gates:
+            verdict = judge(query)
+            if verdict is not None:
+                return self._judged(query, verdict, started)
+        known = self._recall(query, started)
+        if known is not None:
+            answer, body = known
+            return self._reply(query, answer, body, started)
+        for judge in self._name_gates:
+            verdict = judge(query)
+            if verdict is not None:
+                return self._judged(query, verdict, started)
+        if not query.flags & RD:
+            return self._judged(query, make(query, REFUSED, "local", _NOT_RECURSIVE), started)
+        asked = self._source.ask(query)
+        self._pending += 1
+        asked.addErrback(self._broken, query).addCallback(self._found, query, later, started)
+        return None
+
+    def finish(self) -> Deferred[None]:
+        """Fire as soon as every query taken so far has its reply."""
+        done: Deferred[None] = Deferred()
+        if self._pending:
+            self._drained = done
+        else:
+            done.callback(None)
+        return done
+
+    def _bad(self, reply: bytes | None) -> bytes | None:
+        if reply is None:
+            self._silent.add("no_query")
+            return None
+        rcode = reply[3] & 15
+        # The only reply to a bad message whose code does not fit the header is BADVERS.
+        self._answers.add("local", "badvers" if rcode == 0 else RCODES[rcode])
+        return reply
+
+    def _judged(self, query: Query, verdict: object, started: float) -> bytes | None:
+        if isinstance(verdict, Answer):
+            return self._reply(query, verdict, verdict.body, started)
+        self._silent.add("gate")
+        return None
+
+    def _reply(self, query: Query, answer: Answer, body: bytes, started: float) -> bytes:
+        reply = fit(query, answer, body, self._udp_size)
+        self._answers.add(answer.origin, RCODES.get(answer.rcode, "other"))
+        self._times.observe(self._seconds() - started)
+        if self._query_log:
+            self._log.info(
+                "{client} asked {name} type {qtype}: {rcode} from {origin}",
+                client=query.client[0],
+                name=to_text(query.name),
+                qtype=query.qtype,
+                rcode=RCODES.get(answer.rcode, answer.rcode),
+                origin=answer.origin,
+            )
+        return reply
+
+    def _found(self, answer: Answer, query: Query, later: Later, started: float) -> None:
+        self._pending -= 1
+        later(self._reply(query, answer, answer.body, started), query.client)
+        if self._drained is not None and not self._pending:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+    def _broken(self, failure: Failure, query: Query) -> Answer:
+        self._log.failure("A query of type {qtype} met a bug", failure, qtype=query.qtype)
+        return make(query, SERVFAIL, "local", _BUG)

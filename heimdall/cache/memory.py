@@ -1,0 +1,127 @@
+"""L1, the memory of this node: answers as wire images under their questions, bounded by bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+
+from attrs import evolve
+from zope.interface import implementer
+
+from heimdall.cache.eviction import Eviction, Place
+from heimdall.interfaces import IHotCache
+from heimdall.message.answer import Answer, aged
+from heimdall.message.query import NXDOMAIN, Query
+from heimdall.tally import Count, Gauge, Tally
+
+ENTRY_BYTES = 700
+"""What an answer takes besides its key and its records: objects and places in tables (a test measures it)."""
+
+
+class _Entry(Place):
+    """One answer, when it came, and how it looks at the present second."""
+
+    __slots__ = ("age", "answer", "body", "born", "expires", "refresh_at")
+
+    answer: Answer
+    body: bytes
+    age: int
+    born: float
+    expires: float
+    refresh_at: float
+
+
+@implementer(IHotCache)
+class Memory:
+    """The answers this node holds.
+
+    :param most: bytes it may take, everything counted.
+    :param stale_window: seconds an answer is kept past its TTL.
+    :param refresh_share: the last share of its TTL in which an answer that is asked for again is refreshed;
+        0 for never.
+    """
+
+    def __init__(self, most: int, *, stale_window: float = 0.0, refresh_share: float = 0.0) -> None:
+        self._window = stale_window
+        self._fresh_share = 1 - refresh_share
+        self._entries: dict[bytes, _Entry] = {}
+        self._order = Eviction(most)
+        self.refresh: Callable[[Query, float], object] | None = None
+        """Called with a query and the seconds its answer still has, when that should be refreshed."""
+        self._evicted = Count("heimdall_memory_evicted_total", "Answers that had to leave for others.")
+        self.tallies: list[Tally] = [
+            self._evicted,
+            Gauge("heimdall_memory_entries", "Answers held in memory, stale ones too.", self._entries.__len__),
+            Gauge("heimdall_memory_used_bytes", "Bytes that the answers in memory take.", lambda: self._order.bytes),
+            Gauge("heimdall_memory_limit_bytes", "Bytes that they may take.", lambda: self._order.most),
+        ]
+
+    def get(self, query: Query, now: float) -> tuple[Answer, bytes] | None:
+        """Return the fresh answer to a query and its records with the TTLs of this second, or None."""
+        entry = self._entries.get(query.key) if query.subnet is None else None
+        if entry is None or now >= entry.expires:
+            entry = self._other(query)
+            if entry is None or now >= entry.expires:
+                return None
+        entry.uses += 1
+        age = int(now - entry.born)
+        if age != entry.age:
+            # A hot name pays for this once a second.
+            entry.body = aged(entry.answer.body, entry.answer.spots, age)
+            entry.age = age
+        if now >= entry.refresh_at and entry.uses > 1 and self.refresh is not None:
+            entry.refresh_at = inf
+            self.refresh(query, entry.expires - now)
+        return entry.answer, entry.body
+
+    def held(self, query: Query, now: float) -> tuple[Answer, float, float] | None:
+        """Return what is held for a query, be it stale: the answer, when it expires and when it is forgotten."""
+        entry = self._entries.get(query.key) if query.subnet is None else None
+        if entry is None or now >= entry.dies:
+            entry = self._other(query)
+        return None if entry is None or now >= entry.dies else (entry.answer, entry.expires, entry.dies)
+
+    def put(self, query: Query, answer: Answer, now: float, dies: float | None = None) -> None:
+        """Hold an answer for its TTL, and behind it for the stale window or until ``dies``."""
+        if query.subnet is not None:
+            key = query.key_for(answer.scope or 0)
+        elif answer.rcode == NXDOMAIN and not answer.counts[0]:
+            key = _any_type(query)
+        else:
+            key = query.key
+        entry = self._entries.get(key)
+        size = ENTRY_BYTES + 2 * len(key) + 2 * len(answer.body)
+        if entry is None:
+            entry = self._entries[key] = _Entry(key)
+            self._order.enter(entry, size)
+        else:
+            self._order.resize(entry, size)
+        entry.answer = answer if answer.origin == "stale" else evolve(answer, origin="memory")
+        entry.body = answer.body
+        entry.age = 0
+        entry.born = now
+        entry.expires = now + answer.ttl
+        entry.dies = now + answer.ttl + self._window if dies is None else dies
+        entry.refresh_at = now + answer.ttl * self._fresh_share if answer.keep and self._fresh_share < 1 else inf
+        if self._order.bytes > self._order.most:
+            for place in self._order.victims(now):
+                del self._entries[place.key]
+                self._evicted.add()
+
+    def forget(self, key: bytes) -> None:
+        """Forget what is held under one key."""
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._order.leave(entry)
+
+    def _other(self, query: Query) -> _Entry | None:
+        """Return what answers a query though it is held under another key than the query's own."""
+        if query.subnet is not None:
+            return next(filter(None, map(self._entries.get, query.keys())), None)
+        return self._entries.get(_any_type(query))
+
+
+def _any_type(query: Query) -> bytes:
+    """Return the key of the answer that a name does not exist: it holds for every type (RFC 2308, 5)."""
+    end = len(query.name)
+    return query.key[:end] + b"\0\0" + query.key[end + 2 :]

@@ -1,0 +1,230 @@
+"""One flight per question in this process, stale answers behind a failure, refresh ahead of expiry.
+
+Whoever asks what is being asked already waits for the same flight. A flight always ends: in an answer, in a
+stale one (RFC 8767), or in a failure that is remembered for a while (RFC 9520).
+"""
+
+from __future__ import annotations
+
+from attrs import evolve
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from heimdall.interfaces import IHotCache, ISource, NoAnswer
+from heimdall.message import edns
+from heimdall.message.answer import Answer, make
+from heimdall.message.edns import ExtendedError
+from heimdall.message.query import NXDOMAIN, SERVFAIL, Query
+from heimdall.tally import Count, Gauge, Tally
+
+STALE_TTL = 30
+"""Seconds: the TTL of a stale answer, and how long an upstream that failed is not asked again (RFC 8767, 5)."""
+
+_TOO_LATE = ExtendedError(edns.NO_REACHABLE_AUTHORITY, "no upstream answered in time")
+_TOO_MANY = ExtendedError(edns.OTHER, "too many queries are waiting")
+_BROKEN = ExtendedError(edns.OTHER, "a source failed")
+
+
+class _Flight:
+    """One question on its way, and who waits for it."""
+
+    __slots__ = ("ends", "key", "open", "query", "stale", "timer", "waiters", "work")
+
+    def __init__(self, key: bytes, query: Query, ends: float) -> None:
+        self.key = key
+        self.query = query
+        self.ends = ends
+        self.waiters: list[Deferred[Answer]] = []
+        self.work: Deferred[None] | None = None
+        self.stale: Answer | None = None
+        self.timer: IDelayedCall | None = None
+        self.open = True
+
+
+@implementer(ISource)
+class Once:
+    """Asks ``source`` once for all who ask the same, and keeps what it learns in ``memory``.
+
+    The Deferred of ``ask`` never fails: a failure becomes a SERVFAIL with an extended error.
+
+    :param deadline: seconds after which a flight ends, whatever its source does.
+    :param most: askers that may wait at once; past that they are told SERVFAIL.
+    :param failure_ttl: seconds a failure is remembered.
+    :param floor: the least TTL in seconds; ``ceiling`` the most; ``negative`` the most for answers that say no.
+    :param stale_after: seconds after which a stale answer is given, where one is held; None for never.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        memory: IHotCache,
+        source: ISource,
+        clock: IReactorTime,
+        *,
+        deadline: float = 4.5,
+        most: int = 10000,
+        failure_ttl: int = 5,
+        floor: int = 0,
+        ceiling: int = 86400,
+        negative: int = 3600,
+        stale_after: float | None = 1.8,
+    ) -> None:
+        self._memory = memory
+        self._source = source
+        self._clock = clock
+        self._deadline = deadline
+        self._most = most
+        self._failure_ttl = failure_ttl
+        self._bounds = (floor, ceiling, negative)
+        self._stale_after = stale_after
+        self._flights: dict[bytes, _Flight] = {}
+        self._waiting = 0
+        self._sweep: IDelayedCall | None = None
+        self._asked = Count("heimdall_once_asked_total", "Questions that memory did not know.", "result")
+        self._stale_given = Count("heimdall_once_stale_total", "Stale answers given behind a failure.", "reason")
+        self.tallies: list[Tally] = [
+            self._asked,
+            self._stale_given,
+            Gauge("heimdall_once_flights", "Questions on their way.", self._flights.__len__),
+            Gauge("heimdall_once_waiting", "Askers that wait for them.", lambda: self._waiting),
+        ]
+
+    def ask(self, query: Query) -> Deferred[Answer]:
+        """Find the answer, together with all others who want it."""
+        if self._waiting >= self._most:
+            self._asked.add("overload")
+            return succeed(make(query, SERVFAIL, "upstream", _TOO_MANY))
+        key = query.key if query.subnet is None else query.keys()[0]
+        flight = self._flights.get(key)
+        self._asked.add("started" if flight is None else "joined")
+        if flight is not None and flight.stale is not None and flight.timer is None:
+            # Its time to wait for something fresh is over already.
+            self._stale_given.add("slow")
+            return succeed(flight.stale)
+        waiter: Deferred[Answer] = Deferred(lambda waiter: self._give_up(key, waiter))
+        if flight is None:
+            self._start(key, query, waiter)
+        else:
+            self._join(flight, waiter)
+        return waiter
+
+    def refresh(self, query: Query, left: float) -> None:
+        """Ask again for what is still fresh, so that it is known when its ``left`` seconds are over."""
+        key = query.key if query.subnet is None else query.keys()[0]
+        if key not in self._flights and len(self._flights) < self._most:
+            self._asked.add("refresh")
+            self._start(key, query.again(left), None)
+
+    def _start(self, key: bytes, query: Query, waiter: Deferred[Answer] | None) -> None:
+        flight = self._flights[key] = _Flight(key, query, self._clock.seconds() + self._deadline)
+        if waiter is not None:
+            self._join(flight, waiter)
+        if self._sweep is None:
+            self._sweep = self._clock.callLater(self._deadline, self._end_overdue)
+        try:
+            work = self._source.ask(query)
+        except Exception:
+            self._failed(Failure(), flight)
+            return
+        flight.work = work.addCallbacks(self._learnt, self._failed, callbackArgs=(flight,), errbackArgs=(flight,))
+
+    def _join(self, flight: _Flight, waiter: Deferred[Answer]) -> None:
+        flight.waiters.append(waiter)
+        self._waiting += 1
+        if flight.stale is None and self._stale_after is not None:
+            held = self._memory.held(flight.query, self._clock.seconds())
+            if held is not None:
+                flight.stale = _stale(held[0])
+                flight.timer = self._clock.callLater(self._stale_after, self._serve_stale, flight)
+
+    def _give_up(self, key: bytes, waiter: Deferred[Answer]) -> None:
+        """One asker no longer waits; the flight goes on, since its answer will be wanted again."""
+        flight = self._flights.get(key)
+        if flight is not None and waiter in flight.waiters:
+            flight.waiters.remove(waiter)
+            self._waiting -= 1
+
+    def _end_overdue(self) -> None:
+        """End the flights whose time is over. They stand in the order of their ends: one timer serves all."""
+        self._sweep = None
+        now = self._clock.seconds()
+        for flight in list(self._flights.values()):
+            if flight.ends > now:
+                self._sweep = self._clock.callLater(flight.ends - now, self._end_overdue)
+                break
+            self._failed(Failure(NoAnswer("deadline", _TOO_LATE)), flight)
+            if flight.work is not None:
+                flight.work.cancel()
+
+    def _learnt(self, answer: Answer, flight: _Flight) -> None:
+        if not flight.open:
+            return
+        query = flight.query
+        now = self._clock.seconds()
+        if answer.rcode not in (0, NXDOMAIN):
+            self._failed_with(answer, flight)
+            return
+        if answer.origin == "stale":
+            self._memory.put(query, answer, now, now + answer.ttl)
+        elif answer.keep:
+            answer = answer.bounded(*self._bounds)
+            if answer.ttl:
+                self._memory.put(query, answer, now)
+        self._land(flight, answer)
+
+    def _failed(self, failure: Failure, flight: _Flight) -> None:
+        if not flight.open:
+            return
+        error = _BROKEN
+        if isinstance(failure.value, NoAnswer):
+            error = failure.value.error
+        elif not isinstance(failure.value, CancelledError):
+            self._log.failure("A source failed for type {qtype}", failure, qtype=flight.query.qtype)
+        self._failed_with(make(flight.query, SERVFAIL, "upstream", error), flight)
+
+    def _failed_with(self, answer: Answer, flight: _Flight) -> None:
+        """Nothing good came: what is held is given though it is stale, else the failure, for a while."""
+        now = self._clock.seconds()
+        query = flight.query
+        held = self._memory.held(query, now)
+        if held is not None and held[1] > now and not flight.waiters:
+            self._land(flight, answer)  # a refresh in vain: what is held is still fresh
+            return
+        if held is not None and self._stale_after is not None:
+            answer = _stale(held[0])
+            self._stale_given.add("failure", by=len(flight.waiters))
+            self._memory.put(query, answer, now, max(held[2], now + STALE_TTL))
+        else:
+            ttl = self._failure_ttl
+            self._memory.put(query, evolve(answer, ttl=ttl), now, now + ttl)
+        self._land(flight, answer)
+
+    def _serve_stale(self, flight: _Flight) -> None:
+        """The askers have waited long enough; the flight goes on without them (RFC 8767, 5)."""
+        flight.timer = None
+        if flight.stale is not None:
+            self._stale_given.add("slow", by=len(flight.waiters))
+            self._release(flight, flight.stale)
+
+    def _land(self, flight: _Flight, answer: Answer) -> None:
+        flight.open = False
+        del self._flights[flight.key]
+        if flight.timer is not None:
+            flight.timer.cancel()
+        self._release(flight, answer)
+
+    def _release(self, flight: _Flight, answer: Answer) -> None:
+        waiters, flight.waiters = flight.waiters, []
+        self._waiting -= len(waiters)
+        for waiter in waiters:
+            waiter.callback(answer)
+
+
+def _stale(answer: Answer) -> Answer:
+    """Return an answer as it is given past its TTL (RFC 8767, 4; RFC 8914, 4.4 and 4.20)."""
+    code = edns.STALE_NXDOMAIN if answer.rcode == NXDOMAIN else edns.STALE_ANSWER
+    return evolve(answer.with_ttls(STALE_TTL, "stale"), errors=(ExtendedError(code),))
