@@ -1,0 +1,72 @@
+"""Messages for the tests: built by dnspython, the second implementation ours is held against."""
+
+from __future__ import annotations
+
+import dns.edns
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
+import dns.rrset
+from hypothesis import strategies as st
+
+LABEL = st.binary(min_size=1, max_size=20)
+NAMES = st.lists(LABEL, max_size=6).map(lambda labels: dns.name.Name([*labels, b""]))
+PLAIN_NAMES = st.lists(
+    st.text("abcdefghijklmnopqrstuvwxyzABCXYZ0123456789-_", min_size=1, max_size=15), min_size=1, max_size=5
+).map(lambda labels: dns.name.from_text(".".join(labels) + "."))
+TTLS = st.integers(0, 0x7FFFFFFF)
+
+_DATA = st.one_of(
+    st.builds(lambda n: ("A", f"192.0.2.{n}"), st.integers(0, 255)),
+    st.builds(lambda n: ("AAAA", f"2001:db8::{n:x}"), st.integers(0, 65535)),
+    st.builds(lambda name: ("CNAME", name.to_text()), NAMES),
+    st.builds(lambda n, name: ("MX", f"{n} {name.to_text()}"), st.integers(0, 65535), NAMES),
+    st.builds(lambda data: ("TXT", '"' + data + '"'), st.text("abc xyz", max_size=60)),
+    st.builds(
+        lambda name, minimum: ("SOA", f"{name.to_text()} {name.to_text()} 1 2 3 4 {minimum}"),
+        NAMES,
+        st.integers(0, 9999),
+    ),
+    st.builds(lambda data: ("TYPE65400", f"\\# {len(data)} {data.hex()}" if data else "\\# 0"), st.binary(max_size=40)),
+)
+
+
+@st.composite
+def rrsets(draw: st.DrawFn, owner: st.SearchStrategy[dns.name.Name] = NAMES) -> dns.rrset.RRset:
+    """An RRset with one record of any of several types."""
+    kind, data = draw(_DATA)
+    return dns.rrset.from_text(draw(owner), draw(TTLS), "IN", kind, data)
+
+
+@st.composite
+def replies(draw: st.DrawFn) -> dns.message.Message:
+    """A reply with records in every section, with or without OPT."""
+    query = dns.message.make_query(draw(NAMES), draw(st.sampled_from(["A", "AAAA", "MX", "TXT"])))
+    if draw(st.booleans()):
+        query.use_edns(0, 0, 1232, options=[dns.edns.GenericOption(65001, draw(st.binary(max_size=8)))])
+    reply = dns.message.make_response(query)
+    if reply.edns >= 0 and draw(st.booleans()):
+        reply.use_edns(0, 0, 1232, options=[dns.edns.EDEOption(draw(st.integers(0, 60)), "why")])
+    owners = st.one_of(st.just(query.question[0].name), NAMES)
+    for section in (reply.answer, reply.authority, reply.additional):
+        section.extend(draw(st.lists(rrsets(owners), max_size=4)))
+    reply.set_rcode(dns.rcode.Rcode(draw(st.sampled_from([0, 0, 0, 2, 3, 5]))))
+    return reply
+
+
+def query_wire(name: str, qtype: str = "A", **kwargs: object) -> bytes:
+    """A query as a client sends it."""
+    return dns.message.make_query(name, qtype, **kwargs).to_wire()  # type: ignore[arg-type]
+
+
+def reply_wire(name: str, qtype: str, *records: str, rcode: int = 0, authority: tuple[str, ...] = ()) -> bytes:
+    """A reply to a question; records as "name TTL type data"."""
+    reply = dns.message.make_response(dns.message.make_query(name, qtype), recursion_available=True)
+    for text, section in [*((r, reply.answer) for r in records), *((r, reply.authority) for r in authority)]:
+        owner, ttl, kind, data = text.split(maxsplit=3)
+        section.append(dns.rrset.from_text(owner, int(ttl), "IN", kind, data))
+    reply.set_rcode(dns.rcode.Rcode(rcode))
+    return reply.to_wire()
