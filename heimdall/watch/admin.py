@@ -1,0 +1,147 @@
+"""The HTTP an operator and a cluster ask: metrics, probes, and who is a member."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from math import isfinite
+from typing import Final
+
+from attrs import frozen
+from cattrs import Converter
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from heimdall.interfaces import LinkDown, Member
+from heimdall.tally import Tally
+from heimdall.watch.metrics import Metrics
+from heimdall.watch.site import Guarded
+
+MEMBERS_WAIT = 2.0
+"""Seconds that the list of members may take before it is given without Redis."""
+
+_TEXT: Final = "text/plain; charset=utf-8"
+_JSON: Final = "application/json"
+
+_converter = Converter()
+# JSON has no word for infinity or for what is not a number.
+_converter.register_unstructure_hook(float, lambda number: number if isfinite(number) else None)
+
+
+@frozen
+class Page:
+    """What is sent back: status, content type and body."""
+
+    status: int
+    kind: str
+    body: bytes
+
+
+def page(value: object, status: int = 200) -> Page:
+    """Return a value as a page of JSON."""
+    return Page(status, _JSON, json.dumps(value, indent=2, allow_nan=False).encode() + b"\n")
+
+
+class Admin(Resource):
+    """Every page of the operator's HTTP.
+
+    :param clock: the reactor's time.
+    :param tallies: what all parts count, ours (attribute ``tallies``) left out; read anew at every scrape.
+    :param ready: returns whether queries should be sent here, and if not, why.
+    :param own: returns this node as the registry would list it.
+    :param members: returns who is in the cluster, or fails with :class:`LinkDown`; None where nothing is shared.
+    """
+
+    isLeaf = True
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        clock: IReactorTime,
+        tallies: Sequence[Tally],
+        ready: Callable[[], tuple[bool, Sequence[str]]],
+        own: Callable[[], Member],
+        members: Callable[[], Deferred[Sequence[Member]]] | None = None,
+    ) -> None:
+        super().__init__()
+        self._clock = clock
+        self._ready = ready
+        self._own = own
+        self._members = members
+        self.site = Guarded(self, clock)
+        self._metrics = Metrics(tallies, self.site.tallies)
+        self.tallies: list[Tally] = [*self._metrics.tallies, *self.site.tallies]
+        self._pages: dict[bytes, Callable[[Request], Deferred[Page]]] = {
+            b"/": self._show_index,
+            b"/metrics": self._show_metrics,
+            b"/live": self._show_live,
+            b"/ready": self._show_ready,
+            b"/api/v1/members": self._show_members,
+        }
+
+    def render(self, request: Request) -> int:
+        """Answer one request; a client that leaves ends the work for it."""
+        shown = maybeDeferred(self._show, request)
+        request.notifyFinish().addErrback(lambda _gone: shown.cancel())
+        shown.addErrback(self._bug)
+        shown.addCallback(self._send, request)
+        return NOT_DONE_YET
+
+    def _show(self, request: Request) -> Deferred[Page]:
+        show = self._pages.get(request.path)
+        if show is None:
+            return succeed(page({"error": "there is no such page"}, 404))
+        if request.method not in (b"GET", b"HEAD"):
+            request.setHeader(b"Allow", b"GET, HEAD")
+            return succeed(page({"error": "this page can only be read"}, 405))
+        return show(request)
+
+    def _send(self, shown: Page, request: Request) -> None:
+        if request.channel is None:  # the client has left
+            return
+        request.setResponseCode(shown.status)
+        request.setHeader(b"Content-Type", shown.kind.encode())
+        request.setHeader(b"Content-Length", b"%d" % len(shown.body))
+        request.write(shown.body)
+        request.finish()
+
+    def _bug(self, failure: Failure) -> Page:
+        if not failure.check(CancelledError):
+            self.log.failure("a page of the operator's HTTP failed", failure)
+        return page({"error": "this page failed; the log says why"}, 500)
+
+    def _show_index(self, request: Request) -> Deferred[Page]:
+        text = "Heimdall\n\n" + "".join(f"{path.decode()}\n" for path in self._pages)
+        return succeed(Page(200, _TEXT, text.encode()))
+
+    def _show_metrics(self, request: Request) -> Deferred[Page]:
+        kind, text = self._metrics.render(request.getHeader("accept") or "")
+        return succeed(Page(200, kind, text))
+
+    def _show_live(self, request: Request) -> Deferred[Page]:
+        return succeed(Page(200, _TEXT, b"ok\n"))
+
+    def _show_ready(self, request: Request) -> Deferred[Page]:
+        ready, reasons = self._ready()
+        return succeed(page({"ready": ready, "reasons": list(reasons)}, 200 if ready else 503))
+
+    def _show_members(self, request: Request) -> Deferred[Page]:
+        if self._members is None:
+            return succeed(self._listed([], "Redis is not in use"))
+        listed = self._members().addTimeout(MEMBERS_WAIT, self._clock)
+        return listed.addCallbacks(self._listed, self._unlisted)
+
+    def _unlisted(self, failure: Failure) -> Page:
+        failure.trap(LinkDown, TimeoutError)
+        return self._listed([], failure.getErrorMessage())
+
+    def _listed(self, members: Sequence[Member], away: str = "") -> Page:
+        """Return the list, this node on it in any case: it answers, whatever the registry knows of it."""
+        own = self._own()
+        everyone = sorted([own, *(member for member in members if member.id != own.id)], key=lambda each: each.id)
+        return page({"shared": not away, "reason": away, "members": _converter.unstructure(everyone)})
