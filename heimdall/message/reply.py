@@ -22,7 +22,7 @@ def fit(query: Query, answer: Answer, body: bytes, udp_size: int = edns.UDP_SIZE
 
     The AD bit is told only to who asked for it by AD or DO (RFC 6840, 5.8). Over UDP the reply is no longer
     than the client's size or ``udp_size``, whichever is less: additional records are left out first, silently;
-    after that, records with TC set (RFC 2181, 9).
+    after that, others from the end, with TC set (RFC 2181, 9).
 
     :param body: the answer's records with the TTLs of this moment.
     :param udp_size: the most bytes we send over UDP.
@@ -49,19 +49,17 @@ def fit(query: Query, answer: Answer, body: bytes, udp_size: int = edns.UDP_SIZE
 def _cut(
     question: bytes, body: bytes, counts: tuple[int, int, int], limit: int
 ) -> tuple[bytes, int, tuple[int, int, int]]:
-    """Return the records that fit into ``limit`` bytes, TC if one is missing that is needed, and their counts."""
-    start = HEADER + len(question)
-    kept = [0, 0, 0]
-    ends = [sum(counts[: section + 1]) for section in range(3)]
-    end = start
-    section = 0
-    wire = b"\0" * HEADER + question + body
-    for index, record in enumerate(records(wire, start, sum(counts))):
+    """Return the records that fit into ``limit`` bytes, TC if one is missing that is needed, and their counts.
+
+    The additional section is left out whole: half an RRset is worse than none.
+    """
+    start = end = HEADER + len(question)
+    kept = 0
+    needed = counts[0] + counts[1]
+    for record in records(b"\0" * HEADER + question + body, start, needed):
         if record[4] > limit:
             break
-        while index >= ends[section]:
-            section += 1
-        kept[section] += 1
+        kept += 1
         end = record[4]
-    needed = kept[0] == counts[0] and kept[1] == counts[1]
-    return body[: end - start], 0 if needed else TC, (kept[0], kept[1], kept[2])
+    answers = min(kept, counts[0])
+    return body[: end - start], 0 if kept == needed else TC, (answers, kept - answers, 0)

@@ -46,15 +46,27 @@ def replies(draw: st.DrawFn) -> dns.message.Message:
     """A reply with records in every section, with or without OPT."""
     query = dns.message.make_query(draw(NAMES), draw(st.sampled_from(["A", "AAAA", "MX", "TXT"])))
     if draw(st.booleans()):
-        query.use_edns(0, 0, 1232, options=[dns.edns.GenericOption(65001, draw(st.binary(max_size=8)))])
+        query.use_edns(0, 0, 1232, options=[option(65001, draw(st.binary(max_size=8)))])
     reply = dns.message.make_response(query)
     if reply.edns >= 0 and draw(st.booleans()):
-        reply.use_edns(0, 0, 1232, options=[dns.edns.EDEOption(draw(st.integers(0, 60)), "why")])
+        reply.use_edns(0, 0, 1232, options=[dns.edns.EDEOption(draw(st.sampled_from(dns.edns.EDECode)), "why")])
     owners = st.one_of(st.just(query.question[0].name), NAMES)
     for section in (reply.answer, reply.authority, reply.additional):
         section.extend(draw(st.lists(rrsets(owners), max_size=4)))
     reply.set_rcode(dns.rcode.Rcode(draw(st.sampled_from([0, 0, 0, 2, 3, 5]))))
-    return reply
+    return dns.message.from_wire(reply.to_wire())  # records that were drawn twice are one
+
+
+def folded(name: dns.name.Name) -> bytes:
+    """The folded wire name."""
+    wire = name.to_wire()
+    assert wire is not None
+    return wire.lower()
+
+
+def option(code: int, data: bytes) -> dns.edns.GenericOption:
+    """An EDNS option of any code."""
+    return dns.edns.GenericOption(dns.edns.OptionType.make(code), data)
 
 
 def query_wire(name: str, qtype: str = "A", **kwargs: object) -> bytes:
