@@ -17,12 +17,10 @@ def key(default: Any, text: str, *, secret: bool = False, kind: str = "") -> Any
 
     :param text: what it means, for the reference documentation.
     :param secret: hide the value wherever the configuration is shown.
-    :param kind: how its text is read and checked: size, seconds, address, network, name, file, url or choice:a|b|c.
+    :param kind: how it is read and checked: address, dotted, file, name, network, record, route, size, upstream, url,
+        word, choice:a|b|c, a range of numbers as 1-10 or 0-, seconds, or seconds:1-10. Of a list, how each item is.
     """
-    metadata = {"text": text, "secret": secret, "kind": kind}
-    if isinstance(default, dict):
-        return field(factory=dict, metadata=metadata)
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata={"text": text, "secret": secret, "kind": kind})
 
 
 @frozen
@@ -59,8 +57,9 @@ class Admit:
     special_names: bool = key(True, "Answer special-use names and private reverse zones here (RFC 6761, 6303).")
     hosts: tuple[str, ...] = key((), "Files in hosts format whose names are answered here.", kind="file")
     records: tuple[str, ...] = key(
-        (), 'Records of our own, each as in a zone file: "name TTL TYPE data". The TTL may be left out.'
-    )
+        (), 'Records of our own, each as in a zone file: "name TTL TYPE data". The TTL may be left out.',
+        kind="record",
+    )  # fmt: skip
     block: tuple[str, ...] = key((), "Names to block, each with all names below it.", kind="name")
     block_files: tuple[str, ...] = key((), "Files of names to block: one a line, or hosts format.", kind="file")
     block_answer: str = key(
@@ -77,12 +76,12 @@ class Cache:
     """[cache]: the memory of this node, and the rules that both tiers keep."""
 
     memory: int = key(50 * MEGABYTE, "Bytes the memory may take, everything counted.", kind="size")
-    ttl_floor: int = key(0, "The least TTL, in seconds.", kind="0-86400")
-    ttl_ceiling: int = key(86400, "The greatest TTL, in seconds.", kind="1-604800")
-    negative_ceiling: int = key(3600, "The greatest TTL of an answer that says no (RFC 2308).", kind="1-86400")
-    failure_ttl: int = key(5, "How long a failure is remembered, in seconds (RFC 9520).", kind="1-300")
+    ttl_floor: int = key(0, "The least TTL.", kind="seconds:0-86400")
+    ttl_ceiling: int = key(86400, "The greatest TTL.", kind="seconds:1-604800")
+    negative_ceiling: int = key(3600, "The greatest TTL of an answer that says no (RFC 2308).", kind="seconds:1-86400")
+    failure_ttl: int = key(5, "How long a failure is remembered (RFC 9520).", kind="seconds:1-300")
     stale: bool = key(True, "Answer with stale data when no upstream answers (RFC 8767).")
-    stale_window: int = key(86400, "How long past its TTL an answer may be served stale.", kind="0-604800")
+    stale_window: int = key(86400, "How long past its TTL an answer may be served stale.", kind="seconds:0-604800")
     stale_after: float = key(1.8, "Answer stale when no upstream answered for so long.", kind="seconds")
     refresh: bool = key(True, "Refresh names in use ahead of their expiry.")
     refresh_share: float = key(0.1, "The last share of its TTL in which an answer is refreshed.", kind="0-0.9")
@@ -102,7 +101,7 @@ class Redis:
     password_file: str = key("", "File whose first line is the password.", kind="file")
     ca_file: str = key("", "Certificates to trust for rediss://, PEM; empty for the system's.", kind="file")
     read_budget: float = key(0.02, "How long Redis may take before the upstream is asked as well.", kind="seconds")
-    prefix: str = key("heimdall", "What all our keys begin with.")
+    prefix: str = key("heimdall", "What all our keys begin with.", kind="word")
     most_writes: int = key(5000, "Answers waiting to be written; past that, they are not shared.", kind="1-1000000")
 
 
@@ -114,8 +113,13 @@ class Fetch:
         (), "Servers to ask: HOST[:PORT], or tcp://HOST[:PORT]. Empty for those of resolv.conf.", kind="upstream"
     )
     resolv_conf: str = key("/etc/resolv.conf", "Where to find the upstreams when none are set.", kind="file")
-    routes: dict[str, tuple[str, ...]] = key(
-        {}, 'Other upstreams for some names: suffix to servers, or to "import:dotted.name" of an ISource.', kind="route"
+    routes: dict[str, tuple[str, ...]] = field(
+        factory=dict,
+        metadata={
+            "text": 'Other upstreams for some names: suffix to servers, or to "import:dotted.name" of an ISource.',
+            "secret": False,
+            "kind": "route",
+        },
     )
     deadline: float = key(4.5, "A query is answered after so long, whatever the upstreams do.", kind="seconds")
     trust_ad: bool = key(False, "Pass on the AD bit: the path to the upstreams is trusted (RFC 6840, 5.8).")
@@ -126,7 +130,7 @@ class Fetch:
 class Peers:
     """[peers]: the registry of the cluster."""
 
-    node: str = key("", "The name of this node; empty for its host name.")
+    node: str = key("", "The name of this node; empty for its host name.", kind="word")
     heartbeat: float = key(5.0, "Seconds between two heartbeats.", kind="seconds")
     expiry: float = key(10.0, "A node is off the list after so long without a heartbeat.", kind="seconds")
 

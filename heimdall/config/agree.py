@@ -1,0 +1,135 @@
+"""Check what no single value shows: that the settings agree with each other and with this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from ipaddress import ip_address
+from typing import Any
+
+from attrs import frozen
+
+from heimdall.config.address import Upstream, address, upstream
+from heimdall.config.faults import Fault
+from heimdall.config.settings import Settings
+from heimdall.config.url import has_password
+from heimdall.config.values import IMPORT
+
+
+@frozen
+class Conflict:
+    """A value that does not go with another, or with the machine.
+
+    :ivar paths: the keys, ``section.key``, that it is about; the fault is in the first.
+    """
+
+    paths: tuple[str, ...]
+    fault: Fault
+
+
+class Own:
+    """The addresses that we listen on, to know an upstream that would be ourselves.
+
+    :param is_ours: whether an IP address is one of this machine; asked where we listen on all addresses.
+    """
+
+    def __init__(self, listen: Sequence[str], is_ours: Callable[[str], bool]) -> None:
+        self._listen = [address(text) for text in listen]
+        self._is_ours = is_ours
+
+    def __contains__(self, server: Upstream) -> bool:
+        return any(port == server.port and self._answers(host, server.host) for host, port in self._listen)
+
+    def _answers(self, host: str, asked: str) -> bool:
+        if host == asked:
+            return True
+        if host == "0.0.0.0" and ":" in asked:
+            return False
+        # A socket on [::] may answer for IPv4 as well.
+        return ip_address(host).is_unspecified and self._is_ours(asked)
+
+
+def conflicts(
+    settings: Settings, readable: Callable[[str], bool], is_ours: Callable[[str], bool]
+) -> Iterator[Conflict]:
+    """Yield every conflict in the settings.
+
+    :param readable: whether a path leads to a file that can be read.
+    :param is_ours: whether an IP address is one of this machine.
+    """
+    yield from _ranges(settings)
+    yield from _listening(settings)
+    yield from _upstreams(settings, is_ours)
+    yield from _files(settings, readable)
+    yield from _secrets(settings)
+
+
+def _ranges(settings: Settings) -> Iterator[Conflict]:
+    cache, peers, admit, fetch, redis = settings.cache, settings.peers, settings.admit, settings.fetch, settings.redis
+    if peers.heartbeat >= peers.expiry:
+        yield _conflict(peers.heartbeat, f"less than peers.expiry, {peers.expiry:g}", "peers.heartbeat", "peers.expiry")
+    if cache.ttl_floor > cache.ttl_ceiling:
+        expected = f"at most cache.ttl_ceiling, {cache.ttl_ceiling}"
+        yield _conflict(cache.ttl_floor, expected, "cache.ttl_floor", "cache.ttl_ceiling")
+    if redis.enabled and redis.read_budget >= fetch.deadline:
+        expected = f"less than fetch.deadline, {fetch.deadline:g}"
+        yield _conflict(redis.read_budget, expected, "redis.read_budget", "fetch.deadline", "redis.enabled")
+    if not redis.prefix:
+        yield _conflict(redis.prefix, "at least one character", "redis.prefix")
+    burst = admit.burst or 2 * admit.rate
+    if admit.rate and burst < 1:
+        yield _conflict(admit.burst, "at least 1, or nobody could ever ask", "admit.burst", "admit.rate")
+
+
+def _listening(settings: Settings) -> Iterator[Conflict]:
+    listen = settings.accept.listen
+    if not listen:
+        yield _conflict([], "at least one address", "accept.listen")
+    for at, text in enumerate(listen):
+        if text in listen[:at] and address(text)[1]:
+            yield _conflict(text, "each address once", "accept.listen")
+    if not settings.watch.enabled:
+        return
+    http, http_port = address(settings.watch.http)
+    for text in listen:
+        host, port = address(text)
+        same = host == http or (ip_address(host).version == ip_address(http).version and _all(host, http))
+        if port and port == http_port and same:
+            expected = f"another address than {text}, which accept.listen has"
+            yield _conflict(settings.watch.http, expected, "watch.http", "accept.listen", "watch.enabled")
+
+
+def _all(*hosts: str) -> bool:
+    return any(ip_address(host).is_unspecified for host in hosts)
+
+
+def _upstreams(settings: Settings, is_ours: Callable[[str], bool]) -> Iterator[Conflict]:
+    own = Own(settings.accept.listen, is_ours)
+    routes = [
+        server for servers in settings.fetch.routes.values() for server in servers if not server.startswith(IMPORT)
+    ]
+    for path, servers in (("fetch.upstreams", settings.fetch.upstreams), ("fetch.routes", tuple(routes))):
+        for text in servers:
+            if upstream(text) in own:
+                expected = "a server other than ourselves"
+                yield _conflict(text, expected, path, "accept.listen", why="accept.listen has this address")
+
+
+def _files(settings: Settings, readable: Callable[[str], bool]) -> Iterator[Conflict]:
+    files = [("admit.hosts", path) for path in settings.admit.hosts]
+    files += [("admit.block_files", path) for path in settings.admit.block_files]
+    if settings.redis.enabled:
+        files += [("redis.password_file", settings.redis.password_file), ("redis.ca_file", settings.redis.ca_file)]
+    for path, file in files:
+        if file and not readable(file):
+            yield _conflict(file, "a file that can be read", path)
+
+
+def _secrets(settings: Settings) -> Iterator[Conflict]:
+    redis = settings.redis
+    if redis.enabled and redis.password_file and has_password(redis.url):
+        expected = "no file, as redis.url holds a password"
+        yield _conflict(redis.password_file, expected, "redis.password_file", "redis.url", "redis.enabled")
+
+
+def _conflict(value: Any, expected: str, *paths: str, why: str = "") -> Conflict:
+    return Conflict(paths, Fault(value, expected, why))

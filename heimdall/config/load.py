@@ -1,0 +1,171 @@
+"""Load the configuration: options beat the environment, which beats the file, which beats the defaults."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve, frozen
+
+from heimdall.config import agree, resolv, sources
+from heimdall.config.faults import Fault, Misconfigured, Unfit, line, printable
+from heimdall.config.keys import KEYS, SECTIONS
+from heimdall.config.settings import Settings
+from heimdall.config.values import read
+
+DEFAULT = "default"
+"""The origin of a value that nobody set."""
+
+
+@frozen
+class Loaded:
+    """A configuration that is sound, and where it came from.
+
+    :ivar origins: where the value of each key, by ``section.key``, was found: "default", "file /x.toml",
+        "environment HEIMDALL_CACHE_MEMORY", "option --listen".
+    :ivar warnings: what the operator should know, a line each.
+    """
+
+    settings: Settings
+    origins: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+
+    def asked(self, path: str) -> bool:
+        """Return whether somebody set the key ``section.key``."""
+        return self.origins[path] != DEFAULT
+
+
+def read_text(path: str) -> str:
+    """Return the text of a file in UTF-8; raises OSError, or ValueError when it is not UTF-8."""
+    return Path(path).read_text(encoding="utf-8")
+
+
+def load(
+    options: Mapping[str, Any],
+    environ: Mapping[str, str],
+    read_file: Callable[[str], str] = read_text,
+    readable: Callable[[str], bool] = lambda path: os.path.isfile(path) and os.access(path, os.R_OK),
+    is_ours: Callable[[str], bool] = lambda host: False,
+) -> Loaded:
+    """Return the configuration that options, environment and file make together.
+
+    :param options: of the command line, by their names without dashes.
+    :param read_file: returns the text of a file, or raises OSError or ValueError.
+    :param readable: whether a path leads to a file that can be read.
+    :param is_ours: whether an IP address is one of this machine.
+    :raises Misconfigured: with a line for each fault, of all sources at once.
+    """
+    found, wrong = _gather(options, environ, read_file)
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(KEYS, DEFAULT)
+    bad = set()
+    for one in found:
+        key = one.key
+        try:
+            value = read(key, one.raw)
+        except Unfit as error:
+            wrong += [line(one.origin, key.path, fault, secret=key.secret) for fault in error.faults]
+            bad.add(key.path)
+        else:
+            values[key.path] = _absolute(value, one.origin) if key.kind == "file" else value
+            origins[key.path] = one.origin
+    settings = _settings(values)
+    for conflict in agree.conflicts(settings, readable, is_ours):
+        if bad.isdisjoint(conflict.paths):
+            path = conflict.paths[0]
+            wrong.append(line(origins[path], path, conflict.fault, secret=KEYS[path].secret))
+    warnings = list(sources.strangers(environ))
+    if not settings.fetch.upstreams and bad.isdisjoint(("fetch.upstreams", "fetch.resolv_conf", "accept.listen")):
+        try:
+            settings = _adopt(settings, origins, read_file, is_ours)
+        except NoServers as error:
+            if error.fault and settings.fetch.resolv_conf != KEYS["fetch.resolv_conf"].default:
+                wrong.append(line(origins["fetch.resolv_conf"], "fetch.resolv_conf", error.fault))
+            warnings.append(str(error))
+    if wrong:
+        raise Misconfigured(dict.fromkeys(wrong))
+    return Loaded(settings, origins, tuple(warnings))
+
+
+class NoServers(Exception):
+    """No upstream is set, and none was found; the text is a warning.
+
+    :ivar fault: set when it is for want of the file.
+    """
+
+    def __init__(self, reason: str, fault: Fault | None = None) -> None:
+        super().__init__(f"no upstreams: {reason}; what is not answered from a cache will be answered SERVFAIL")
+        self.fault = fault
+
+
+def _gather(
+    options: Mapping[str, Any], environ: Mapping[str, str], read_file: Callable[[str], str]
+) -> tuple[list[sources.Found], list[str]]:
+    """Return all values found, those that beat others behind them, and a line for each thing wrong so far."""
+    given, wrong = sources.in_options(options)
+    found = sources.in_cluster(environ)
+    path, origin = options.get("config"), "option --config"
+    if not path:
+        path, origin = environ.get(sources.CONFIG), f"environment {sources.CONFIG}"
+    if path:
+        path = os.path.abspath(path)
+        try:
+            in_file, unknown = sources.in_file(read_file(path), f"file {path}")
+            found += in_file
+            wrong += unknown
+        except OSError as error:
+            wrong.append(printable(f"{origin}: {path} cannot be read: {error.strerror or error}"))
+        except UnicodeDecodeError:
+            wrong.append(printable(f"{origin}: {path} is not text in UTF-8"))
+        except Misconfigured as error:
+            wrong += error.lines
+    return found + sources.in_environment(environ) + given, wrong
+
+
+def _absolute(value: Any, origin: str) -> Any:
+    """Return the paths of files as they are still right after a change of directory.
+
+    What stands in the configuration file counts from the folder of that file.
+    """
+    if isinstance(value, tuple):
+        return tuple(_absolute(path, origin) for path in value)
+    kind, _, place = origin.partition(" ")
+    folder = os.path.dirname(place) if kind == "file" else os.getcwd()
+    return os.path.normpath(os.path.join(folder, value)) if value else value
+
+
+def _settings(values: Mapping[str, Any]) -> Settings:
+    sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for path, value in values.items():
+        section, _, name = path.partition(".")
+        sections[section][name] = value
+    return Settings(**{section: SECTIONS[section](**sections[section]) for section in sections})
+
+
+def _adopt(
+    settings: Settings,
+    origins: dict[str, str],
+    read_file: Callable[[str], str],
+    is_ours: Callable[[str], bool],
+) -> Settings:
+    """Return the settings with the upstreams of resolv.conf, less those that are ourselves.
+
+    :raises NoServers: none are left.
+    """
+    path = settings.fetch.resolv_conf
+    try:
+        conf = resolv.parse(read_file(path))
+    except (OSError, ValueError) as error:
+        raise NoServers(f"{path} cannot be read", Fault(path, "a file that can be read", str(error))) from None
+    own = agree.Own(settings.accept.listen, is_ours)
+    upstreams = tuple(str(upstream) for upstream in conf.upstreams if upstream not in own)
+    if not upstreams:
+        raise NoServers(f"{path} names {'only ourselves' if conf.upstreams else 'none'}")
+    origins["fetch.upstreams"] = f"file {path}"
+    fetch = evolve(settings.fetch, upstreams=upstreams)
+    if conf.trust_ad and origins["fetch.trust_ad"] == DEFAULT:
+        origins["fetch.trust_ad"] = f"file {path}"
+        fetch = evolve(fetch, trust_ad=True)
+    return evolve(settings, fetch=fetch)
