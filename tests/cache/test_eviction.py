@@ -1,0 +1,125 @@
+"""Which answers leave when the memory is full."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from heimdall.cache.eviction import Eviction, Place
+
+
+class Cache:
+    """A cache of names that all take ten bytes, evicted as the memory does it."""
+
+    def __init__(self, places: int) -> None:
+        self.order = Eviction(places * 10)
+        self.held: dict[int, Place] = {}
+
+    def ask(self, name: int) -> bool:
+        """Ask for a name; hold it if it is not held. Return whether it was."""
+        if name in self.held:
+            self.held[name].uses += 1
+            return True
+        place = self.held[name] = Place(name.to_bytes(8, "big"))
+        place.dies = 1.0
+        self.order.enter(place, 10)
+        for victim in self.order.victims(0.0):
+            del self.held[int.from_bytes(victim.key, "big")]
+        return False
+
+
+class Queues(SynchronousTestCase):
+    """S3-FIFO."""
+
+    def test_hot_names_survive_a_scan(self) -> None:
+        """A scan of ten times the capacity leaves the names that are in use where they are."""
+        cache = Cache(1000)
+        for _ in range(4):
+            for name in range(500):
+                cache.ask(name)
+        for name in range(10_000, 20_000):
+            cache.ask(name)
+        self.assertGreater(sum(name in cache.held for name in range(500)), 490)
+
+    def test_better_than_lru_on_a_skewed_load(self) -> None:
+        """On a Zipf load with one-time names between, more is found than with least-recently-used."""
+        chance = random.Random(1)
+        weights = [1 / (rank + 1) for rank in range(5000)]
+        load = chance.choices(range(5000), weights, k=20_000)
+        for at in range(0, len(load), 2):
+            load[at] = 100_000 + at
+        cache = Cache(500)
+        found = sum(cache.ask(name) for name in load)
+        lru: dict[int, None] = {}
+        found_by_lru = 0
+        for name in load:
+            found_by_lru += lru.pop(name, 0) is None
+            lru[name] = None
+            if len(lru) > 500:
+                del lru[next(iter(lru))]
+        self.assertGreater(found, found_by_lru * 1.1)
+
+    def test_one_that_comes_back_stays(self) -> None:
+        """A name that left and is wanted again goes to the main queue at once."""
+        cache = Cache(10)
+        for name in range(12):
+            cache.ask(name)
+        self.assertNotIn(0, cache.held)
+        cache.ask(0)
+        self.assertTrue(cache.held[0].main)
+
+    def test_dead_ones_leave_though_hot(self) -> None:
+        """An answer past its time gets no second chance, however often it was used."""
+        order = Eviction(20)
+        old, new = Place(b"old"), Place(b"new")
+        old.uses, old.dies = 9, 1.0
+        order.enter(old, 15)
+        order.enter(new, 15)
+        self.assertEqual(list(order.victims(2.0)), [old])
+
+    def test_larger_than_all(self) -> None:
+        """What is larger than the whole memory leaves at once, and nothing is left counted."""
+        order = Eviction(20)
+        place = Place(b"big")
+        order.enter(place, 100)
+        self.assertEqual((list(order.victims(0.0)), order.bytes), ([place], 0))
+
+    @given(st.lists(st.tuples(st.sampled_from("afr"), st.integers(0, 30), st.integers(1, 60)), max_size=300))
+    def test_bytes_are_right(self, steps: list[tuple[str, int, int]]) -> None:
+        """Whatever comes and goes, the bytes are those of what is held, and never over the limit."""
+        order = Eviction(300)
+        held: dict[bytes, Place] = {}
+        for step, name, size in steps:
+            key = bytes((name,))
+            if key not in held and step == "a":
+                held[key] = Place(key)
+                held[key].dies = 1.0
+                order.enter(held[key], size)
+            elif key in held and step == "f":
+                order.leave(held.pop(key))
+            elif key in held:
+                held[key].uses += 1
+                order.resize(held[key], size)
+            for victim in order.victims(0.0):
+                del held[victim.key]
+            self.assertEqual(order.bytes, sum(place.size for place in held.values()))
+            self.assertLessEqual(order.bytes, 300)
+
+    def test_forgotten_places_do_not_pile_up(self) -> None:
+        """Names put and forgotten for ever leave no trace in the queues."""
+        order = Eviction(1000)
+        for number in range(20_000):
+            place = Place(number.to_bytes(4, "big"))
+            order.enter(place, 10)
+            order.leave(place)
+        self.assertLess(len(order._small) + len(order._main), 3000)
+
+    def test_ghosts_are_bounded(self) -> None:
+        """A scan without end is not remembered without end."""
+        cache = Cache(100)
+        for name in range(20_000):
+            cache.ask(name)
+        self.assertLess(len(cache.order._ghosts), 2000)

@@ -1,0 +1,181 @@
+"""The memory of a node."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import dns.edns
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from heimdall.cache.memory import Memory
+from heimdall.interfaces import IHotCache
+from heimdall.message import query
+from heimdall.message.query import Query
+from tests.cache.questions import negative, positive, question, scoped, ttls
+from tests.message.messages import query_wire
+
+
+class Holding(SynchronousTestCase):
+    """What is held, and for how long."""
+
+    def setUp(self) -> None:
+        self.memory = Memory(1_000_000, stale_window=100.0)
+
+    def test_interface(self) -> None:
+        """Memory is a hot cache."""
+        self.assertTrue(verifyObject(IHotCache, self.memory))
+
+    @given(st.integers(1, 1000), st.floats(0, 1200))
+    def test_age(self, ttl: int, age: float) -> None:
+        """Within its TTL an answer is found, every TTL less by its age in whole seconds; after it, it is not."""
+        memory = Memory(1_000_000)
+        memory.put(question(), positive(ttl=ttl), 5000.0)
+        known = memory.get(question(), 5000.0 + age)
+        if age < ttl:
+            assert known is not None
+            self.assertEqual(ttls(known[1], known[0]), [ttl - int(age)])
+            self.assertEqual(known[0].origin, "memory")
+        else:
+            self.assertIsNone(known)
+
+    def test_image_of_a_second(self) -> None:
+        """Within one second the same image is given; in the next it is another."""
+        self.memory.put(question(), positive(), 0.0)
+        first, second, third = (self.memory.get(question(), now) for now in (1.0, 1.9, 2.0))
+        assert first and second and third
+        self.assertIs(first[1], second[1])
+        self.assertNotEqual(first[1], third[1])
+
+    def test_kept_apart(self) -> None:
+        """Other names, types, DO and CD are other questions."""
+        self.memory.put(question(), positive(), 0.0)
+        for other in (
+            question("b.example"), question(qtype=28),
+            query.make(question().name, 1, do=True), query.make(question().name, 1, cd=True),
+        ):  # fmt: skip
+            self.assertIsNone(self.memory.get(other, 1.0))
+
+    def test_spelling_does_not_matter(self) -> None:
+        """A name is found in whatever case it is asked (RFC 4343)."""
+        self.memory.put(question(), positive(), 0.0)
+        asked = query.read(query_wire("A.eXaMPLE."))
+        assert isinstance(asked, Query)
+        self.assertIsNotNone(self.memory.get(asked, 1.0))
+
+    def test_no_such_name_is_for_every_type(self) -> None:
+        """NXDOMAIN answers for every type of the name, NODATA for the type that was asked (RFC 2308, 5)."""
+        self.memory.put(question("no.example"), negative(), 0.0)
+        self.memory.put(question("empty.example"), negative("empty.example", rcode=0), 0.0)
+        self.assertIsNotNone(self.memory.get(question("no.example", 28), 1.0))
+        self.assertIsNotNone(self.memory.get(question("empty.example"), 1.0))
+        self.assertIsNone(self.memory.get(question("empty.example", 28), 1.0))
+        self.assertIsNone(self.memory.get(question("no.example", 28), 300.0))
+
+    def test_stale(self) -> None:
+        """Past its TTL an answer is still held for the window, but not given as fresh."""
+        self.memory.put(question(), positive(ttl=60), 0.0)
+        self.assertIsNone(self.memory.get(question(), 60.0))
+        held = self.memory.held(question(), 159.0)
+        assert held is not None
+        self.assertEqual(held[1:], (60.0, 160.0))
+        self.assertIsNone(self.memory.held(question(), 160.0))
+        self.assertIsNone(self.memory.held(question("b.example"), 0.0))
+
+    def test_new_for_old(self) -> None:
+        """A newer answer takes the place of the older; bytes are counted once."""
+        self.memory.put(question(), positive(data="192.0.2.1"), 0.0)
+        self.memory.put(question(), positive(data="192.0.2.2"), 10.0)
+        known = self.memory.get(question(), 10.0)
+        assert known is not None
+        self.assertIn(bytes((192, 0, 2, 2)), known[1])
+        self.memory.forget(question().key)
+        self.memory.forget(question().key)
+        self.assertIsNone(self.memory.get(question(), 10.0))
+        self.assertEqual(self.memory._order.bytes, 0)
+
+    def test_subnets(self) -> None:
+        """An answer meant for a network is given to that network only, one for all to all."""
+
+        def asked(address: str) -> Query:
+            read = query.read(query_wire("a.example", use_edns=0, options=[dns.edns.ECSOption(address, 24)]))
+            assert isinstance(read, Query)
+            return read
+
+        self.memory.put(asked("192.0.2.1"), scoped(positive(), 24), 0.0)
+        self.assertIsNotNone(self.memory.get(asked("192.0.2.99"), 1.0))
+        self.assertIsNone(self.memory.get(asked("192.0.3.1"), 1.0))
+        self.assertIsNone(self.memory.get(question(), 1.0))
+        self.memory.put(asked("192.0.2.1"), scoped(positive(), 0), 0.0)
+        self.assertIsNotNone(self.memory.get(asked("198.51.100.1"), 1.0))
+        self.assertIsNotNone(self.memory.held(asked("198.51.100.1"), 1.0))
+
+
+class Bounds(SynchronousTestCase):
+    """The bytes."""
+
+    def test_never_over_the_limit(self) -> None:
+        """However much is put, what is held stays below the limit, and what left is counted."""
+        memory = Memory(100_000)
+        for number in range(1000):
+            memory.put(question(f"n{number}.example"), positive(f"n{number}.example"), 0.0)
+        self.assertLessEqual(memory._order.bytes, 100_000)
+        self.assertGreater(len(memory._entries), 80)
+        self.assertEqual(memory._evicted.total() + len(memory._entries), 1000)
+
+    def test_bytes_are_real(self) -> None:
+        """What is counted for 30,000 answers is what the process grew by, within a quarter."""
+        script = """
+import gc
+from heimdall.cache.memory import Memory
+from tests.message.messages import reply_wire
+from heimdall.message import answer, query
+def resident():
+    gc.collect()
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+memory = Memory(10**9)
+image = reply_wire("n000000.example.", "A", "n000000.example. 60 A 192.0.2.1")
+before = resident()
+for number in range(30000):
+    name = b"\\x07n%06d\\x07example\\0" % number
+    memory.put(query.make(name, 1), answer.read(image[:12] + name + image[12 + len(name):]), 0.0)
+    memory.get(query.make(name, 1), 5.0)
+print((resident() - before) / memory._order.bytes)
+"""
+        run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        self.assertTrue(0.75 < float(run.stdout) < 1.25, run.stdout)
+
+
+class Refreshing(SynchronousTestCase):
+    """Asking for a refresh ahead of expiry."""
+
+    def setUp(self) -> None:
+        self.memory = Memory(1_000_000, refresh_share=0.1)
+        self.asked: list[float] = []
+        self.memory.refresh = lambda query, left: self.asked.append(left)
+        self.memory.put(question(), positive(ttl=100), 0.0)
+
+    def test_in_use(self) -> None:
+        """A name asked for again in the last tenth of its TTL is refreshed, once."""
+        for now in (10.0, 89.0, 91.0, 92.0):
+            self.memory.get(question(), now)
+        self.assertEqual(self.asked, [9.0])
+
+    def test_not_in_use(self) -> None:
+        """A name asked for once only is left to expire."""
+        self.memory.get(question(), 95.0)
+        self.assertEqual(self.asked, [])
+
+    def test_never(self) -> None:
+        """With a share of 0, or nobody to ask, nothing is refreshed."""
+        self.memory.refresh = None
+        silent = Memory(1_000_000)
+        silent.refresh = lambda query, left: self.asked.append(left)
+        silent.put(question(), positive(ttl=100), 0.0)
+        for memory in (self.memory, silent):
+            for now in (10.0, 89.0, 91.0, 92.0):
+                memory.get(question(), now)
+        self.assertEqual(self.asked, [])

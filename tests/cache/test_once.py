@@ -1,0 +1,341 @@
+"""One flight per question, stale answers, refresh, remembered failures."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from heimdall.cache.memory import Memory
+from heimdall.cache.once import Once
+from heimdall.interfaces import ISource, NoAnswer
+from heimdall.message.answer import Answer
+from heimdall.message.edns import ExtendedError
+from heimdall.message.query import Query
+from tests.cache.questions import failure, negative, positive, question, ttls
+
+
+@implementer(ISource)
+class Source:
+    """An upstream whose answers the test gives when it likes."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Query, Deferred[Answer]]] = []
+        self.cancelled = 0
+
+    def ask(self, query: Query) -> Deferred[Answer]:
+        """Note the question."""
+
+        def cancel(_: object) -> None:
+            self.cancelled += 1
+
+        answer: Deferred[Answer] = Deferred(cancel)
+        self.asked.append((query, answer))
+        return answer
+
+    def give(self, answer: Answer | Exception) -> None:
+        """Answer the last question."""
+        waiting = self.asked[-1][1]
+        if isinstance(answer, Answer):
+            waiting.callback(answer)
+        else:
+            waiting.errback(answer)
+
+
+class Case(SynchronousTestCase):
+    """A memory, a source at hand, and a clock."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.source = Source()
+        self.memory = Memory(1_000_000, stale_window=3600.0, refresh_share=0.1)
+        self.once = Once(self.memory, self.source, self.clock, most=5)
+        self.memory.refresh = self.once.refresh
+
+    def known(self) -> bytes | None:
+        """What memory knows now."""
+        known = self.memory.get(question(), self.clock.seconds())
+        return known and known[1]
+
+    def learn(self, answer: Answer) -> None:
+        """Ask and be answered."""
+        asked = self.once.ask(question())
+        self.source.give(answer)
+        self.successResultOf(asked)
+
+
+class Flights(Case):
+    """One flight per question."""
+
+    def test_interface(self) -> None:
+        """Once is a source."""
+        self.assertTrue(verifyObject(ISource, self.once))
+
+    def test_one_for_all(self) -> None:
+        """All who ask the same while it is being asked share one question to the source."""
+        waiting = [self.once.ask(question()) for _ in range(3)]
+        self.assertEqual(len(self.source.asked), 1)
+        answer = positive()
+        self.source.give(answer)
+        self.assertEqual([self.successResultOf(each) for each in waiting], [answer] * 3)
+        self.assertIsNotNone(self.known())
+
+    def test_others_fly_alone(self) -> None:
+        """Another question is another flight, and after the landing it is asked anew."""
+        self.once.ask(question())
+        self.once.ask(question("b.example"))
+        self.once.ask(question(qtype=28))
+        self.assertEqual(len(self.source.asked), 3)
+        self.source.give(failure())
+        self.clock.advance(10)
+        self.once.ask(question(qtype=28))
+        self.assertEqual(len(self.source.asked), 4)
+
+    def test_answered_at_once(self) -> None:
+        """A source that knows at once is no special case."""
+        self.source.ask = lambda query: succeed(positive())  # type: ignore[method-assign]
+        self.assertEqual(self.successResultOf(self.once.ask(question())).rcode, 0)
+        self.assertEqual(len(self.once._flights), 0)
+
+    def test_one_gives_up(self) -> None:
+        """An asker who goes away leaves the flight to the others, and its answer to the memory."""
+        first, second = self.once.ask(question()), self.once.ask(question())
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.source.give(positive())
+        self.successResultOf(second)
+        self.assertEqual(self.once._waiting, 0)
+
+    def test_all_give_up(self) -> None:
+        """When all have gone the answer is still kept: it will be wanted again."""
+        asked = self.once.ask(question())
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        asked.cancel()
+        self.source.give(positive())
+        self.assertIsNotNone(self.known())
+
+    def test_deadline(self) -> None:
+        """Whatever the source does, the askers are answered by the deadline, and its work is called off."""
+        early = self.once.ask(question())
+        self.clock.advance(2)
+        late = self.once.ask(question("b.example"))
+        self.clock.advance(2.5)
+        answer = self.successResultOf(early)
+        self.assertEqual((answer.rcode, answer.errors[0].code, self.source.cancelled), (2, 22, 1))
+        self.assertNoResult(late)
+        self.clock.advance(2)
+        self.assertEqual(self.successResultOf(late).rcode, 2)
+        self.assertEqual((len(self.once._flights), self.once._waiting), (0, 0))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_answer_past_the_deadline(self) -> None:
+        """A source that answers when it was called off is not listened to."""
+        self.source.ask = lambda query: Deferred(lambda asked: asked.callback(positive()))  # type: ignore[method-assign]
+        asked = self.once.ask(question())
+        self.clock.advance(5)
+        self.assertEqual(self.successResultOf(asked).rcode, 2)
+
+    def test_too_many(self) -> None:
+        """Past the most that may wait, askers are told SERVFAIL at once; it is not remembered."""
+        for number in range(5):
+            self.once.ask(question(f"n{number}.example"))
+        refused = self.successResultOf(self.once.ask(question()))
+        self.assertEqual((refused.rcode, len(self.source.asked)), (2, 5))
+        self.assertIsNone(self.known())
+        self.once.refresh(question(), 1.0)
+        self.assertEqual(len(self.source.asked), 5)
+
+
+class Keeping(Case):
+    """What is kept of what is learnt."""
+
+    def test_bounds(self) -> None:
+        """TTLs are held between floor and ceiling before anybody sees them."""
+        self.once = Once(self.memory, self.source, self.clock, floor=10, ceiling=100, negative=50)
+        for answer, ttl in ((positive(ttl=1), 10), (positive(ttl=1000), 100), (negative("a.example", 0), 50)):
+            asked = self.once.ask(question())
+            self.source.give(answer)
+            self.assertEqual(self.successResultOf(asked).ttl, ttl)
+
+    def test_ttl_of_nothing(self) -> None:
+        """An answer with TTL 0 is passed on and not kept."""
+        self.learn(positive(ttl=0))
+        self.assertIsNone(self.known())
+
+    def test_negative_without_soa(self) -> None:
+        """A no that says not how long it holds is passed on and not kept."""
+        self.learn(failure(rcode=3))
+        self.assertIsNone(self.known())
+
+    def test_failures_are_remembered(self) -> None:
+        """A failure is remembered for 5 s, so that a broken zone is not asked for by every query (RFC 9520)."""
+        for told in (failure(), failure(rcode=5), NoAnswer("silence", ExtendedError(22)), RuntimeError("a bug")):
+            asked = self.once.ask(question())
+            self.source.give(told)
+            rcode = self.successResultOf(asked).rcode
+            self.assertEqual(rcode, 5 if isinstance(told, Answer) and told.rcode == 5 else 2)
+            self.assertIsNotNone(self.known())
+            self.clock.advance(4.9)
+            self.assertIsNotNone(self.known())
+            self.clock.advance(0.2)
+            self.assertIsNone(self.known())
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_a_source_that_raises(self) -> None:
+        """A source that raises where it should have failed is a failure like others, and is logged."""
+
+        def broken(query: Query) -> Deferred[Answer]:
+            raise ZeroDivisionError
+
+        self.source.ask = broken  # type: ignore[method-assign]
+        self.assertEqual(self.successResultOf(self.once.ask(question())).rcode, 2)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class Stale(Case):
+    """Stale answers (RFC 8767)."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.learn(positive(ttl=60))
+        self.clock.advance(100)
+
+    def test_behind_a_failure(self) -> None:
+        """When the upstream fails, the stale answer is given with a TTL of 30 s and says that it is stale."""
+        for told in (failure(), NoAnswer("silence", ExtendedError(22))):
+            asked = self.once.ask(question())
+            self.source.give(told)
+            answer = self.successResultOf(asked)
+            self.assertEqual((answer.rcode, answer.ttl, answer.origin, answer.errors[0].code), (0, 30, "stale", 3))
+            self.assertEqual(ttls(answer.body, answer), [30])
+            self.clock.advance(31)
+
+    def test_no_new_attempt_for_30_seconds(self) -> None:
+        """After a failure the stale answer is given at once for 30 s before the upstream is asked again."""
+        asked = self.once.ask(question())
+        self.source.give(failure())
+        self.successResultOf(asked)
+        self.clock.advance(29)
+        known = self.memory.get(question(), self.clock.seconds())
+        assert known is not None
+        self.assertEqual(known[0].origin, "stale")
+        self.clock.advance(1)
+        self.assertIsNone(self.known())
+
+    def test_slow_upstream(self) -> None:
+        """After 1.8 s the stale answer is given while the upstream is still being waited for; its answer is kept."""
+        first, second = self.once.ask(question()), self.once.ask(question())
+        self.clock.advance(1.7)
+        self.assertNoResult(first)
+        self.clock.advance(0.1)
+        self.assertEqual([self.successResultOf(each).origin for each in (first, second)], ["stale", "stale"])
+        late = self.once.ask(question())
+        self.assertEqual(self.successResultOf(late).origin, "stale")
+        self.assertEqual(len(self.source.asked), 2)
+        self.source.give(positive(data="192.0.2.9"))
+        known = self.known()
+        assert known is not None
+        self.assertIn(bytes((192, 0, 2, 9)), known)
+
+    def test_fresh_in_time(self) -> None:
+        """An upstream that answers in time leaves no stale answer and no timer behind."""
+        asked = self.once.ask(question())
+        self.clock.advance(1)
+        self.source.give(positive(data="192.0.2.9"))
+        self.assertEqual(self.successResultOf(asked).origin, "upstream")
+        self.clock.advance(10)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_denied(self) -> None:
+        """NXDOMAIN is an answer, not a failure: nothing stale is given in its place."""
+        asked = self.once.ask(question())
+        self.source.give(negative("a.example"))
+        self.assertEqual(self.successResultOf(asked).rcode, 3)
+
+    def test_window(self) -> None:
+        """Past the window what was known is forgotten: a failure is a failure, however often it was given stale."""
+        while self.clock.seconds() < 1000 + 60 + 3600:
+            asked = self.once.ask(question())
+            self.source.give(failure())
+            self.assertEqual(self.successResultOf(asked).origin, "stale")
+            self.clock.advance(30)
+        asked = self.once.ask(question())
+        self.source.give(failure())
+        self.assertEqual(self.successResultOf(asked).rcode, 2)
+
+    def test_stale_denial(self) -> None:
+        """A stale NXDOMAIN says so by its own code (RFC 8914, 4.20)."""
+        asked = self.once.ask(question())
+        self.source.give(negative("a.example"))
+        self.successResultOf(asked)
+        self.memory.forget(question().key)
+        self.clock.advance(400)
+        asked = self.once.ask(question())
+        self.source.give(failure())
+        self.assertEqual(self.successResultOf(asked).errors[0].code, 19)
+
+    def test_off(self) -> None:
+        """With stale answers off, a failure is a failure."""
+        self.once = Once(self.memory, self.source, self.clock, stale_after=None)
+        asked = self.once.ask(question())
+        self.clock.advance(2)
+        self.assertNoResult(asked)
+        self.source.give(failure())
+        self.assertEqual(self.successResultOf(asked).rcode, 2)
+
+    def test_stale_from_the_source(self) -> None:
+        """A stale answer from behind is given, and held for 30 s only."""
+        asked = self.once.ask(question("b.example"))
+        self.source.give(positive("b.example").with_ttls(30, "stale"))
+        self.assertEqual(self.successResultOf(asked).origin, "stale")
+        now = self.clock.seconds()
+        self.assertIsNotNone(self.memory.get(question("b.example"), now + 29))
+        self.assertIsNone(self.memory.held(question("b.example"), now + 30))
+
+
+class Refresh(Case):
+    """Refreshing ahead of expiry."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.learn(positive(ttl=100))
+        self.clock.advance(50)
+        self.known()
+
+    def test_ahead(self) -> None:
+        """A name in use is asked for before it expires, for something that lives longer, and is never missed."""
+        self.clock.advance(45)
+        self.assertIsNotNone(self.known())
+        self.assertEqual(len(self.source.asked), 2)
+        self.assertEqual(self.source.asked[-1][0].least, 5.0)
+        self.source.give(positive(ttl=100))
+        self.clock.advance(50)
+        self.assertIsNotNone(self.known())
+
+    def test_in_vain(self) -> None:
+        """A refresh that fails changes nothing: what is held is still fresh."""
+        self.clock.advance(95 - 50)
+        before = self.known()
+        self.source.give(failure())
+        self.assertEqual(self.known(), before)
+        self.assertEqual(self.successResultOf(succeed(len(self.once._flights))), 0)
+
+    def test_joined(self) -> None:
+        """Who asks while a refresh is under way and the answer expired waits for it, and gets stale in time."""
+        self.clock.advance(48)
+        self.known()
+        self.clock.advance(3)
+        asked = self.once.ask(question())
+        self.assertEqual(len(self.source.asked), 2)
+        self.clock.advance(1.8)
+        self.assertEqual(self.successResultOf(asked).origin, "stale")
+
+    def test_once_at_a_time(self) -> None:
+        """What is being asked already is not asked again for a refresh."""
+        self.once.refresh(question(), 1.0)
+        self.once.refresh(question(), 1.0)
+        self.assertEqual(len(self.source.asked), 2)
