@@ -211,7 +211,7 @@ def local(query: Query, rcode: int, rows: list[tuple[bytes, int, int, bytes]], *
     """Return an answer of our own with records.
 
     :param rows: of each record the name, type, TTL in seconds and data; a SOA goes to the authority section,
-        any other to the answer section. SOAs come last.
+        unless it is what was asked for, any other to the answer section. SOAs come last.
     """
     body = bytearray()
     spots = []
@@ -221,7 +221,7 @@ def local(query: Query, rcode: int, rows: list[tuple[bytes, int, int, bytes]], *
         body += b"\xc0\x0c" if name == query.name else name
         spots.append(len(body) + 4)
         body += _FIXED.pack(kind, 1, ttl, len(data)) + data
-        authorities += kind == SOA and query.qtype != SOA
+        authorities += kind == SOA and (rcode != 0 or query.qtype != SOA or name != query.name)
     if base + len(body) > 65535:
         raise ValueError(f"the records of {query.name!r} do not fit a message")
     return Answer(

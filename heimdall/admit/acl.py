@@ -1,0 +1,86 @@
+"""Let the networks ask that may, and refuse all others."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+
+from zope.interface import implementer
+
+from heimdall.admit import address
+from heimdall.interfaces import Drop, IGate
+from heimdall.message.answer import Answer, make
+from heimdall.message.edns import PROHIBITED, ExtendedError
+from heimdall.message.query import REFUSED, Query
+from heimdall.tally import Count, Tally
+
+MOST_KNOWN = 50_000
+"""Clients whose verdict is remembered; then all are judged anew, a few microseconds each."""
+
+_MAPPED = IPv6Network("::ffff:0:0/96")
+_ERROR = ExtendedError(PROHIBITED, "this network may not ask here")
+
+
+@implementer(IGate)
+class Acl:
+    """Who may ask: the clients of some networks; the others get REFUSED and an extended error (RFC 8914, 4.19).
+
+    A client whose address is IPv4 inside IPv6 is judged as IPv4. A query without a client address is our own, or
+    came over a Unix socket, and passes.
+
+    :param networks: in the form ``192.0.2.0/24`` or ``2001:db8::/32``; a lone address is a network of one.
+    :raises ValueError: a text is no network.
+    """
+
+    def __init__(self, networks: Iterable[str]) -> None:
+        found = [_network(text) for text in networks]
+        self._ranges = {
+            4: _ranges(collapse_addresses(n for n in found if isinstance(n, IPv4Network))),
+            6: _ranges(collapse_addresses(n for n in found if isinstance(n, IPv6Network))),
+        }
+        self._known: dict[str, bool] = {"": True}
+        self._refused = Count("heimdall_admit_refused_total", "Queries of networks that may not ask")
+        self.tallies: list[Tally] = [self._refused]
+
+    def judge(self, query: Query) -> Answer | Drop | None:
+        """Return REFUSED to who may not ask."""
+        host = query.client[0]
+        allowed = self._known.get(host)
+        if allowed is None:
+            allowed = self._learn(host)
+        if allowed:
+            return None
+        self._refused.add()
+        return make(query, REFUSED, "local", _ERROR)
+
+    def _learn(self, host: str) -> bool:
+        if len(self._known) >= MOST_KNOWN:
+            self._known = {"": True}
+        self._known[host] = allowed = self._allowed(host)
+        return allowed
+
+    def _allowed(self, host: str) -> bool:
+        client = address.read(host)
+        if client is None:
+            return False
+        firsts, lasts = self._ranges[client.version]
+        at = bisect_right(firsts, int(client))
+        return at > 0 and int(client) <= lasts[at - 1]
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    """Return the network of a text; one inside ``::ffff:0:0/96`` as the IPv4 network it stands for."""
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no network: {error}") from None
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
+    return network
+
+
+def _ranges(networks: Iterable[IPv4Network | IPv6Network]) -> tuple[list[int], list[int]]:
+    """Return the first and the last addresses of networks, as numbers in rising order."""
+    ordered = sorted(networks, key=lambda network: int(network.network_address))
+    return [int(n.network_address) for n in ordered], [int(n.broadcast_address) for n in ordered]

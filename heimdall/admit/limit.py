@@ -1,0 +1,113 @@
+"""Limit the rate of each client prefix with a token bucket."""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from heimdall.admit import address
+from heimdall.interfaces import DROP, Drop, IGate
+from heimdall.message.answer import Answer, make
+from heimdall.message.edns import PROHIBITED, ExtendedError
+from heimdall.message.query import REFUSED, Query
+from heimdall.tally import Count, Gauge, Tally
+
+MOST_BUCKETS = 100_000
+"""Prefixes that are told apart at once."""
+
+MOST_KNOWN = 50_000
+"""Clients whose prefix is remembered; then all are worked out anew, a few microseconds each."""
+
+_ERROR = ExtendedError(PROHIBITED, "too many queries from this network")
+
+
+@implementer(IGate)
+class Limit:
+    """How much one network may ask: ``rate`` queries a second, and ``burst`` at once.
+
+    A query over the limit gets silence over UDP, where its address may be forged and a reply would hit somebody
+    else, and REFUSED over a stream. It takes no token: who keeps to the rate again is served again. This machine
+    itself is no exception; only a query without a client address, which is our own, passes.
+
+    Memory is bounded by keeping two generations of buckets. Once the young one is half of :data:`MOST_BUCKETS`,
+    the old one is dropped whole. So a bucket is forgotten only when 50,000 prefixes that were not in the young
+    generation have asked since it was last drawn from, and a forgotten prefix begins with a full bucket. To win
+    one more burst for his own prefix (or a forged one) an attacker must therefore send 50,000 queries from as
+    many others: it pays less than asking from those. An attacker who owns that many prefixes is not held by a
+    limit per prefix at all; take a shorter prefix.
+
+    :param clock: seconds are read from it.
+    :param rate: queries a second, more than 0.
+    :param burst: queries at once, at least 1; 0 for twice the rate.
+    :param prefix4: bits of an IPv4 address that count as one client; ``prefix6`` those of an IPv6 address.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, rate: float, burst: float = 0.0, prefix4: int = 24, prefix6: int = 56
+    ) -> None:
+        if rate <= 0:
+            raise ValueError("a rate limit of nothing: leave the gate out instead")
+        self._clock = clock
+        # A bucket is one number: the time at which it will be full again. Each query moves that by one step, and
+        # may not move it further ahead than a whole burst takes to come back.
+        self._step = 1 / rate
+        self._furthest = (max(burst or 2 * rate, 1.0) - 1) * self._step
+        self._cut = {4: 32 - prefix4, 6: 128 - prefix6}
+        self._prefixes: dict[str, int] = {}
+        self._young: dict[int, float] = {}
+        self._old: dict[int, float] = {}
+        self._limited = Count("heimdall_admit_limited_total", "Queries over the limit of their prefix")
+        self.tallies: list[Tally] = [
+            self._limited,
+            Gauge(
+                "heimdall_admit_limit_prefixes",
+                "Client prefixes that are told apart now",
+                lambda: len(self._young) + len(self._old),
+            ),
+        ]
+
+    def judge(self, query: Query) -> Answer | Drop | None:
+        """Return silence, or REFUSED over a stream, to who asks too much."""
+        host = query.client[0]
+        prefix = self._prefixes.get(host)
+        if prefix is None:
+            if not host:
+                return None
+            prefix = self._learn(host)
+        now = self._clock.seconds()
+        full = self._young.get(prefix)
+        if full is None:
+            full = self._enter(prefix)
+        ahead = full - now
+        # No bucket is further ahead than that, unless the clock was set back: it starts anew then.
+        if ahead <= 0 or ahead > self._furthest + self._step:
+            self._young[prefix] = now + self._step
+            return None
+        # The sums are rounded: a token that is due at this very moment counts.
+        if ahead <= self._furthest + 1e-9:
+            self._young[prefix] = full + self._step
+            return None
+        self._limited.add()
+        return make(query, REFUSED, "local", _ERROR) if query.stream else DROP
+
+    def _enter(self, prefix: int) -> float:
+        """Bring a bucket into the young generation; return when it is full."""
+        if len(self._young) >= MOST_BUCKETS // 2:
+            self._old = self._young
+            self._young = {}
+        full = self._old.pop(prefix, 0.0)
+        self._young[prefix] = full
+        return full
+
+    def _learn(self, host: str) -> int:
+        if len(self._prefixes) >= MOST_KNOWN:
+            self._prefixes = {}
+        self._prefixes[host] = prefix = self._prefix(host)
+        return prefix
+
+    def _prefix(self, host: str) -> int:
+        """Return a number for the prefix of a client; what is no address shares the number -1."""
+        client = address.read(host)
+        if client is None:
+            return -1
+        return int(client) >> self._cut[client.version] << 1 | (client.version == 6)

@@ -1,0 +1,157 @@
+"""Answer the names of hosts files and of records in the configuration here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+
+from zope.interface import implementer
+
+from heimdall.admit import address
+from heimdall.admit.lists import each
+from heimdall.interfaces import Drop, IGate
+from heimdall.message.answer import CNAME, SOA, Answer, local
+from heimdall.message.query import ANY, Query
+from heimdall.message.wire import from_text, to_text
+from heimdall.tally import Count, Gauge, Tally
+
+A, PTR, AAAA = 1, 12, 28
+
+TTL = 60
+"""Seconds that a record lives whose TTL is not given, and that a no lives: a file may change."""
+
+MOST_CHAIN = 8
+"""Aliases that are followed from one local name to the next."""
+
+MOST_BYTES = 60_000
+"""Bytes of records that one name and type may have: an answer fits a message of 64 KiB with room for an alias."""
+
+_SOA_TAIL = b"\x06nobody\x07invalid\0" + b"".join(n.to_bytes(4, "big") for n in (1, 3600, 1200, 604800, TTL))
+
+_Row = tuple[bytes, int, int, bytes]
+
+
+@implementer(IGate)
+class Local:
+    """Names that are answered here, whatever the world says of them.
+
+    A name that has records here is known here whole: another type gets NODATA, never a look at the upstream. A
+    local alias is followed as long as it leads to local names; one that leads outside is told alone. ANY gets the
+    records of one type (RFC 8482, 4.1).
+
+    :param hosts: paths of files in hosts format. Each name gets the address, and the address the first name that
+        is given for it (a PTR record); the unspecified address gets none. Wrong lines are left out, counted and
+        logged once for each file.
+    :param records: records as in a zone file, ``name [TTL] [IN] TYPE data``, all names absolute.
+    :raises ValueError: one of ``records`` is wrong; the message names it.
+    :raises OSError: a file cannot be read.
+    """
+
+    def __init__(self, hosts: Iterable[str] = (), records: Iterable[str] = ()) -> None:
+        self._names: dict[bytes, dict[int, list[_Row]]] = {}
+        self._answered = Count("heimdall_admit_local_total", "Queries answered from local records")
+        self._skipped = Count("heimdall_admit_local_skipped_total", "Wrong lines of hosts files, left out")
+        self.tallies: list[Tally] = [
+            self._answered,
+            self._skipped,
+            Gauge("heimdall_admit_local_names", "Names with local records", lambda: len(self._names)),
+        ]
+        for text in records:
+            self._add(read_record(text))
+        for path in hosts:
+            for _ in each(path, self._take, self._skipped):
+                pass
+
+    def judge(self, query: Query) -> Answer | Drop | None:
+        """Return the answer to a question for a local name."""
+        kinds = self._names.get(query.name)
+        if kinds is None:
+            return None
+        self._answered.add()
+        return local(query, 0, self._rows(query, kinds))
+
+    def _rows(self, query: Query, kinds: dict[int, list[_Row]]) -> list[_Row]:
+        if query.qtype == ANY:
+            return next(iter(kinds.values()))
+        owner = query.name
+        chain: list[_Row] = []
+        while query.qtype not in kinds and CNAME in kinds:
+            chain += kinds[CNAME]
+            owner = chain[-1][3].lower()
+            if owner not in self._names or len(chain) == MOST_CHAIN:
+                return chain
+            kinds = self._names[owner]
+        return chain + kinds.get(query.qtype, [(owner, SOA, TTL, owner + _SOA_TAIL)])
+
+    def _take(self, line: bytes) -> None:
+        """Add what one line of a hosts file says.
+
+        :raises ValueError: it is wrong.
+        """
+        words = line.partition(b"#")[0].decode("utf-8-sig").split()
+        if not words:
+            return
+        host = address.read(words[0])
+        if host is None or len(words) < 2:
+            raise ValueError("no address, or no name")
+        names = [from_text(word) for word in words[1:]]
+        for name in names:
+            self._add((name, A if isinstance(host, IPv4Address) else AAAA, TTL, host.packed))
+        reverse = from_text(host.reverse_pointer)
+        if PTR not in self._names.get(reverse, ()) and not host.is_unspecified:
+            self._add((reverse, PTR, TTL, names[0]))
+
+    def _add(self, row: _Row) -> None:
+        name, kind, _, data = row
+        kinds = self._names.get(name, {})
+        rows = kinds.get(kind, [])
+        if any(data == other[3] for other in rows):
+            return
+        if (kind == CNAME and kinds) or CNAME in kinds:
+            raise ValueError(f"{to_text(name)} has an alias, and may have nothing beside it (RFC 1034, 3.6.2)")
+        if sum(len(name) + 10 + len(other[3]) for other in (*rows, row)) > MOST_BYTES:
+            raise ValueError(f"the records of {to_text(name)} do not fit a message")
+        self._names.setdefault(name, kinds)[kind] = [*rows, row]
+
+
+def read_record(text: str) -> tuple[bytes, int, int, bytes]:
+    """Return the name, type, TTL in seconds and data of a record in presentation form.
+
+    :raises ValueError: it is wrong; the message names it and says why.
+    """
+    import dns.exception
+    import dns.name
+    import dns.rdata
+    import dns.rdataclass
+    import dns.rdatatype
+    import dns.ttl
+
+    try:
+        if "\n" in text:
+            raise ValueError("more than one line")
+        owner, rest = _split([text])
+        name = from_text(owner)
+        if name.startswith(b"\1*"):
+            raise ValueError("no wildcards here")
+        ttl = TTL
+        kind, rest = _split(rest)
+        if kind[0].isdigit():
+            ttl = dns.ttl.from_text(kind)
+            kind, rest = _split(rest)
+        if kind.upper() == "IN":
+            kind, rest = _split(rest)
+        number = dns.rdatatype.from_text(kind)
+        if dns.rdatatype.is_metatype(number):
+            raise ValueError(f"{kind} is no type of a record")
+        data = dns.rdata.from_text(dns.rdataclass.IN, number, "".join(rest), origin=dns.name.root, relativize=False)
+        return name, int(number), ttl, data.to_wire() or b""
+    except (dns.exception.DNSException, ValueError) as error:
+        raise ValueError(f"{text!r} is no record: {error}") from None
+
+
+def _split(rest: list[str]) -> tuple[str, list[str]]:
+    """Return the first word of what is left of a record's text, and what is left then."""
+    word, *rest = rest[0].split(maxsplit=1) if rest and rest[0].strip() else [""]
+    if not word:
+        raise ValueError("it is cut short")
+    return word, rest
