@@ -59,7 +59,7 @@ class Server(DNSServerFactory):
         udp_size: int = edns.UDP_SIZE,
         query_log: bool = False,
     ) -> None:
-        super().__init__()
+        DNSServerFactory.__init__(self)
         self._client_gates = tuple(gate.judge for gate in client_gates)
         self._recall = memory.get
         self._name_gates = tuple(gate.judge for gate in name_gates)

@@ -1,0 +1,192 @@
+"""The front of the house: one message down the path and its reply back."""
+
+from __future__ import annotations
+
+import dns.flags
+import dns.message
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.names.server import DNSServerFactory
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from heimdall.accept.server import Server
+from heimdall.cache.memory import Memory
+from heimdall.interfaces import DROP, Drop, IGate, ISource
+from heimdall.message.answer import Answer, make
+from heimdall.message.query import REFUSED, Query
+from tests.cache.questions import positive, question
+from tests.message.messages import query_wire
+
+CLIENT = ("192.0.2.1", 5353)
+
+
+@implementer(IGate)
+class Gate:
+    """A policy that says the same of every query."""
+
+    verdict: Answer | Drop | None = None
+
+    def __init__(self) -> None:
+        self.judged = 0
+
+    def judge(self, query: Query) -> Answer | Drop | None:
+        """Count, and say it."""
+        self.judged += 1
+        return self.verdict
+
+
+@implementer(ISource)
+class Source:
+    """An upstream at hand."""
+
+    def __init__(self) -> None:
+        self.asked: list[Deferred[Answer]] = []
+
+    def ask(self, query: Query) -> Deferred[Answer]:
+        """Note the question."""
+        self.asked.append(Deferred())
+        return self.asked[-1]
+
+
+class Path(SynchronousTestCase):
+    """The stations in their order."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clients, self.names, self.source = Gate(), Gate(), Source()
+        self.memory = Memory(1_000_000)
+        self.later: list[tuple[bytes, tuple[str, int]]] = []
+        self.server = self.build()
+
+    def build(self, query_log: bool = False) -> Server:
+        """The server of a test."""
+        return Server([self.clients], self.memory, [self.names], self.source, self.clock, query_log=query_log)
+
+    def take(self, wire: bytes, stream: bool = False) -> dns.message.Message | None:
+        """Send a message down the path; return what comes back at once."""
+        reply = self.server.take(wire, CLIENT, stream, lambda reply, client: self.later.append((reply, client)))
+        return None if reply is None else dns.message.from_wire(reply)
+
+    def counted(self) -> dict[tuple[str, ...], int]:
+        """The answers so far by origin and response code."""
+        return self.server._answers.counts
+
+    def test_of_twisted_names(self) -> None:
+        """It is a server factory of twisted.names."""
+        self.assertIsInstance(self.server, DNSServerFactory)
+
+    def test_from_memory(self) -> None:
+        """What memory knows is answered at once; gates for names and the source are not troubled."""
+        self.memory.put(question(), positive(), 0.0)
+        reply = self.take(query_wire("a.example"))
+        assert reply is not None
+        self.assertEqual(reply.answer[0].to_text(), "a.example. 60 IN A 192.0.2.1")
+        self.assertEqual((self.clients.judged, self.names.judged, self.source.asked), (1, 0, []))
+        self.assertEqual(self.counted(), {("memory", "noerror"): 1})
+
+    def test_from_the_source(self) -> None:
+        """What memory does not know is asked for, and the reply is sent when it is there."""
+        self.assertIsNone(self.take(query_wire("a.example")))
+        self.assertEqual(self.later, [])
+        self.clock.advance(0.2)
+        self.source.asked[0].callback(positive())
+        ((reply, client),) = self.later
+        self.assertEqual((len(dns.message.from_wire(reply).answer), client), (1, CLIENT))
+        self.assertEqual(self.counted(), {("upstream", "noerror"): 1})
+        self.assertAlmostEqual(self.server._times.sum, 0.2)
+
+    def test_client_gate(self) -> None:
+        """A client gate ends a query before memory is asked, with an answer or with silence."""
+        self.memory.put(question(), positive(), 0.0)
+        self.clients.verdict = make(question(), REFUSED, "local")
+        reply = self.take(query_wire("a.example"))
+        assert reply is not None
+        self.assertEqual(reply.rcode(), REFUSED)
+        self.clients.verdict = DROP
+        self.assertIsNone(self.take(query_wire("a.example")))
+        self.assertEqual(self.server._silent.counts, {("gate",): 1})
+        self.assertEqual(self.counted(), {("local", "refused"): 1})
+
+    def test_name_gate(self) -> None:
+        """A name gate ends a query that memory does not know."""
+        self.names.verdict = make(question(), 3, "blocked")
+        reply = self.take(query_wire("a.example"))
+        assert reply is not None
+        self.assertEqual((reply.rcode(), self.source.asked), (3, []))
+        self.assertEqual(self.counted(), {("blocked", "nxdomain"): 1})
+        self.names.verdict = DROP
+        self.assertIsNone(self.take(query_wire("a.example")))
+
+    def test_without_recursion(self) -> None:
+        """Without RD only memory is asked; what it does not know is refused, with the reason (RFC 8914, 4.21)."""
+        message = dns.message.make_query("a.example", "A", use_edns=0)
+        message.flags = 0
+        reply = self.take(message.to_wire())
+        assert reply is not None
+        self.assertEqual((reply.rcode(), reply.flags & dns.flags.RD), (REFUSED, 0))
+        self.assertIn("EDE 20", reply.options[0].to_text())
+        self.memory.put(question(), positive(), 0.0)
+        known = self.take(message.to_wire())
+        assert known is not None
+        self.assertEqual(known.rcode(), 0)
+
+    def test_bad_messages(self) -> None:
+        """Bad messages are told so, or met with silence, and counted."""
+        self.assertIsNone(self.take(b"short"))
+        for wire in (query_wire("a.example")[:-1], query_wire("a.example", use_edns=1)):
+            self.assertIsNotNone(self.take(wire))
+        self.assertEqual(self.counted(), {("local", "formerr"): 1, ("local", "badvers"): 1})
+        self.assertEqual(self.server._silent.counts, {("no_query",): 1})
+        self.assertEqual(self.clients.judged, 0)
+
+    def test_our_own_bug(self) -> None:
+        """A source that breaks costs this client a SERVFAIL and the log a traceback; nothing else."""
+        self.take(query_wire("a.example"))
+        self.source.asked[0].errback(ZeroDivisionError())
+        self.assertEqual(dns.message.from_wire(self.later[0][0]).rcode(), 2)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_stream(self) -> None:
+        """Over a stream a reply may be as long as it is."""
+        many = positive()
+        for _ in range(6):
+            many = Answer(many.question, 0, 0, (many.counts[0] * 2, 0, 0), many.body * 2, ttl=60, keep=True)
+        self.memory.put(question(), many, 0.0)
+        short, whole = (
+            self.take(query_wire("a.example")),
+            self.server.take(query_wire("a.example"), CLIENT, True, print),
+        )
+        assert short is not None and whole is not None
+        self.assertTrue(short.flags & dns.flags.TC)
+        self.assertEqual(whole[6:8], b"\0\x40")
+        self.assertEqual(self.server._queries.counts, {("udp",): 1, ("tcp",): 1})
+
+    def test_finish(self) -> None:
+        """At the end the queries under way are waited for."""
+        self.assertIsNone(self.successResultOf(self.server.finish()))
+        self.take(query_wire("a.example"))
+        self.take(query_wire("b.example"))
+        done = self.server.finish()
+        self.source.asked[0].callback(positive())
+        self.assertNoResult(done)
+        self.source.asked[1].callback(positive())
+        self.assertIsNone(self.successResultOf(done))
+
+    def test_query_log(self) -> None:
+        """Nothing is logged for a query unless a query log is asked for."""
+        events: list[LogEvent] = []
+
+        @implementer(ILogObserver)
+        def observe(event: LogEvent) -> None:
+            events.append(event)
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        self.memory.put(question(), positive(), 0.0)
+        self.take(query_wire("a.example"))
+        self.assertEqual(events, [])
+        self.server = self.build(query_log=True)
+        self.take(query_wire("a.example"))
+        self.assertEqual((events[0]["name"], events[0]["origin"]), ("a.example", "memory"))
