@@ -1,0 +1,91 @@
+"""How one server is doing: its round-trip time, and whether it answers at all. Knows no clock and no socket."""
+
+from __future__ import annotations
+
+UNKNOWN = 0.25
+"""Seconds to wait for a server whose round-trip time is not known."""
+
+SHORTEST, LONGEST = 0.1, 0.4
+"""The bounds of how long a server is waited for before another is asked as well, in seconds."""
+
+MISSES = 3
+SILENCE = 1.5
+"""A server is down after so many questions without a reply, over at least so many seconds."""
+
+LOOK, FIRST_PROBE, LAST_PROBE = 10.0, 1.0, 30.0
+"""Seconds between two looks at a server that others are preferred to: while it answers, and, longer each time,
+while it does not."""
+
+
+class Health:
+    """What the replies of one server tell. Every ``now`` is in seconds, on one clock.
+
+    ``rtt``      the smoothed round-trip time in seconds; None until it is known (RFC 6298, 2)
+    ``misses``   questions since the last reply that were waited for in vain
+    ``up``       whether it answers
+    ``errors``   replies since the last good one that said the server cannot or will not answer
+    """
+
+    def __init__(self) -> None:
+        self.rtt: float | None = None
+        self.misses = 0
+        self.up = True
+        self.errors = 0
+        self._variance = 0.0
+        self._silent_since: float | None = None
+        self._looked = -LOOK
+        self._probe = FIRST_PROBE
+
+    @property
+    def patience(self) -> float:
+        """How long its reply is waited for before another server is asked as well, in seconds."""
+        if self.rtt is None:
+            return UNKNOWN
+        return min(max(3 * self.rtt, self.rtt + 4 * self._variance, SHORTEST), LONGEST)
+
+    @property
+    def score(self) -> float:
+        """How dear it is to ask this server first; less is better."""
+        rtt = UNKNOWN if self.rtt is None else self.rtt
+        return (rtt + 0.001) * 4.0 ** min(self.misses, 8) * 2.0**self.errors
+
+    def due(self, now: float) -> bool:
+        """Whether it is time to ask it a question though another server is preferred."""
+        return now - self._looked >= (self._probe if self.misses else LOOK)
+
+    def asked(self, now: float) -> None:
+        """Note that it was sent a question."""
+        if not self.up and self.due(now):
+            self._probe = min(self._probe * 2, LAST_PROBE)
+        self._looked = now
+
+    def replied(self, seconds: float, good: bool) -> bool:
+        """Note a reply that took so long.
+
+        :param good: whether the reply is an answer, and not the confession that it has none.
+        :return: whether this ended its being down.
+        """
+        if self.rtt is None:
+            self.rtt, self._variance = seconds, seconds / 2
+        else:
+            self._variance += (abs(self.rtt - seconds) - self._variance) / 4
+            self.rtt += (seconds - self.rtt) / 8
+        self.errors = 0 if good else min(self.errors + 1, 4)
+        self.misses = 0
+        self._silent_since = None
+        self._probe = FIRST_PROBE
+        was, self.up = self.up, True
+        return not was
+
+    def missed(self, sent: float, now: float) -> bool:
+        """Note that a question sent at ``sent`` has been waited for in vain.
+
+        :return: whether it is down from now on.
+        """
+        self.misses += 1
+        if self._silent_since is None:
+            self._silent_since = sent
+        if not self.up or self.misses < MISSES or now - self._silent_since < SILENCE:
+            return False
+        self.up = False
+        return True

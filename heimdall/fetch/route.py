@@ -1,0 +1,40 @@
+"""Send each question to the source that is in charge of its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from heimdall.interfaces import ISource
+from heimdall.message.answer import Answer
+from heimdall.message.query import Query
+from heimdall.message.wire import suffixes
+from heimdall.tally import Count, Tally
+
+
+@implementer(ISource)
+class Route:
+    """A source by the longest suffix of the name.
+
+    :param default: who is asked about all other names.
+    :param routes: the sources by the folded wire name that theirs end in.
+    """
+
+    def __init__(self, default: ISource, routes: Mapping[bytes, ISource] | None = None) -> None:
+        self._default = default
+        self._routes = dict(routes or {})
+        self._taken = Count("heimdall_fetch_routed_total", "Questions by where they were sent.", "to")
+        self.tallies: list[Tally] = [self._taken]
+
+    def ask(self, query: Query) -> Deferred[Answer]:
+        """Find the answer; see :class:`~heimdall.interfaces.ISource`."""
+        if self._routes:
+            for suffix in suffixes(query.name):
+                source = self._routes.get(suffix)
+                if source is not None:
+                    self._taken.add("route")
+                    return source.ask(query)
+        self._taken.add("default")
+        return self._default.ask(query)

@@ -1,0 +1,157 @@
+"""Ask one server as it needs to be asked: over TCP after TC, without EDNS where it knows none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from ipaddress import ip_address
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.interfaces import IReactorFDSet, IReactorTime
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from heimdall.fetch.ledger import Ledger
+from heimdall.fetch.stream import Stream
+from heimdall.fetch.udp import Udp, Write
+from heimdall.interfaces import IExchange, NoAnswer
+from heimdall.message.answer import TC, Answer
+from heimdall.message.query import FORMERR, NOTIMP, Query, write
+
+PLAIN = 900.0
+"""Seconds that a server which refused EDNS is asked without it."""
+
+CONNECT = 2.0
+"""Seconds a TCP connection may take to be made."""
+
+_SERVER = re.compile(r"(tcp://)?(?:\[(?P<six>[^\]]+)\]|(?P<four>[^:\[\]]+))(?::(?P<port>\d{1,5}))?")
+
+
+@implementer(IExchange)
+class Server:
+    """One server over both its transports.
+
+    :param clock: where time comes from.
+    :param datagram: makes the exchange over UDP from what writes messages; None to ask over TCP only.
+    :param stream: makes the exchange over TCP.
+    :param ad: ask with the AD bit: the server's validation is trusted.
+    :param subnet: pass on the client's subnet.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        ledger: Ledger,
+        *,
+        datagram: Callable[[Write], IExchange] | None,
+        stream: Callable[[Write], IExchange],
+        ad: bool = False,
+        subnet: bool = False,
+    ) -> None:
+        self._clock = clock
+        self._ledger = ledger
+        self._stream = stream(self._write)
+        self._datagram = datagram(self._write) if datagram else None
+        self._ad, self._subnet = ad, subnet
+        self._plain_until = 0.0
+        self._bare: set[Query] = set()
+
+    def _write(self, query: Query, identity: int) -> bytes:
+        with_opt = not self._plain_until and query not in self._bare
+        return write(query, identity, ad=self._ad, with_opt=with_opt, subnet=self._subnet)
+
+    def exchange(self, query: Query, timeout: float) -> Deferred[Answer]:
+        """Ask; see :class:`~heimdall.interfaces.IExchange`."""
+        now = self._clock.seconds()
+        if self._plain_until and now >= self._plain_until:
+            self._plain_until = 0.0
+        exchange = self._datagram or self._stream
+        return exchange.exchange(query, timeout).addCallback(self._look, exchange, query, now + timeout)
+
+    def _look(self, answer: Answer, exchange: IExchange, query: Query, ends: float) -> Answer | Deferred[Answer]:
+        """Ask once more if the answer says that the question was put the wrong way."""
+        left = ends - self._clock.seconds()
+        if left <= 0:
+            return answer
+        if answer.flags & TC and exchange is not self._stream:
+            return self._stream.exchange(query, left).addCallbacks(self._whole, self._cut, errbackArgs=(answer,))
+        if answer.rcode in (FORMERR, NOTIMP) and not self._plain_until and query not in self._bare:
+            self._bare.add(query)
+            again = exchange.exchange(query, left).addBoth(self._dressed, query)
+            again.addCallbacks(self._plain, self._still, errbackArgs=(answer,))
+            return again.addCallback(self._look, exchange, query, ends)
+        return answer
+
+    def _whole(self, answer: Answer) -> Answer:
+        self._ledger.truncated.add("tcp")
+        return answer
+
+    def _cut(self, failure: Failure, answer: Answer) -> Answer:
+        failure.trap(NoAnswer)
+        self._ledger.truncated.add("kept")
+        return answer
+
+    def _dressed(self, result: Answer | Failure, query: Query) -> Answer | Failure:
+        self._bare.discard(query)
+        return result
+
+    def _plain(self, answer: Answer) -> Answer:
+        """Remember that EDNS was what the server did not take (RFC 6891, 7)."""
+        if answer.rcode not in (FORMERR, NOTIMP):
+            self._plain_until = self._clock.seconds() + PLAIN
+            self._ledger.plain.add()
+        return answer
+
+    def _still(self, failure: Failure, answer: Answer) -> Answer:
+        failure.trap(NoAnswer)
+        return answer
+
+    def close(self) -> None:
+        """Close both transports; what is in flight fails."""
+        if self._datagram:
+            self._datagram.close()
+        self._stream.close()
+
+
+def reach(
+    reactor: IReactorTime, text: str, ledger: Ledger, *, ad: bool = False, subnet: bool = False, ports: int = 64
+) -> Server:
+    """Return the way to a server.
+
+    :param reactor: keeps time, watches sockets and connects.
+    :param text: HOST[:PORT], IPv6 in brackets, ``tcp://`` in front to use TCP alone.
+    :param ports: UDP sockets to draw from.
+    :raises ValueError: the text is no such thing; the message says why.
+    """
+    stream_only, host, port = parse(text)
+    endpoint = (TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint)(reactor, host, port, timeout=CONNECT)
+
+    def datagram(write: Write) -> Udp:
+        return Udp(reactor, IReactorFDSet(reactor), host, port, write=write, ledger=ledger, ports=ports)
+
+    def stream(write: Write) -> Stream:
+        return Stream(reactor, endpoint, write=write, ledger=ledger)
+
+    return Server(reactor, ledger, datagram=None if stream_only else datagram, stream=stream, ad=ad, subnet=subnet)
+
+
+def parse(text: str) -> tuple[bool, str, int]:
+    """Return whether a server is to be asked over TCP alone, its address and its port.
+
+    :raises ValueError: the text is not HOST[:PORT]; the message says why.
+    """
+    match = _SERVER.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not HOST[:PORT] or tcp://HOST[:PORT]")
+    host = match["six"] or match["four"]
+    port = int(match["port"] or 53)
+    if not 0 < port < 65536:
+        raise ValueError(f"{text!r} has no port between 1 and 65535")
+    try:
+        six = ip_address(host).version == 6
+    except ValueError:
+        raise ValueError(f"{text!r} has no IP address: a name would have to be resolved by ourselves") from None
+    if six != bool(match["six"]):
+        raise ValueError(f"{text!r}: IPv6 addresses, and they alone, stand in brackets")
+    return bool(match[1]), host, port

@@ -1,0 +1,286 @@
+"""Ask several servers as one: the best first, another when it is late, the next when one fails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import evolve
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from heimdall.fetch.health import Health
+from heimdall.fetch.ledger import Ledger
+from heimdall.fetch.reply import silent
+from heimdall.interfaces import IExchange, ISource, NoAnswer
+from heimdall.message.answer import Answer
+from heimdall.message.query import AD, BADVERS, FORMERR, NOTIMP, REFUSED, SERVFAIL, Query
+
+RETRY = 0.4
+"""Seconds before a server is asked a second time; twice as long before each further time."""
+
+ROUNDS = 3
+"""How often one server is asked one question, at most."""
+
+# What another server may answer better, the one that says most to a client first.
+_FAILURES = (SERVFAIL, REFUSED, NOTIMP, FORMERR, BADVERS)
+
+
+class Upstream:
+    """A server of a group: its address as text, the way there, how it does, and what waits for it."""
+
+    def __init__(self, text: str, exchange: IExchange) -> None:
+        self.text = text
+        self.exchange = exchange
+        self.health = Health()
+        self.inflight = 0
+
+
+@implementer(ISource)
+class Group:
+    """Servers that know the same.
+
+    The one with the best round-trip time is asked. One that has not been heard of for a while is asked along with
+    it, so that its state is known; nobody waits for that one.
+
+    :param servers: of each its address as text, and the way there.
+    :param clock: where time comes from.
+    :param deadline: seconds a question may take altogether.
+    :param trust_ad: whether to believe the servers' AD bit.
+    :param ledger: what to count in; a new one if none is given.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        servers: Sequence[tuple[str, IExchange]],
+        clock: IReactorTime,
+        *,
+        deadline: float = 4.5,
+        trust_ad: bool = False,
+        ledger: Ledger | None = None,
+    ) -> None:
+        if not servers:
+            raise ValueError("a group needs a server")
+        self.servers = [Upstream(text, exchange) for text, exchange in servers]
+        self.clock = clock
+        self.deadline = deadline
+        self.trust_ad = trust_ad
+        self.ledger = ledger or Ledger()
+        self.tallies = self.ledger.tallies
+        self.closed = False
+        self.flights: set[Flight] = set()
+        for server in self.servers:
+            self._enter(server)
+
+    def _enter(self, server: Upstream) -> None:
+        health = server.health
+        self.ledger.enter(server.text, lambda: health.up, lambda: health.rtt or 0.0, lambda: server.inflight)
+
+    def ask(self, query: Query) -> Deferred[Answer]:
+        """Find the answer; see :class:`~heimdall.interfaces.ISource`."""
+        flight = Flight(self, query)
+        self.flights.add(flight)
+        flight.start()
+        return flight.deferred
+
+    def order(self) -> list[Upstream]:
+        """Return the servers, the one to ask first in front, those that are down behind all others."""
+        if len(self.servers) == 1:
+            return self.servers
+        return sorted(self.servers, key=lambda server: (not server.health.up, server.health.score))
+
+    def state(self) -> list[dict[str, str | bool | float | int | None]]:
+        """Return how each server does, for people and probes; times in seconds."""
+        return [
+            {
+                "server": server.text,
+                "up": server.health.up,
+                "rtt": server.health.rtt,
+                "misses": server.health.misses,
+                "inflight": server.inflight,
+            }
+            for server in self.servers
+        ]
+
+    def close(self) -> None:
+        """Close the way to every server; what is under way fails."""
+        self.closed = True
+        for server in self.servers:
+            server.exchange.close()
+        for flight in list(self.flights):
+            flight.fail()
+
+
+class Try:
+    """One question sent to one server; ``look`` if nobody waits for it, ``missed`` once its patience is over."""
+
+    __slots__ = ("deferred", "flight", "look", "missed", "sent", "server")
+
+    def __init__(self, flight: Flight, server: Upstream, sent: float, look: bool) -> None:
+        self.flight = flight
+        self.server = server
+        self.sent = sent
+        self.look = look
+        self.missed = False
+        server.inflight += 1
+        server.health.asked(sent)
+        self.deferred = server.exchange.exchange(flight.query, flight.ends - sent)
+
+    def listen(self) -> None:
+        """Wait for the outcome."""
+        self.deferred.addCallbacks(self._answered, self._failed)
+
+    def _answered(self, answer: Answer) -> None:
+        group = self.flight.group
+        took = group.clock.seconds() - self.sent
+        self.server.inflight -= 1
+        group.ledger.seconds.observe(took)
+        if self.server.health.replied(took, answer.rcode not in _FAILURES):
+            group.log.info("upstream {server} answers again", server=self.server.text)
+        self.flight.answered(self, answer)
+
+    def _failed(self, failure: Failure) -> None:
+        self.server.inflight -= 1
+        if failure.check(CancelledError):
+            return
+        if not failure.check(NoAnswer):
+            self.flight.group.log.failure("a bug in the way to upstream {server}", failure, server=self.server.text)
+        self.miss()
+        self.flight.failed(self)
+
+    def miss(self) -> None:
+        """Note that it has been waited for in vain."""
+        group = self.flight.group
+        if self.missed or group.closed:
+            return
+        self.missed = True
+        if self.server.health.missed(self.sent, group.clock.seconds()):
+            group.log.warn("upstream {server} does not answer: it is asked only now and then", server=self.server.text)
+
+
+class Flight:
+    """One question on its way through a group."""
+
+    __slots__ = ("_asked", "_best", "_done", "_order", "_timer", "_tries", "deferred", "ends", "group", "query")
+
+    def __init__(self, group: Group, query: Query) -> None:
+        self.group = group
+        self.query = query
+        self.ends = group.clock.seconds() + group.deadline
+        self.deferred: Deferred[Answer] = Deferred(self._cancel)
+        self._order = group.order()
+        self._asked = 0
+        self._tries: list[Try] = []
+        self._best: Answer | None = None
+        self._timer: IDelayedCall | None = None
+        self._done = False
+
+    def start(self) -> None:
+        """Ask the best server, and along with it those that are due for a look."""
+        order = self._order
+        if len(order) > 1:
+            now = self.group.clock.seconds()
+            due = [server for server in order[1:] if server.health.due(now)]
+            self._go_on("first")
+            for server in due:
+                self._send(server, "look")
+        else:
+            self._go_on("first")
+
+    def _go_on(self, why: str) -> None:
+        """Ask the next server, and set the time at which it is late."""
+        order, asked = self._order, self._asked
+        server = order[asked % len(order)]
+        self._asked = asked + 1
+        wait = server.health.patience if self._asked < len(order) else RETRY * 2 ** (self._asked // len(order) - 1)
+        self._wake_in(wait)
+        self._send(server, why)
+
+    def _send(self, server: Upstream, why: str) -> None:
+        if self._done:
+            return
+        self.group.ledger.asked.add(why)
+        one = Try(self, server, self.group.clock.seconds(), why == "look")
+        self._tries.append(one)
+        one.listen()
+
+    def _wake_in(self, wait: float) -> None:
+        clock = self.group.clock
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = clock.callLater(max(min(wait, self.ends - clock.seconds()), 0), self._late)
+
+    def _late(self) -> None:
+        """Act on what has not come in time."""
+        self._timer = None
+        for one in self._tries:
+            if not one.look:
+                one.miss()
+        if self._best is not None and self._asked >= len(self._order):
+            self._finish(self._best)
+        elif self.group.clock.seconds() >= self.ends:
+            self.fail()
+        elif self._asked >= ROUNDS * len(self._order):
+            self._wake_in(self.group.deadline)
+        else:
+            self._go_on("hedge" if self._asked < len(self._order) else "retry")
+
+    def answered(self, one: Try, answer: Answer) -> None:
+        """Take the answer of one server, unless another one's was better."""
+        self._tries.remove(one)
+        if self._done:
+            return
+        if answer.rcode not in _FAILURES:
+            self._finish(answer)
+            return
+        if self._best is None or _FAILURES.index(answer.rcode) < _FAILURES.index(self._best.rcode):
+            self._best = answer
+        if not one.look:
+            self._step()
+
+    def failed(self, one: Try) -> None:
+        """Hear that one server will not answer."""
+        self._tries.remove(one)
+        if not self._done and not one.look:
+            self._step()
+
+    def _step(self) -> None:
+        """Turn to the next server at once; with none left, wait for those still asked, or for the next round."""
+        if self.group.closed:
+            self.fail()
+        elif self._asked < len(self._order):
+            self._go_on("next")
+        elif any(not one.look for one in self._tries):
+            return
+        elif self._best is not None:
+            self._finish(self._best)
+        elif self._asked >= ROUNDS * len(self._order):
+            self.fail()
+
+    def _end(self, result: str) -> None:
+        self._done = True
+        self.group.flights.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.group.ledger.queries.add(result)
+
+    def _finish(self, answer: Answer) -> None:
+        self._end("failure" if answer is self._best else "answer")
+        if answer.flags & AD and not self.group.trust_ad:
+            answer = evolve(answer, flags=answer.flags & ~AD)
+        self.deferred.callback(answer)
+
+    def fail(self) -> None:
+        """End without an answer."""
+        self._end("none")
+        self.deferred.errback(silent("no upstream answered"))
+
+    def _cancel(self, _deferred: Deferred[Answer]) -> None:
+        self._end("cancelled")
+        for one in list(self._tries):
+            one.deferred.cancel()
