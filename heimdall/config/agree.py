@@ -10,6 +10,7 @@ from attrs import frozen
 
 from heimdall.config.address import Upstream, address, upstream
 from heimdall.config.faults import Fault
+from heimdall.config.machine import Machine
 from heimdall.config.settings import Settings
 from heimdall.config.url import has_password
 from heimdall.config.values import IMPORT
@@ -42,25 +43,18 @@ class Own:
     def _answers(self, host: str, asked: str) -> bool:
         if host == asked:
             return True
-        if host == "0.0.0.0" and ":" in asked:
-            return False
-        # A socket on [::] may answer for IPv4 as well.
-        return ip_address(host).is_unspecified and self._is_ours(asked)
+        both, other = ip_address(host), ip_address(asked)
+        return both.is_unspecified and both.version == other.version and self._is_ours(asked)
 
 
-def conflicts(
-    settings: Settings, readable: Callable[[str], bool], is_ours: Callable[[str], bool]
-) -> Iterator[Conflict]:
-    """Yield every conflict in the settings.
-
-    :param readable: whether a path leads to a file that can be read.
-    :param is_ours: whether an IP address is one of this machine.
-    """
+def conflicts(settings: Settings, machine: Machine) -> Iterator[Conflict]:
+    """Yield every conflict in the settings."""
     yield from _ranges(settings)
     yield from _listening(settings)
-    yield from _upstreams(settings, is_ours)
-    yield from _files(settings, readable)
+    yield from _upstreams(settings, machine.is_ours)
+    yield from _files(settings, machine.readable)
     yield from _secrets(settings)
+    yield from _code(settings, machine)
 
 
 def _ranges(settings: Settings) -> Iterator[Conflict]:
@@ -129,6 +123,22 @@ def _secrets(settings: Settings) -> Iterator[Conflict]:
     if redis.enabled and redis.password_file and has_password(redis.url):
         expected = "no file, as redis.url holds a password"
         yield _conflict(redis.password_file, expected, "redis.password_file", "redis.url", "redis.enabled")
+
+
+def _code(settings: Settings, machine: Machine) -> Iterator[Conflict]:
+    names = [("admit.gates", name) for name in settings.admit.gates]
+    for servers in settings.fetch.routes.values():
+        names += [("fetch.routes", name) for name in servers if name.startswith(IMPORT)]
+    for path, name in names:
+        try:
+            machine.find(name.removeprefix(IMPORT))
+        except Exception as error:  # whatever the user's own module raises
+            yield _conflict(name, "the dotted name of something that can be imported", path, why=str(error))
+    for text in settings.admit.records:
+        try:
+            machine.read_record(text)
+        except ValueError as error:
+            yield _conflict(text, 'a record, such as "host.example 300 A 192.0.2.1"', "admit.records", why=str(error))
 
 
 def _conflict(value: Any, expected: str, *paths: str, why: str = "") -> Conflict:

@@ -49,7 +49,7 @@ def line(origin: str, path: str, fault: Fault, *, secret: bool = False) -> str:
     :param secret: hide the value.
     """
     value = "(hidden)" if secret else shown(fault.value)
-    why = f" ({fault.why})" if fault.why else ""
+    why = f" ({printable(fault.why)})" if fault.why else ""
     return f"{printable(origin)}: {path} = {value}: expected {fault.expected}{why}"
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import evolve, frozen
@@ -12,6 +11,7 @@ from attrs import evolve, frozen
 from heimdall.config import agree, resolv, sources
 from heimdall.config.faults import Fault, Misconfigured, Unfit, line, printable
 from heimdall.config.keys import KEYS, SECTIONS
+from heimdall.config.machine import Machine
 from heimdall.config.settings import Settings
 from heimdall.config.values import read
 
@@ -37,27 +37,13 @@ class Loaded:
         return self.origins[path] != DEFAULT
 
 
-def read_text(path: str) -> str:
-    """Return the text of a file in UTF-8; raises OSError, or ValueError when it is not UTF-8."""
-    return Path(path).read_text(encoding="utf-8")
-
-
-def load(
-    options: Mapping[str, Any],
-    environ: Mapping[str, str],
-    read_file: Callable[[str], str] = read_text,
-    readable: Callable[[str], bool] = lambda path: os.path.isfile(path) and os.access(path, os.R_OK),
-    is_ours: Callable[[str], bool] = lambda host: False,
-) -> Loaded:
+def load(options: Mapping[str, Any], environ: Mapping[str, str], machine: Machine) -> Loaded:
     """Return the configuration that options, environment and file make together.
 
     :param options: of the command line, by their names without dashes.
-    :param read_file: returns the text of a file, or raises OSError or ValueError.
-    :param readable: whether a path leads to a file that can be read.
-    :param is_ours: whether an IP address is one of this machine.
     :raises Misconfigured: with a line for each fault, of all sources at once.
     """
-    found, wrong = _gather(options, environ, read_file)
+    found, wrong = _gather(options, environ, machine)
     values: dict[str, Any] = {}
     origins = dict.fromkeys(KEYS, DEFAULT)
     bad = set()
@@ -72,14 +58,15 @@ def load(
             values[key.path] = _absolute(value, one.origin) if key.kind == "file" else value
             origins[key.path] = one.origin
     settings = _settings(values)
-    for conflict in agree.conflicts(settings, readable, is_ours):
+    for conflict in agree.conflicts(settings, machine):
         if bad.isdisjoint(conflict.paths):
             path = conflict.paths[0]
-            wrong.append(line(origins[path], path, conflict.fault, secret=KEYS[path].secret))
+            origin = next((origins[each] for each in conflict.paths if origins[each] != DEFAULT), DEFAULT)
+            wrong.append(line(origin, path, conflict.fault, secret=KEYS[path].secret))
     warnings = list(sources.strangers(environ))
     if not settings.fetch.upstreams and bad.isdisjoint(("fetch.upstreams", "fetch.resolv_conf", "accept.listen")):
         try:
-            settings = _adopt(settings, origins, read_file, is_ours)
+            settings = _adopt(settings, origins, machine)
         except NoServers as error:
             if error.fault and settings.fetch.resolv_conf != KEYS["fetch.resolv_conf"].default:
                 wrong.append(line(origins["fetch.resolv_conf"], "fetch.resolv_conf", error.fault))
@@ -101,7 +88,7 @@ class NoServers(Exception):
 
 
 def _gather(
-    options: Mapping[str, Any], environ: Mapping[str, str], read_file: Callable[[str], str]
+    options: Mapping[str, Any], environ: Mapping[str, str], machine: Machine
 ) -> tuple[list[sources.Found], list[str]]:
     """Return all values found, those that beat others behind them, and a line for each thing wrong so far."""
     given, wrong = sources.in_options(options)
@@ -112,7 +99,7 @@ def _gather(
     if path:
         path = os.path.abspath(path)
         try:
-            in_file, unknown = sources.in_file(read_file(path), f"file {path}")
+            in_file, unknown = sources.in_file(machine.read_file(path), f"file {path}")
             found += in_file
             wrong += unknown
         except OSError as error:
@@ -147,8 +134,7 @@ def _settings(values: Mapping[str, Any]) -> Settings:
 def _adopt(
     settings: Settings,
     origins: dict[str, str],
-    read_file: Callable[[str], str],
-    is_ours: Callable[[str], bool],
+    machine: Machine,
 ) -> Settings:
     """Return the settings with the upstreams of resolv.conf, less those that are ourselves.
 
@@ -156,10 +142,10 @@ def _adopt(
     """
     path = settings.fetch.resolv_conf
     try:
-        conf = resolv.parse(read_file(path))
+        conf = resolv.parse(machine.read_file(path))
     except (OSError, ValueError) as error:
         raise NoServers(f"{path} cannot be read", Fault(path, "a file that can be read", str(error))) from None
-    own = agree.Own(settings.accept.listen, is_ours)
+    own = agree.Own(settings.accept.listen, machine.is_ours)
     upstreams = tuple(str(upstream) for upstream in conf.upstreams if upstream not in own)
     if not upstreams:
         raise NoServers(f"{path} names {'only ourselves' if conf.upstreams else 'none'}")

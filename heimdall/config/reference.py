@@ -1,0 +1,80 @@
+"""Write the reference of the configuration from the settings: ``python -m heimdall.config.reference``."""
+
+from __future__ import annotations
+
+import sys
+
+from heimdall.config.keys import KEYS, SECTIONS
+from heimdall.config.show import literal
+from heimdall.config.values import kind_of
+
+_TOP = """\
+# Configuration
+
+<!-- Written by `python -m heimdall.config.reference > docs/configuration.md`. Change heimdall/config instead. -->
+
+Heimdall needs no configuration. What is set beats what is not, in this order:
+
+1. an option of the command line, see `twistd heimdall --help`;
+2. an environment variable, named for section and key;
+3. the TOML file given by `--config FILE` or `HEIMDALL_CONFIG`;
+4. the default.
+
+`twistd -n heimdall --check` says what is wrong with a configuration, everything at once, and ends with status 1. If
+nothing is, it prints the effective configuration, with the place each value came from and without passwords, and ends
+with status 0. A server with a wrong configuration does not start.
+
+- A setting replaces the one it beats as a whole: lists are not joined.
+- In an environment variable, the items of a list stand between commas, and truth is `true` or `false`. Routes are
+  `suffix=server server, suffix=server`. An empty variable sets nothing.
+- Times are seconds as a number, or a text such as `"200ms"`, `"5s"`, `"2m"`, `"1h"` or `"1d"`.
+- Sizes are bytes as a number, or a text such as `"50MB"` or `"64MiB"`.
+- A path in the file counts from the folder that the file is in.
+- Addresses and servers are IP addresses: looking up a name is what others ask of us.
+
+Examples: [one host](examples/host.toml), [a cluster with Redis](examples/cluster.toml),
+[a list of names to block](examples/blocklist.toml), [in front of Kubernetes' DNS](examples/kubernetes.toml).
+
+## How Redis is found
+
+The first of these that is set: option `--redis`, `HEIMDALL_REDIS_URL`, `REDIS_URL`, `redis.url` in the file,
+`HEIMDALL_REDIS_SERVICE_HOST` with `HEIMDALL_REDIS_SERVICE_PORT` (Kubernetes puts them into every pod beside a Service
+called `heimdall-redis`), then `redis://heimdall-redis:6379`. A server whose Redis is not there answers all the same.
+
+## How upstreams are found
+
+Those of `fetch.upstreams`; if there are none, the name servers in resolv.conf, less the addresses that Heimdall itself
+listens on. If resolv.conf says `options trust-ad`, `fetch.trust_ad` is on for them. With no upstream at all, the
+server starts with a warning, and what it cannot answer from a cache it answers SERVFAIL.
+"""
+
+
+def reference() -> str:
+    """Return the reference of all keys as Markdown."""
+    lines = [_TOP]
+    for section, kind in SECTIONS.items():
+        _, _, about = (kind.__doc__ or "").partition(": ")
+        lines += [f"## [{section}]", "", about[:1].upper() + about[1:], ""]
+        for key in KEYS.values():
+            if key.section != section:
+                continue
+            expected = kind_of(key).expected
+            if isinstance(key.default, tuple):
+                expected = f"a list, each of it {expected}"
+            elif isinstance(key.default, dict):
+                expected = f"a table of name suffixes, each with a list, each of it {expected}"
+            lines += [
+                f"### {key.name}",
+                "",
+                key.text,
+                "",
+                f"- value: {expected}",
+                f"- default: `{literal(key.default)}`",
+                f"- environment: `{key.variable}`",
+                "",
+            ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

@@ -1,0 +1,147 @@
+"""Read the options of ``twistd heimdall``, and make the service: the only place that touches the reactor."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from twisted.python.usage import Options as TwistedOptions
+from twisted.python.usage import UsageError
+
+if TYPE_CHECKING:
+    from twisted.application.service import IService
+
+    from heimdall.config.load import Loaded
+
+# Nothing of the server is imported up here: the help of twistd loads this module, and a start must be quick.
+
+
+class Options(TwistedOptions):
+    """The options of ``twistd heimdall``.
+
+    After parsing, ``loaded`` holds the configuration that they, the environment and the file make together. One
+    that is wrong ends the process with a line for each fault.
+
+    :cvar environ: the environment to read.
+    """
+
+    environ: Mapping[str, str] = os.environ
+    loaded: Loaded
+
+    synopsis = "[options]"
+    longdesc = (
+        "Heimdall is a caching DNS server whose nodes share their answers through Redis. An option beats the "
+        "environment, which beats the file, which beats the default. The environment has a variable for each key: "
+        "HEIMDALL_CACHE_MEMORY is memory in section [cache]."
+    )
+    optParameters: ClassVar[list[list[str | None]]] = [
+        ["config", "c", None, "Read this TOML file (or that of HEIMDALL_CONFIG)."],
+        ["redis", None, None, "Share answers through the Redis at this URL: redis://, rediss:// or unix://. "
+         "A password is better kept in a file: redis.password_file."],
+        ["http", None, None, "Serve metrics, probes and the API on HOST:PORT. [default: 127.0.0.1:9053]"],
+        ["node", None, None, "The name of this node in the cluster. [default: the host name]"],
+    ]  # fmt: skip
+    optFlags: ClassVar[list[list[str | None]]] = [
+        ["no-redis", None, "Do not use Redis."],
+        ["no-http", None, "Do not serve HTTP."],
+        ["check", None, "Say what is wrong with the configuration, or show it and where each value is from; and exit."],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self["listen"] = []
+        self["upstream"] = []
+
+    def opt_listen(self, address: str) -> None:
+        """Serve DNS on HOST:PORT, UDP and TCP, an IPv6 address in brackets. May be given again.
+
+        [default: 127.0.0.1:1053 and [::1]:1053]
+        """
+        self["listen"].append(address)
+
+    def opt_upstream(self, server: str) -> None:
+        """Ask the DNS server HOST[:PORT], or tcp://HOST[:PORT]. May be given again.
+
+        [default: the servers of resolv.conf]
+        """
+        self["upstream"].append(server)
+
+    def opt_version(self) -> None:
+        """Display the versions of Heimdall and Twisted and exit."""
+        from heimdall import __version__
+
+        print("Heimdall version:", __version__)
+        super().opt_version()  # type: ignore[no-untyped-call]
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Refuse arguments that belong to no option."""
+        if arguments:
+            raise UsageError(f"heimdall takes options only, not {arguments[0]!r}")
+
+    def postOptions(self) -> None:
+        """Load the configuration; with --check, show it and exit.
+
+        :raises SystemExit: the configuration is wrong. This, and no UsageError, since twistd would print all of its
+            own help before the one text that matters.
+        """
+        from heimdall.config.faults import Misconfigured
+        from heimdall.config.load import load
+        from heimdall.config.machine import Machine
+
+        try:
+            self.loaded = load(self, self.environ, Machine(read_record=_read_record))
+        except Misconfigured as error:
+            raise SystemExit(str(error)) from None
+        if self["check"]:
+            from heimdall.config.show import toml
+
+            print(toml(self.loaded), end="")
+            raise SystemExit(0)
+
+
+def makeService(options: Options) -> IService:
+    """Return the server, with its sockets bound.
+
+    They are bound here, before twistd becomes a daemon and gives its privileges up: then a port below 1024 can be
+    had, and a failure is still seen by who started us.
+
+    :raises SystemExit: an address cannot be served on, or the configuration proved wrong after all.
+    """
+    from twisted.internet import reactor
+    from twisted.logger import Logger
+
+    # The timers of Twisted's reactors run on the wall clock: set back by an hour, it would freeze every one of them
+    # for that hour. This must happen before the first timer is set.
+    clock: Any = reactor
+    clock.seconds = time.monotonic
+
+    from heimdall.accept.sockets import CannotListen, bind, bind_stream
+    from heimdall.config.faults import Misconfigured
+    from heimdall.pipeline import build
+
+    loaded = options.loaded
+    settings = loaded.settings
+    log = Logger()
+    for warning in loaded.warnings:
+        log.warn("{warning}", warning=warning)
+    try:
+        bound = bind(settings.accept.listen, loaded.asked("accept.listen"))
+        http = bind_stream(settings.watch.http) if settings.watch.enabled else None
+        service = build(settings, reactor, bound, http)
+    except (CannotListen, Misconfigured) as error:
+        raise SystemExit(str(error)) from None
+    if settings.watch.log == "json":
+        from heimdall.watch.logs import JSONLogged
+
+        logged = JSONLogged(options.parent or {})
+        service.setServiceParent(logged)
+        return logged
+    return service
+
+
+def _read_record(text: str) -> object:
+    from heimdall.admit.local import read_record
+
+    return read_record(text)
