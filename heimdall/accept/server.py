@@ -7,30 +7,29 @@ object and no codec: it is read (``message.query``), judged by the client gates,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 from twisted.names.server import DNSServerFactory
 from twisted.python.failure import Failure
 
-from heimdall.interfaces import IGate, IHotCache, ISource
+from heimdall.accept.crowd import Crowd
+from heimdall.accept.engine import Client, Faults, Later
+from heimdall.accept.stream import Stream
+from heimdall.interfaces import Drop, IGate, IHotCache, ISource
 from heimdall.message import edns
 from heimdall.message.answer import Answer, make
 from heimdall.message.edns import ExtendedError
-from heimdall.message.query import RD, REFUSED, SERVFAIL, Query, read
+from heimdall.message.query import RD, REFUSED, Query, read
 from heimdall.message.reply import fit
 from heimdall.message.wire import to_text
 from heimdall.tally import Count, Gauge, Tally, Times
 
-Later = Callable[[bytes, tuple[str, int]], object]
-"""What sends a reply that was not known at once: called with the message and the client's address."""
-
 RCODES = {0: "noerror", 1: "formerr", 2: "servfail", 3: "nxdomain", 4: "notimp", 5: "refused", 16: "badvers"}
 
 _NOT_RECURSIVE = ExtendedError(edns.NOT_AUTHORITATIVE, "recursion was not desired")
-_BUG = ExtendedError(edns.OTHER, "internal error")
 
 
 class Server(DNSServerFactory):
@@ -41,6 +40,8 @@ class Server(DNSServerFactory):
     :param name_gates: judged when memory does not know, for what depends on the name.
     :param source: asked last.
     :param clock: where times come from.
+    :param faults: where our own bugs are recorded.
+    :param streams: what TCP connections may do; a crowd with its defaults when none is given.
     :param udp_size: the longest reply over UDP, in bytes.
     :param query_log: log each query.
     """
@@ -56,6 +57,8 @@ class Server(DNSServerFactory):
         source: ISource,
         clock: IReactorTime,
         *,
+        faults: Faults | None = None,
+        streams: Crowd | None = None,
         udp_size: int = edns.UDP_SIZE,
         query_log: bool = False,
     ) -> None:
@@ -65,6 +68,8 @@ class Server(DNSServerFactory):
         self._name_gates = tuple(gate.judge for gate in name_gates)
         self._source = source
         self._seconds = clock.seconds
+        self._faults = faults or Faults(clock)
+        self.streams = streams or Crowd(clock, self._faults)
         self._udp_size = udp_size
         self._query_log = query_log
         self._pending = 0
@@ -81,15 +86,19 @@ class Server(DNSServerFactory):
             Gauge("heimdall_accept_pending", "Queries without a reply so far.", lambda: self._pending),
         ]
 
-    def take(self, wire: bytes, client: tuple[str, int], stream: bool, later: Later) -> bytes | None:
+    def buildProtocol(self, addr: IAddress) -> Stream:
+        """Return the protocol of a new TCP connection."""
+        return Stream(self)
+
+    def take(self, wire: bytes, client: Client, stream: bool, later: Later) -> bytes | None:
         """Take one message of a client.
 
         :param wire: the message, without the length that precedes it on a stream.
         :param client: the address it came from, as the socket gives it: host first.
         :param stream: whether it came over a stream.
         :param later: sends the reply when it is not known at once.
-        :return: the reply, when it is known at once. None otherwise: then ``later`` is called once with the
-            reply, after this returned or before, or never where silence is due.
+        :return: the reply, when it is known at once, or no bytes where silence is due. None otherwise: then
+            ``later`` is called once with the reply, perhaps before this returns.
         """
         started = self._seconds()
         self._queries.add("tcp" if stream else "udp")
@@ -112,7 +121,9 @@ class Server(DNSServerFactory):
             return self._judged(query, make(query, REFUSED, "local", _NOT_RECURSIVE), started)
         asked = self._source.ask(query)
         self._pending += 1
-        asked.addErrback(self._broken, query).addCallback(self._found, query, later, started)
+        replied: Deferred[bytes] = asked.addCallback(self._found, query, started)
+        replied.addErrback(self._broken, query)
+        replied.addCallback(self._send, query, later)
         return None
 
     def finish(self) -> Deferred[None]:
@@ -124,20 +135,20 @@ class Server(DNSServerFactory):
             done.callback(None)
         return done
 
-    def _bad(self, reply: bytes | None) -> bytes | None:
+    def _bad(self, reply: bytes | None) -> bytes:
         if reply is None:
             self._silent.add("no_query")
-            return None
+            return b""
         rcode = reply[3] & 15
         # The only reply to a bad message whose code does not fit the header is BADVERS.
         self._answers.add("local", "badvers" if rcode == 0 else RCODES[rcode])
         return reply
 
-    def _judged(self, query: Query, verdict: object, started: float) -> bytes | None:
+    def _judged(self, query: Query, verdict: Answer | Drop, started: float) -> bytes:
         if isinstance(verdict, Answer):
             return self._reply(query, verdict, verdict.body, started)
         self._silent.add("gate")
-        return None
+        return b""
 
     def _reply(self, query: Query, answer: Answer, body: bytes, started: float) -> bytes:
         reply = fit(query, answer, body, self._udp_size)
@@ -154,13 +165,17 @@ class Server(DNSServerFactory):
             )
         return reply
 
-    def _found(self, answer: Answer, query: Query, later: Later, started: float) -> None:
+    def _found(self, answer: Answer, query: Query, started: float) -> bytes:
+        return self._reply(query, answer, answer.body, started)
+
+    def _broken(self, failure: Failure, query: Query) -> bytes:
+        self._answers.add("local", "servfail")
+        error = failure.value
+        return self._faults.refuse(query.wire, error if isinstance(error, Exception) else RuntimeError(error))
+
+    def _send(self, reply: bytes, query: Query, later: Later) -> None:
         self._pending -= 1
-        later(self._reply(query, answer, answer.body, started), query.client)
+        later(reply, query.client)
         if self._drained is not None and not self._pending:
             drained, self._drained = self._drained, None
             drained.callback(None)
-
-    def _broken(self, failure: Failure, query: Query) -> Answer:
-        self._log.failure("A query of type {qtype} met a bug", failure, qtype=query.qtype)
-        return make(query, SERVFAIL, "local", _BUG)

@@ -67,7 +67,7 @@ class Path(SynchronousTestCase):
     def take(self, wire: bytes, stream: bool = False) -> dns.message.Message | None:
         """Send a message down the path; return what comes back at once."""
         reply = self.server.take(wire, CLIENT, stream, lambda reply, client: self.later.append((reply, client)))
-        return None if reply is None else dns.message.from_wire(reply)
+        return dns.message.from_wire(reply) if reply else None
 
     def counted(self) -> dict[tuple[str, ...], int]:
         """The answers so far by origin and response code."""
