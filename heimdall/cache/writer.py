@@ -1,0 +1,132 @@
+"""Write-behind to Redis: what is to be stored waits in a bounded queue, and nobody waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from heimdall.interfaces import ILink
+from heimdall.tally import Count, Tally
+
+AT_ONCE: Final = 256
+"""Commands sent together; the next ones wait until these were answered, so that Redis sets the pace."""
+
+MOST_BYTES: Final = 32 << 20
+"""Bytes that may wait, whatever their number."""
+
+CALM: Final = 10.0
+"""Seconds without an error after which a trouble is told to be over."""
+
+_ERRORS: Final = (
+    *("BUSY", "CLUSTERDOWN", "ERR", "LOADING", "MASTERDOWN", "MISCONF", "MOVED"),
+    *("NOAUTH", "NOPERM", "NOREPLICAS", "OOM", "READONLY", "WRONGTYPE"),
+)
+
+LINK: Final = "link"
+"""The reason of an error that is the link's: it tells and counts what happened itself."""
+
+
+class Trouble:
+    """What Redis answers with when it will not do as we ask: counted by reason, told once.
+
+    :param act: what it is asked to do, for the log.
+    """
+
+    def __init__(self, seconds: Callable[[], float], act: str) -> None:
+        self.errors = Count(f"heimdall_redis_{act}_errors_total", f"errors that Redis answered a {act} with", "reason")
+        self._seconds, self._act = seconds, act
+        self._told = ""
+        self._last = 0.0
+        self._log = Logger()
+
+    def failed(self, failure: Failure) -> None:
+        """Note that Redis could not be asked, or refused."""
+        word = failure.getErrorMessage().split(" ", 1)[0]
+        reason = word.lower() if word in _ERRORS else LINK
+        self.errors.add(reason)
+        if reason == LINK:
+            return
+        self._last = self._seconds()
+        if reason != self._told:
+            self._told = reason
+            self._log.warn("Redis refuses to {act}: {reason}; done without", act=self._act, reason=word)
+
+    def passed(self) -> None:
+        """Note that Redis did as it was asked."""
+        if self._told and self._seconds() - self._last >= CALM:
+            self._told = ""
+            self._log.info("Redis does {act} again", act=self._act)
+
+
+class Writer:
+    """Stores and deletes values, later, in batches, and no more than Redis takes.
+
+    :param most: values that may wait; what comes on top is not written, but counted.
+    """
+
+    def __init__(self, link: ILink, clock: IReactorTime, *, most: int = 5000) -> None:
+        self._link, self._clock, self._most = link, clock, most
+        # By key: a second write of a key takes the place of the first. No value means: delete.
+        self._waiting: dict[bytes, tuple[bytes, int] | None] = {}
+        self._bytes = 0
+        self._under_way = 0
+        self._scheduled = False
+        self._trouble = Trouble(clock.seconds, "write")
+        self._writes = Count("heimdall_redis_writes_total", "values to be stored in Redis", "result")
+        self.tallies: list[Tally] = [self._writes, self._trouble.errors]
+
+    def put(self, key: bytes, value: bytes, milliseconds: int) -> None:
+        """Store a value soon, to be forgotten after some milliseconds."""
+        self._add(key, (value, milliseconds), len(value))
+
+    def forget(self, key: bytes) -> None:
+        """Delete a key soon."""
+        self._add(key, None, 0)
+
+    def _add(self, key: bytes, what: tuple[bytes, int] | None, size: int) -> None:
+        if not self._link.up:
+            self._writes.add("down")
+        elif len(self._waiting) >= self._most or self._bytes + size > MOST_BYTES:
+            self._writes.add("full")
+        else:
+            old = self._waiting.get(key)
+            self._bytes += size - (len(old[0]) if old else 0)
+            self._waiting[key] = what
+            if not self._scheduled and not self._under_way:
+                self._scheduled = True
+                self._clock.callLater(0, self._send)
+
+    def _send(self) -> None:
+        self._scheduled = False
+        batch = list(self._waiting.items())[:AT_ONCE]
+        # Counted first: a link that is down answers at once.
+        self._under_way = len(batch)
+        for key, what in batch:
+            del self._waiting[key]
+            if what is None:
+                done = self._link.run(b"DEL", key)
+            else:
+                value, milliseconds = what
+                self._bytes -= len(value)
+                done = self._link.run(b"SET", key, value, b"PX", milliseconds)
+            done.addCallbacks(self._stored, self._failed)
+
+    def _stored(self, _: object) -> None:
+        self._writes.add("stored")
+        self._trouble.passed()
+        self._answered()
+
+    def _failed(self, failure: Failure) -> None:
+        self._writes.add("failed")
+        self._trouble.failed(failure)
+        self._answered()
+
+    def _answered(self) -> None:
+        self._under_way -= 1
+        if self._waiting and not self._under_way and not self._scheduled:
+            self._scheduled = True
+            self._clock.callLater(0, self._send)

@@ -1,0 +1,169 @@
+"""One connection to Redis: commands go out, replies come back in order, and its end has a reason."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import hiredis
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.error import ConnectError, ConnectionDone, DNSLookupError, UnknownHostError, UserError
+from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from heimdall.interfaces import LinkDown
+
+MOST_UNREAD: Final = 64 << 20
+"""Bytes of one reply that we take in: a batch of the largest answers is a quarter of it."""
+
+REMEDIES: Final = {
+    "closed": "",
+    "database": "correct the number of the database",
+    "loading": "none is needed: Redis is reading its data",
+    "lost": "look into the log of Redis; does it want rediss://?",
+    "name": "correct the host name, or the DNS it is looked up in (not this server)",
+    "other": "look into the log of Redis",
+    "password": "correct the user, the password or the password file",
+    "password_file": "make the password file readable for this user",
+    "permission": "allow this user PING, TIME, GET, SET, MGET, DEL and the Z commands",
+    "protocol": "is it Redis that listens there?",
+    "refused": "start Redis, or correct its address",
+    "silent": "Redis hangs, or the network drops its packets",
+    "timeout": "Redis hangs, or a firewall drops its packets",
+    "tls": "check the certificate, its host name, and the certificates we trust",
+}
+"""Why there is no connection, and what a person can do about it."""
+
+_BY_WORD: Final = {
+    "DENIED": "password",
+    "LOADING": "loading",
+    "NOAUTH": "password",
+    "NOPERM": "permission",
+    "WRONGPASS": "password",
+}
+
+
+class Gone(Exception):
+    """There is no connection: ``reason`` is one of :data:`REMEDIES`, the text says more."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+    @classmethod
+    def of(cls, error: BaseException) -> Gone:
+        """Return what an error of the transport, or an error reply, means for the connection."""
+        if isinstance(error, Gone):
+            return error
+        # Another party wrote it: keep it short, and in one line.
+        text = "".join(c if c.isprintable() else "?" for c in str(error)[:200]) or type(error).__name__
+        if isinstance(error, LinkDown):
+            return cls("database" if "DB index" in text else _BY_WORD.get(text.split(" ", 1)[0], "other"), text)
+        if isinstance(error, (DNSLookupError, UnknownHostError)):
+            return cls("name", "its host name is not known")
+        if isinstance(error, (TookTooLong, UserError)):
+            return cls("timeout", "no answer in time")
+        if isinstance(error, ConnectError):
+            return cls("refused", text)
+        if type(error).__module__.split(".")[0] in ("OpenSSL", "service_identity"):
+            return cls("tls", f"TLS failed: {text}")
+        return cls("lost", text)
+
+
+class Call:
+    """A command that was sent: when, and who waits for the reply."""
+
+    __slots__ = ("sent", "waiter")
+
+    def __init__(self, sent: float) -> None:
+        self.sent = sent
+        self.waiter: Deferred[object] = Deferred()
+
+
+class Wire(Protocol):
+    """One connection. Made by an endpoint; ``lost`` fires with a :class:`Gone` when it is over.
+
+    :param seconds: the clock.
+    :param replied: called with the round trip in seconds of each reply, before its waiter has it.
+    """
+
+    def __init__(self, seconds: Callable[[], float], replied: Callable[[float], None]) -> None:
+        self.waiting: deque[Call] = deque()
+        self.heard = 0.0
+        self.lost: Deferred[Gone] = Deferred()
+        self._seconds, self._replied = seconds, replied
+        self._parser = _parser()
+        self._gone: Gone | None = None
+        self._unread = 0
+
+    def send(self, *command: bytes | str | int) -> Deferred[object]:
+        """Send one command; fires with the reply, or fails with :class:`LinkDown`.
+
+        Its place in the order stays when the caller gives up, so that no reply goes to another.
+        """
+        call = Call(self._seconds())
+        self.waiting.append(call)
+        # txredisapi keeps the order of the replies; hiredis packs a batch ten times as fast as it would.
+        self._parser.replyQueue.get().addCallback(self._reply)
+        self._tcp().write(hiredis.pack_command(cast(Any, command)))
+        return call.waiter
+
+    def abort(self, gone: Gone) -> None:
+        """End the connection at once, for a reason."""
+        if self._gone is None:
+            self._gone = gone
+            self._tcp().abortConnection()
+
+    def connectionMade(self) -> None:
+        """Begin: a command may be sent from now on."""
+        self._parser.makeConnection(self.transport)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take in replies; what is no reply to a command ends the connection."""
+        if self._gone is not None:
+            return
+        self._unread += len(data)
+        try:
+            self._parser.dataReceived(data)
+        except Exception as error:  # whatever the parsers raise, the order of the replies is lost
+            self.abort(Gone("protocol", f"it does not speak the protocol of Redis: {error}"))
+            return
+        if self._parser.replyQueue.pending:
+            self.abort(Gone("protocol", "it said something that was not asked for"))
+        elif self._unread > MOST_UNREAD:
+            self.abort(Gone("protocol", "a reply is larger than any we asked for"))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Fail what is still waited for, then say why it is over."""
+        error = reason.value
+        if error is None or isinstance(error, ConnectionDone):
+            error = Gone("lost", "it closed the connection")
+        self._gone = self._gone or Gone.of(error)
+        self._parser.connectionLost(reason)
+        self.lost.callback(self._gone)
+
+    def _reply(self, reply: object) -> None:
+        call = self.waiting.popleft()
+        if self._gone is None:
+            self._unread = 0
+            self.heard = self._seconds()
+            self._replied(self.heard - call.sent)
+        if call.waiter.called:
+            return
+        if isinstance(reply, Exception):
+            call.waiter.errback(LinkDown(str(self._gone or reply)))
+        else:
+            call.waiter.callback(reply)
+
+    def _tcp(self) -> ITCPTransport:
+        return cast(ITCPTransport, self.transport)
+
+
+def _parser() -> Any:
+    # Importing txredisapi installs the reactor: only whoever connects may do that.
+    import txredisapi
+
+    return txredisapi.RedisProtocol(charset=None, convertNumbers=False)
