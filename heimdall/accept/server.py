@@ -42,6 +42,7 @@ class Server(DNSServerFactory):
     :param clock: where times come from.
     :param faults: where our own bugs are recorded.
     :param streams: what TCP connections may do; a crowd with its defaults when none is given.
+    :param client_subnet: heed the subnets that clients give (RFC 7871); else they are as if not given.
     :param udp_size: the longest reply over UDP, in bytes.
     :param query_log: log each query.
     """
@@ -59,6 +60,7 @@ class Server(DNSServerFactory):
         *,
         faults: Faults | None = None,
         streams: Crowd | None = None,
+        client_subnet: bool = False,
         udp_size: int = edns.UDP_SIZE,
         query_log: bool = False,
     ) -> None:
@@ -70,6 +72,7 @@ class Server(DNSServerFactory):
         self._seconds = clock.seconds
         self._faults = faults or Faults(clock)
         self.streams = streams or Crowd(clock, self._faults)
+        self._client_subnet = client_subnet
         self._udp_size = udp_size
         self._query_log = query_log
         self._pending = 0
@@ -86,7 +89,7 @@ class Server(DNSServerFactory):
             Gauge("heimdall_accept_pending", "Queries without a reply so far.", lambda: self._pending),
         ]
 
-    def buildProtocol(self, addr: IAddress) -> Stream:
+    def buildProtocol(self, addr: IAddress | None) -> Stream:
         """Return the protocol of a new TCP connection."""
         return Stream(self)
 
@@ -105,6 +108,8 @@ class Server(DNSServerFactory):
         query = read(wire, client, stream)
         if not isinstance(query, Query):
             return self._bad(query)
+        if query.subnet is not None and not self._client_subnet:
+            query.subnet = None
         for judge in self._client_gates:
             verdict = judge(query)
             if verdict is not None:

@@ -53,7 +53,6 @@ class Once:
     :param deadline: seconds after which a flight ends, whatever its source does.
     :param most: askers that may wait at once; past that they are told SERVFAIL.
     :param failure_ttl: seconds a failure is remembered.
-    :param floor: the least TTL in seconds; ``ceiling`` the most; ``negative`` the most for answers that say no.
     :param stale_after: seconds after which a stale answer is given, where one is held; None for never.
     """
 
@@ -68,9 +67,6 @@ class Once:
         deadline: float = 4.5,
         most: int = 10000,
         failure_ttl: int = 5,
-        floor: int = 0,
-        ceiling: int = 86400,
-        negative: int = 3600,
         stale_after: float | None = 1.8,
     ) -> None:
         self._memory = memory
@@ -79,7 +75,6 @@ class Once:
         self._deadline = deadline
         self._most = most
         self._failure_ttl = failure_ttl
-        self._bounds = (floor, ceiling, negative)
         self._stale_after = stale_after
         self._flights: dict[bytes, _Flight] = {}
         self._waiting = 0
@@ -170,10 +165,8 @@ class Once:
             return
         if answer.origin == "stale":
             self._memory.put(query, answer, now, now + answer.ttl)
-        elif answer.keep:
-            answer = answer.bounded(*self._bounds)
-            if answer.ttl:
-                self._memory.put(query, answer, now)
+        elif answer.keep and answer.ttl:
+            self._memory.put(query, answer, now)
         self._land(flight, answer)
 
     def _failed(self, failure: Failure, flight: _Flight) -> None:

@@ -122,9 +122,9 @@ class Subnet:
         number = int.from_bytes(self.address, "big") >> (bits - length) << (bits - length)
         return Subnet(self.family, length, number.to_bytes(len(self.address), "big"))
 
-    def to_option(self) -> bytes:
-        """Return the option that asks for this network (scope 0, as a query must)."""
-        data = self.family.to_bytes(2, "big") + bytes((self.length, 0)) + self.address[: (self.length + 7) // 8]
+    def to_option(self, scope: int = 0) -> bytes:
+        """Return the option that asks for this network, or tells it that an answer is for ``scope`` bits of it."""
+        data = self.family.to_bytes(2, "big") + bytes((self.length, scope)) + self.address[: (self.length + 7) // 8]
         return option(CLIENT_SUBNET, data)
 
     def closest(self) -> list[bytes]:

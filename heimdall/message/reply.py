@@ -32,8 +32,11 @@ def fit(query: Query, answer: Answer, body: bytes, udp_size: int = edns.UDP_SIZE
         flags |= AD
     opt = b""
     if query.edns:
-        if answer.errors or answer.rcode > 15:
-            opt = edns.opt(query.do, answer.rcode, b"".join(map(edns.error_option, answer.errors)))
+        if answer.errors or answer.rcode > 15 or query.subnet is not None:
+            options = b"".join(map(edns.error_option, answer.errors))
+            if query.subnet is not None:
+                options += query.subnet.to_option(answer.scope or 0)  # RFC 7871, 7.2.1
+            opt = edns.opt(query.do, answer.rcode, options)
         else:
             opt = _OPT_DO if query.do else _OPT
     question = query.question

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dns.edns
 import dns.flags
 import dns.message
 from twisted.internet.defer import Deferred
@@ -190,3 +191,14 @@ class Path(SynchronousTestCase):
         self.server = self.build(query_log=True)
         self.take(query_wire("a.example"))
         self.assertEqual((events[0]["name"], events[0]["origin"]), ("a.example", "memory"))
+
+    def test_subnets(self) -> None:
+        """A client's subnet is heeded only where that is wanted; else its query is like any other."""
+        self.memory.put(question(), positive(), 0.0)
+        wire = query_wire("a.example", use_edns=0, options=[dns.edns.ECSOption("198.51.100.0", 24)])
+        reply = self.take(wire)
+        assert reply is not None
+        self.assertEqual((len(reply.answer), reply.options), (1, ()))
+        self.server = Server([], self.memory, [], self.source, self.clock, client_subnet=True)
+        self.assertIsNone(self.take(wire))
+        self.assertEqual(len(self.source.asked), 1)

@@ -153,14 +153,6 @@ class Flights(Case):
 class Keeping(Case):
     """What is kept of what is learnt."""
 
-    def test_bounds(self) -> None:
-        """TTLs are held between floor and ceiling before anybody sees them."""
-        self.once = Once(self.memory, self.source, self.clock, floor=10, ceiling=100, negative=50)
-        for answer, ttl in ((positive(ttl=1), 10), (positive(ttl=1000), 100), (negative("a.example", 0), 50)):
-            asked = self.once.ask(question())
-            self.source.give(answer)
-            self.assertEqual(self.successResultOf(asked).ttl, ttl)
-
     def test_ttl_of_nothing(self) -> None:
         """An answer with TTL 0 is passed on and not kept."""
         self.learn(positive(ttl=0))

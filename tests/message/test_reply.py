@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dns.edns
 import dns.flags
 import dns.message
 import dns.name
 import dns.rrset
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -98,3 +100,10 @@ class Fitting(SynchronousTestCase):
         )
         reply = self.reply(query_wire("a.example."), answer.read(message.to_wire()))
         self.assertEqual((len(reply.answer), reply.additional, reply.flags & dns.flags.TC), (1, [], 0))
+
+    def test_subnet(self) -> None:
+        """Who gave a subnet is told for how many bits of it the answer is meant (RFC 7871, 7.2.1)."""
+        wire = query_wire("www.example.", use_edns=0, options=[dns.edns.ECSOption("192.0.2.9", 24)])
+        for scope, told in ((None, 0), (16, 16)):
+            (option,) = self.reply(wire, evolve(self.known, scope=scope)).options
+            self.assertEqual(option.to_text(), f"ECS 192.0.2.0/24 scope/{told}")
