@@ -1,0 +1,85 @@
+"""What every socket asks of the server, and what it does about our own bugs: tell them, answer, go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from heimdall.message.query import SERVFAIL, question_of, refusal
+from heimdall.message.wire import HEADER, Malformed
+from heimdall.tally import Count, Tally
+
+Client = tuple[str, int]
+"""A client's address as the socket gives it, host and port first; IPv6 has the flow and the scope behind them."""
+
+Later = Callable[[bytes, Client], object]
+"""What sends a reply that was not known at once: called with the message and the client's address."""
+
+QUIET = 60.0
+"""Seconds in which the same bug is logged once."""
+
+_MOST_PLACES = 100
+
+
+class Engine(Protocol):
+    """The server, as a socket sees it."""
+
+    def take(self, wire: bytes, client: Client, stream: bool, later: Later) -> bytes | None:
+        """Take one message of a client.
+
+        :param wire: the message, without the length that precedes it on a stream.
+        :param stream: whether it came over a stream.
+        :return: the reply; no bytes where silence is due; None when ``later`` is called, once, with the reply.
+        """
+
+
+class Faults:
+    """Exceptions that left the server's code: each kind is logged with its traceback once a minute.
+
+    :param clock: where the time comes from.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._told: dict[tuple[type[BaseException], str, int], float] = {}
+        self._count = Count("heimdall_accept_faults_total", "Queries that met a bug of ours.")
+        self.tallies: list[Tally] = [self._count]
+
+    def refuse(self, wire: bytes, error: Exception) -> bytes:
+        """Record a bug.
+
+        :param wire: the message that met it.
+        :param error: what was raised.
+        :return: the reply for the client, SERVFAIL; no bytes if ``wire`` is no query.
+        """
+        self._count.add()
+        now = self._clock.seconds()
+        place = (type(error), *_place(error.__traceback__))
+        if now - self._told.get(place, now - QUIET) >= QUIET:
+            if len(self._told) >= _MOST_PLACES:
+                self._told.clear()
+            self._told[place] = now
+            self._log.failure("A query met a bug; its client is told SERVFAIL", Failure(error))
+        if len(wire) < HEADER or wire[2] & 0x80:
+            return b""
+        try:
+            _, end = question_of(wire)
+        except Malformed:
+            end = HEADER
+        return refusal(wire, SERVFAIL, end)
+
+
+def _place(trace: TracebackType | None) -> tuple[str, int]:
+    """Return the file and the line where an exception began."""
+    if trace is None:
+        return "", 0
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame.f_code.co_filename, trace.tb_lineno

@@ -1,0 +1,188 @@
+"""Open the sockets we serve on, or say in one line why that is impossible."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import Any
+
+from attrs import frozen
+from twisted.logger import Logger
+
+RECEIVE_BUFFER = 4 << 20
+"""Bytes the kernel may hold of datagrams that we have not read: what a burst needs. It may grant less."""
+
+STREAM_BUFFER = 64 << 10
+"""Bytes the kernel may hold of replies that a stream's client has not read."""
+
+BACKLOG = 1024
+"""Connections that may wait to be accepted."""
+
+IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
+
+_ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+_ATTEMPTS = 16
+
+_log = Logger()
+
+
+class CannotListen(Exception):
+    """An address cannot be served on; the text says why, and what to do about it."""
+
+
+class _Absent(CannotListen):
+    """This machine does not have the address."""
+
+
+@frozen
+class Bound:
+    """An address we serve on, with its two sockets: bound, not blocking, the one for TCP listening.
+
+    ``text``      as it was configured
+    ``host``      numeric
+    ``port``      a number, also where 0 was configured
+    """
+
+    text: str
+    host: str
+    port: int
+    udp: socket.socket
+    tcp: socket.socket
+
+    @property
+    def wildcard(self) -> bool:
+        """Whether it stands for every address of this machine."""
+        return ip_address(self.host.partition("%")[0]).is_unspecified
+
+    def close(self) -> None:
+        """Close both sockets."""
+        self.udp.close()
+        self.tcp.close()
+
+
+def bind(listen: Sequence[str], asked: bool) -> list[Bound]:
+    """Bind UDP and TCP on each address.
+
+    :param listen: addresses as ``HOST:PORT``, the host numeric, an IPv6 one in brackets. Port 0 takes a free
+        one, the same for UDP and TCP.
+    :param asked: whether somebody asked for these addresses. If not they are defaults, and one that this
+        machine lacks is left out, with a line in the log.
+    :raises CannotListen: an address cannot be bound, or none is left. Nothing stays open then.
+    """
+    bound: list[Bound] = []
+    try:
+        for text in listen:
+            try:
+                bound.append(_bind(text))
+            except _Absent as reason:
+                if asked:
+                    raise
+                _log.warn("{reason}: left out", reason=reason)
+        if not bound:
+            raise CannotListen(f"cannot listen on any of {', '.join(listen)}: set an address that this machine has")
+    except BaseException:
+        for each in bound:
+            each.close()
+        raise
+    return bound
+
+
+def bind_stream(text: str) -> socket.socket:
+    """Bind TCP on one address, ``HOST:PORT`` as for :func:`bind`, and listen.
+
+    :raises CannotListen: that is not possible.
+    """
+    family, address = _parse(text)
+    return _open(text, family, socket.SOCK_STREAM, address)
+
+
+def _bind(text: str) -> Bound:
+    family, address = _parse(text)
+    # A port that is free for TCP need not be free for UDP: then another one, if any will do.
+    attempts = 1 if address[1] else _ATTEMPTS
+    while True:
+        attempts -= 1
+        tcp = _open(text, family, socket.SOCK_STREAM, address)
+        port = tcp.getsockname()[1]
+        try:
+            udp = _open(text, family, socket.SOCK_DGRAM, (address[0], port, *address[2:]))
+        except CannotListen:
+            tcp.close()
+            if not attempts:
+                raise
+        else:
+            return Bound(text, udp.getsockname()[0], port, udp, tcp)
+
+
+def _parse(text: str) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
+    """Return the address family and the socket address that a text stands for."""
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or not port.isascii() or not port.isdecimal() or int(port) > 65535 or (":" in host) != bracketed:
+        raise CannotListen(f"cannot listen on {text!r}: expected HOST:PORT, an IPv6 host in brackets")
+    try:
+        ((family, _, _, _, address), *_) = socket.getaddrinfo(
+            host[1:-1] if bracketed else host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+        )
+    except (OSError, UnicodeError):
+        raise CannotListen(f"cannot listen on {text!r}: the host must be an IP address") from None
+    return family, address
+
+
+def _open(text: str, family: socket.AddressFamily, kind: socket.SocketKind, address: tuple[Any, ...]) -> socket.socket:
+    try:
+        opened = socket.socket(family, kind)
+    except OSError as error:
+        raise _cannot(text, kind, error) from error
+    try:
+        opened.setblocking(False)
+        if family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if kind == socket.SOCK_STREAM:
+            _prepare_stream(opened)
+        else:
+            _prepare_datagrams(opened, ip_address(address[0].partition("%")[0]).is_unspecified)
+        opened.bind(address)
+        if kind == socket.SOCK_STREAM:
+            opened.listen(BACKLOG)
+    except OSError as error:
+        opened.close()
+        raise _cannot(text, kind, error) from error
+    return opened
+
+
+def _prepare_stream(opened: socket.socket) -> None:
+    """Set what the sockets of accepted connections inherit.
+
+    Without TCP_NODELAY the second of two replies waits until the client's kernel has confirmed the first.
+    """
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, STREAM_BUFFER)
+
+
+def _prepare_datagrams(opened: socket.socket, wildcard: bool) -> None:
+    with suppress(OSError):
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    if wildcard and opened.family == socket.AF_INET6:
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    elif wildcard:
+        opened.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+
+
+def _cannot(text: str, kind: socket.SocketKind, error: OSError) -> CannotListen:
+    """Return what to tell a person about a socket that could not be opened."""
+    over = "TCP" if kind == socket.SOCK_STREAM else "UDP"
+    start = f"cannot listen on {text} ({over}): "
+    if error.errno in _ABSENT:
+        return _Absent(start + "this machine does not have that address")
+    if error.errno == errno.EADDRINUSE:
+        return CannotListen(start + "another program uses the port; stop it or take another port")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return CannotListen(
+            start + "permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE, or take another port"
+        )
+    return CannotListen(start + (error.strerror or str(error)))

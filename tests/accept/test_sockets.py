@@ -1,0 +1,163 @@
+"""Binding addresses, and what is said when that is impossible."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from unittest.mock import patch
+
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from heimdall.accept.sockets import Bound, CannotListen, bind, bind_stream
+
+LACKING = "192.0.2.1:0"
+
+
+class BindTests(SynchronousTestCase):
+    """Real sockets on loopback."""
+
+    def bind(self, *listen: str, asked: bool = True) -> list[Bound]:
+        bound = bind(listen, asked)
+        for each in bound:
+            self.addCleanup(each.close)
+        return bound
+
+    def test_udp_and_tcp(self) -> None:
+        """Each address gets a UDP socket and a listening TCP socket on one port, neither of them blocking."""
+        for host, text in (
+            ("127.0.0.1", "127.0.0.1:0"),
+            ("::1", "[::1]:0"),
+            ("0.0.0.0", "0.0.0.0:0"),
+            ("::", "[::]:0"),
+        ):
+            (bound,) = self.bind(text)
+            self.assertEqual((bound.text, bound.host), (text, host))
+            self.assertEqual(bound.wildcard, host in ("0.0.0.0", "::"))
+            self.assertEqual(bound.udp.getsockname()[:2], (host, bound.port))
+            self.assertEqual(bound.tcp.getsockname()[:2], (host, bound.port))
+            self.assertTrue(bound.tcp.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+            self.assertFalse(bound.udp.getblocking() or bound.tcp.getblocking())
+            self.assertGreater(bound.udp.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF), 212_992)
+
+    def test_both_families_on_one_port(self) -> None:
+        """The IPv6 wildcard leaves IPv4 to its own socket."""
+        (first,) = self.bind("[::]:0")
+        (second,) = self.bind(f"0.0.0.0:{first.port}")
+        self.assertEqual(first.port, second.port)
+
+    def test_connections_inherit(self) -> None:
+        """Accepted connections send small replies at once, and the kernel keeps little for a slow reader."""
+        (bound,) = self.bind("127.0.0.1:0")
+        with socket.create_connection(("127.0.0.1", bound.port)):
+            bound.tcp.setblocking(True)
+            accepted, _ = bound.tcp.accept()
+            with accepted:
+                self.assertTrue(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+                self.assertLessEqual(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF), 262_144)
+
+    def test_a_default_that_is_lacking(self) -> None:
+        """A default address that this machine lacks is left out, with one line in the log."""
+        with capturedLogs() as logs:
+            (bound,) = self.bind(LACKING, "127.0.0.1:0", asked=False)
+        self.assertEqual(bound.host, "127.0.0.1")
+        (event,) = logs
+        self.assertIn("192.0.2.1", str(event["reason"]))
+
+    def test_no_default_left(self) -> None:
+        """Where every default is lacking there is nothing to serve on, and that is an error."""
+        with capturedLogs():
+            error = self.assertRaises(CannotListen, bind, [LACKING], False)
+        self.assertIn("set an address that this machine has", str(error))
+
+    def test_an_address_that_was_asked_for(self) -> None:
+        """An address that was asked for and is lacking is an error, and what was opened before is closed."""
+        (free,) = self.bind("127.0.0.1:0")
+        free.close()
+        error = self.assertRaises(CannotListen, bind, [f"127.0.0.1:{free.port}", LACKING], True)
+        self.assertEqual(str(error), "cannot listen on 192.0.2.1:0 (TCP): this machine does not have that address")
+        self.bind(f"127.0.0.1:{free.port}")
+
+    def test_no_ipv6(self) -> None:
+        """A machine without IPv6 lacks the default IPv6 address."""
+        real = socket.socket
+
+        def without(family: int = -1, kind: int = -1, proto: int = -1, fileno: int | None = None) -> socket.socket:
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            return real(family, kind, proto, fileno)
+
+        with patch("socket.socket", without), capturedLogs():
+            (bound,) = self.bind("127.0.0.1:0", "[::1]:0", asked=False)
+        self.assertEqual(bound.host, "127.0.0.1")
+
+    def test_port_in_use(self) -> None:
+        """A port that another program has is named, over UDP as over TCP, also for a default."""
+        for over in ("TCP", "UDP"):
+            (bound,) = self.bind("127.0.0.1:0")
+            (bound.udp if over == "TCP" else bound.tcp).close()
+            text = f"127.0.0.1:{bound.port}"
+            error = self.assertRaises(CannotListen, bind, [text], False)
+            self.assertEqual(
+                str(error),
+                f"cannot listen on {text} ({over}): another program uses the port; stop it or take another port",
+            )
+
+    def test_permission(self) -> None:
+        """A port that needs a permission is said to, with both ways out."""
+        with patch("socket.socket.bind", side_effect=PermissionError(errno.EACCES, "Permission denied")):
+            error = self.assertRaises(CannotListen, bind, ["127.0.0.1:53"], True)
+        self.assertIn("CAP_NET_BIND_SERVICE", str(error))
+        self.assertIn("another port", str(error))
+
+    def test_any_other_failure(self) -> None:
+        """What the system says is passed on."""
+        with patch("socket.socket.listen", side_effect=OSError(errno.ENOBUFS, "No buffer space available")):
+            error = self.assertRaises(CannotListen, bind, ["127.0.0.1:0"], True)
+        self.assertIn("No buffer space available", str(error))
+
+    def test_a_free_port_for_both(self) -> None:
+        """Where port 0 finds one that is taken over UDP, it takes another one."""
+        real = socket.socket.bind
+        seen = []
+
+        def once(opened: socket.socket, address: tuple[str, int]) -> None:
+            if opened.type == socket.SOCK_DGRAM:
+                seen.append(address[1])
+                if len(seen) == 1:
+                    raise OSError(errno.EADDRINUSE, "Address already in use")
+            real(opened, address)
+
+        with patch("socket.socket.bind", once):
+            (bound,) = self.bind("127.0.0.1:0")
+        self.assertEqual(len(seen), 2)
+        self.assertEqual(bound.port, seen[1])
+
+    def test_a_small_receive_buffer(self) -> None:
+        """A system that grants no larger receive buffer is served with what it has."""
+        real = socket.socket.setsockopt
+
+        def small(opened: socket.socket, level: int, option: int, value: int) -> None:
+            if option == socket.SO_RCVBUF:
+                raise OSError(errno.ENOBUFS, "No buffer space available")
+            real(opened, level, option, value)
+
+        with patch("socket.socket.setsockopt", small):
+            self.assertEqual(len(self.bind("127.0.0.1:0")), 1)
+
+    def test_no_address(self) -> None:
+        """A text that is no address says what was expected."""
+        for text in ("", "127.0.0.1", ":53", "::1:53", "[::1]", "[::1]:x", "127.0.0.1:65536", "127.0.0.1:-1", "1.2:٣"):
+            error = self.assertRaises(CannotListen, bind, [text], True)
+            self.assertRegex(str(error), "expected HOST:PORT|must be an IP address", text)
+        for text in ("localhost:53", "[::x]:53", "x" * 70 + ".test:53"):
+            error = self.assertRaises(CannotListen, bind, [text], True)
+            self.assertIn("must be an IP address", str(error))
+
+    def test_stream(self) -> None:
+        """For HTTP there is a TCP socket alone."""
+        listening = bind_stream("127.0.0.1:0")
+        self.addCleanup(listening.close)
+        text = f"127.0.0.1:{listening.getsockname()[1]}"
+        error = self.assertRaises(CannotListen, bind_stream, text)
+        self.assertIn(f"cannot listen on {text} (TCP): another program", str(error))
