@@ -1,0 +1,43 @@
+# Two commands: `make run` serves DNS, `make test` runs every check. All they install goes into .venv.
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+BIN := $(VENV)/bin
+# Editable in the old way, for twistd to find its plugin beside the package.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e
+
+.PHONY: run test bench wheel clean
+
+# make run ARGS="--listen 127.0.0.1:5353 --upstream 192.0.2.1"
+run: $(VENV)/.run
+	exec $(BIN)/twistd --nodaemon --pidfile= heimdall $(ARGS)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m tests
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks $(ARGS)
+
+wheel: $(VENV)/.dev
+	$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis _trial_temp*
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# Installed again only when what is to be installed has changed.
+$(VENV)/.run: setup.cfg pyproject.toml | $(BIN)/python
+	$(INSTALL) .
+	@touch $@
+
+$(VENV)/.dev: setup.cfg pyproject.toml | $(BIN)/python
+	$(INSTALL) '.[dev]'
+	@touch $@ $(VENV)/.run
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "heimdall needs Python 3.11 or newer, and $(PYTHON) is not there" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "heimdall needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>&1): try make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)

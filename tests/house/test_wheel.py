@@ -1,0 +1,91 @@
+"""Installed as a wheel, twistd knows heimdall from any folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from functools import cache
+from pathlib import Path
+from shutil import copyfile, copytree, ignore_patterns
+from tempfile import mkdtemp
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.house.tree import ROOT
+
+TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
+
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+
+
+def run(*command: str | Path, cwd: Path, **environ: str) -> str:
+    """Run a program to its end, outside the checkout; return what it prints.
+
+    :raises AssertionError: it failed.
+    """
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "TMPDIR", "LANG"}}
+    done = subprocess.run(
+        command, cwd=cwd, env=kept | environ, capture_output=True, text=True, check=False, timeout=120
+    )
+    if done.returncode:
+        raise AssertionError(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+@cache
+def built() -> Path:
+    """Build the wheel, once in a run; return the file.
+
+    From a copy, so that nothing is left in the checkout.
+    """
+    folder = Path(mkdtemp(prefix="wheel-", dir=".")).resolve()
+    source = folder / "source"
+    for name in ("heimdall", "twisted"):
+        copytree(ROOT / name, source / name, ignore=ignore_patterns("__pycache__", "dropin.cache"))
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        copyfile(ROOT / name, source / name)
+    run(*PIP, "wheel", "--no-index", "--no-build-isolation", "--no-deps", "--wheel-dir", folder, source, cwd=folder)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@cache
+def installed() -> Path:
+    """Install the wheel, once in a run, into an environment of its own; return the Python of that."""
+    folder = built().parent
+    python = folder / "venv" / "bin" / "python"
+    run(sys.executable, "-m", "venv", "--without-pip", folder / "venv", cwd=folder)
+    run(*PIP, "--python", python, "install", "--no-index", "--no-deps", built(), cwd=folder)
+    return python
+
+
+class Wheel(SynchronousTestCase):
+    """The wheel, in an environment where this checkout is not to be seen."""
+
+    def twistd(self, *arguments: str) -> str:
+        """Run twistd in an empty folder, with the wheel and what it needs."""
+        away = Path(self.mktemp())
+        away.mkdir()
+        # What it needs is lent by the environment of the tests, whose .pth files, and with them the checkout, are
+        # not read on this way.
+        lent = os.pathsep.join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+        return run(installed(), "-c", TWISTD, *arguments, cwd=away, PYTHONPATH=lent)
+
+    def test_holds(self) -> None:
+        """The wheel holds every module of the package, the plugin, the mark for type checkers and the licence."""
+        names = zipfile.ZipFile(built()).namelist()
+        ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "heimdall").rglob("*.py")}
+        self.assertLessEqual(ours | {"heimdall/py.typed", "twisted/plugins/heimdall_plugin.py"}, set(names))
+        self.assertTrue([name for name in names if name.endswith("LICENSE")])
+        self.assertFalse([name for name in names if name.startswith(("tests/", "benchmarks/", "docs/"))])
+
+    def test_listed(self) -> None:
+        """``twistd --help`` lists heimdall."""
+        self.assertRegex(self.twistd("--help"), r"(?m)^    heimdall +\S")
+
+    def test_check(self) -> None:
+        """``twistd -n heimdall --check`` shows the configuration and ends well."""
+        self.assertIn("[accept]", self.twistd("-n", "heimdall", "--check"))
