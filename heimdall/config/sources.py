@@ -117,23 +117,28 @@ def in_options(options: Mapping[str, Any]) -> tuple[list[Found], list[str]]:
 
 def strangers(environ: Mapping[str, str]) -> Iterator[str]:
     """Yield a warning for each variable that looks like one of ours and is not."""
-    known = {key.variable for key in KEYS.values()} | {CONFIG}
-    ours = tuple(f"HEIMDALL_{section.upper()}_" for section in SECTIONS)
+    known = {key.variable for key in KEYS.values()}
     for name in sorted(environ):
-        if name.startswith(ours) and name not in known and not _INJECTED.search(name):
-            close = get_close_matches(name, known, 1)
-            yield printable(f"environment {name} sets nothing" + (f"; did you mean {close[0]}?" if close else ""))
+        section, _, rest = name.removeprefix("HEIMDALL_").lower().partition("_")
+        ours = name.startswith("HEIMDALL_") and section in SECTIONS
+        if ours and name not in known and not _INJECTED.search(name):
+            close = _close(rest, section)
+            yield printable(f"environment {name} sets nothing" + (f"; did you mean {close.variable}?" if close else ""))
 
 
 def _unknown(path: str) -> str:
     """Say that a key or a section does not exist, and which was probably meant."""
     section, _, name = path.rpartition(".")
+    close = _close(name, section)
+    meant = [close.path] if close else [] if section else [f"[{each}]" for each in get_close_matches(path, SECTIONS, 1)]
+    if not meant:
+        meant = [key.path for key in KEYS.values() if key.name == name]
     what = f"no such key {path}" if section else f"no such section or key {path}"
-    elsewhere = [key.path for key in KEYS.values() if key.name == (name or path)]
-    if section:
-        same = [key.name for key in KEYS.values() if key.section == section]
-        close = [f"{section}.{match}" for match in get_close_matches(name, same, 1)]
-    else:
-        close = [f"[{match}]" for match in get_close_matches(path, SECTIONS, 1)]
-    meant = close or elsewhere or get_close_matches(path, KEYS, 1)
     return printable(what) + (f"; did you mean {meant[0]}?" if meant else "")
+
+
+def _close(name: str, section: str) -> Key | None:
+    """Return the key of a section whose name is nearest to what was written, or None."""
+    keys = {key.name: key for key in KEYS.values() if key.section == section}
+    close = get_close_matches(name, keys, 1)
+    return keys[close[0]] if close else None

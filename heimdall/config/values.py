@@ -13,7 +13,7 @@ from attrs import frozen
 from heimdall.config import address, url
 from heimdall.config.faults import Fault, Unfit
 from heimdall.config.keys import Key
-from heimdall.message.wire import from_text
+from heimdall.message.wire import from_text, to_text
 
 IMPORT = "import:"
 """What stands before the dotted name of a source of one's own, in a route."""
@@ -216,8 +216,9 @@ def _is_network(text: str) -> bool:
 
 def _name(raw: object) -> str:
     text = _text(raw)
-    from_text(text)
-    return text.lower().rstrip(".") or "."
+    if not text:
+        raise ValueError('the root is written "."')
+    return to_text(from_text(text))
 
 
 def _word(raw: object) -> str:
