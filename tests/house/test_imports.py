@@ -9,8 +9,9 @@ from tests.house.tree import ROOT, House, house, imported, modules, part_of
 
 ORDER = (
     {"tap"},
+    {"node"},
     {"pipeline"},
-    {"accept", "admit", "cache", "fetch", "peers", "watch", "redislink", "testing"},
+    {"accept", "admit", "cache", "fetch", "peers", "watch", "redislink", "bridge", "inside", "testing"},
     {"config", "interfaces", "tally"},
     {"message"},
 )
@@ -49,12 +50,12 @@ class Imports(House):
         self.assertNone(wrong)
 
     def test_settings(self) -> None:
-        """The parts on the path take plain values: only pipeline and tap know the settings."""
+        """The parts on the path take plain values: only who joins them knows the settings."""
         wrong = [
             f"{module.where}:{line}"
             for module in house()
             for line, name in module.imports()
-            if name.startswith("heimdall.config.settings") and module.part not in {"config", "pipeline", "tap"}
+            if name.startswith("heimdall.config.settings") and module.part not in {"config", "pipeline", "node", "tap"}
         ]
         self.assertNone(wrong)
 

@@ -14,7 +14,7 @@ KINDS = {"Count": "counter", "Gauge": "gauge", "Times": "histogram"}
 
 UNITS = {"seconds", "bytes", "ratio", "info", "up"}
 
-ROW = re.compile(r"^\| `(?P<name>heimdall_\w+)` \| (?P<kind>\w+) \| (?P<labels>[^|]*) \| (?P<text>[^|]+) \|$", re.M)
+ROW = re.compile(r"^\| `(?P<name>heimdall_\w+)` \| (?P<kind>\w+) \| (?P<labels>[^|]*)\| (?P<text>[^|]+) \|$", re.M)
 
 
 @frozen
@@ -24,6 +24,11 @@ class Metric:
     name: str
     kind: str
     labels: tuple[str, ...]
+
+
+def row(metric: Metric, said: str) -> str:
+    """Return what the page should say of a metric."""
+    return f"| `{metric.name}` | {metric.kind} | {', '.join(f'`{label}`' for label in metric.labels)} | {said} |"
 
 
 def text(node: ast.expr) -> str:
@@ -94,8 +99,9 @@ class Metrics(House):
         """docs/metrics.md lists exactly these metrics, with their kinds and labels."""
         page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
         rows = {
-            Metric(row["name"], row["kind"], tuple(re.findall(r"`(\w+)`", row["labels"]))) for row in ROW.finditer(page)
+            Metric(found["name"], found["kind"], tuple(re.findall(r"`(\w+)`", found["labels"])))
+            for found in ROW.finditer(page)
         }
-        code = {metric for _, _, metric, _ in declared()}
-        missing = [f"not on the page: {metric}" for metric in code - rows]
-        self.assertNone(sorted(missing + [f"not in the code: {metric}" for metric in rows - code]))
+        code = {metric: said for _, _, metric, said in declared() if metric.name}
+        missing = [f"not on the page: {row(metric, code[metric])}" for metric in code.keys() - rows]
+        self.assertNone(sorted(missing + [f"not in the code: {metric.name}" for metric in rows - code.keys()]))
