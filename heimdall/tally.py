@@ -31,8 +31,9 @@ class Count:
         self.counts[values] = self.counts.get(values, 0) + by
 
     def total(self, *values: str) -> int:
-        """Return the number so far: of these values of the labels, or of all."""
-        return self.counts.get(values, 0) if values else sum(self.counts.values())
+        """Return the number so far, of all that have these values in their first labels."""
+        size = len(values)
+        return sum(count for labels, count in self.counts.items() if labels[:size] == values)
 
 
 class Gauge:

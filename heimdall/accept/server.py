@@ -77,13 +77,13 @@ class Server(DNSServerFactory):
         self._query_log = query_log
         self._pending = 0
         self._drained: Deferred[None] | None = None
-        self._queries = Count("heimdall_accept_queries_total", "Messages taken from clients.", "transport")
-        self._answers = Count("heimdall_accept_answers_total", "Replies, by who knew the answer.", "origin", "rcode")
+        self.queries = Count("heimdall_accept_queries_total", "Messages taken from clients.", "transport")
+        self.answers = Count("heimdall_accept_answers_total", "Replies, by who knew the answer.", "origin", "rcode")
         self._silent = Count("heimdall_accept_dropped_total", "Messages that get no reply.", "reason")
         self._times = Times("heimdall_accept_query_seconds", "From a query to its reply, all stations.")
         self.tallies: list[Tally] = [
-            self._queries,
-            self._answers,
+            self.queries,
+            self.answers,
             self._silent,
             self._times,
             Gauge("heimdall_accept_pending", "Queries without a reply so far.", lambda: self._pending),
@@ -104,7 +104,7 @@ class Server(DNSServerFactory):
             ``later`` is called once with the reply, perhaps before this returns.
         """
         started = self._seconds()
-        self._queries.add("tcp" if stream else "udp")
+        self.queries.add("tcp" if stream else "udp")
         query = read(wire, client, stream)
         if not isinstance(query, Query):
             return self._bad(query)
@@ -146,7 +146,7 @@ class Server(DNSServerFactory):
             return b""
         rcode = reply[3] & 15
         # The only reply to a bad message whose code does not fit the header is BADVERS.
-        self._answers.add("local", "badvers" if rcode == 0 else RCODES[rcode])
+        self.answers.add("local", "badvers" if rcode == 0 else RCODES[rcode])
         return reply
 
     def _judged(self, query: Query, verdict: Answer | Drop, started: float) -> bytes:
@@ -157,7 +157,7 @@ class Server(DNSServerFactory):
 
     def _reply(self, query: Query, answer: Answer, body: bytes, started: float) -> bytes:
         reply = fit(query, answer, body, self._udp_size)
-        self._answers.add(answer.origin, RCODES.get(answer.rcode, "other"))
+        self.answers.add(answer.origin, RCODES.get(answer.rcode, "other"))
         self._times.observe(self._seconds() - started)
         if self._query_log:
             self._log.info(
@@ -174,7 +174,7 @@ class Server(DNSServerFactory):
         return self._reply(query, answer, answer.body, started)
 
     def _broken(self, failure: Failure, query: Query) -> bytes:
-        self._answers.add("local", "servfail")
+        self.answers.add("local", "servfail")
         error = failure.value
         return self._faults.refuse(query.wire, error if isinstance(error, Exception) else RuntimeError(error))
 

@@ -48,13 +48,21 @@ class Memory:
         self._order = Eviction(most)
         self.refresh: Callable[[Query, float], object] | None = None
         """Called with a query and the seconds its answer still has, when that should be refreshed."""
-        self._evicted = Count("heimdall_memory_evicted_total", "Answers that had to leave for others.")
+        self._evicted = Count("heimdall_cache_memory_evicted_total", "Answers that had to leave for others.")
         self.tallies: list[Tally] = [
             self._evicted,
-            Gauge("heimdall_memory_entries", "Answers held in memory, stale ones too.", self._entries.__len__),
-            Gauge("heimdall_memory_used_bytes", "Bytes that the answers in memory take.", lambda: self._order.bytes),
-            Gauge("heimdall_memory_limit_bytes", "Bytes that they may take.", lambda: self._order.most),
+            Gauge("heimdall_cache_memory_entries", "Answers held in memory, stale ones too.", self.__len__),
+            Gauge("heimdall_cache_memory_used_bytes", "Bytes that the answers in memory take.", lambda: self.used),
+            Gauge("heimdall_cache_memory_limit_bytes", "Bytes that they may take.", lambda: self._order.most),
         ]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def used(self) -> int:
+        """What the answers take, everything counted."""
+        return self._order.bytes
 
     def get(self, query: Query, now: float) -> tuple[Answer, bytes] | None:
         """Return the fresh answer to a query and its records with the TTLs of this second, or None."""

@@ -79,13 +79,13 @@ class Once:
         self._flights: dict[bytes, _Flight] = {}
         self._waiting = 0
         self._sweep: IDelayedCall | None = None
-        self._asked = Count("heimdall_once_asked_total", "Questions that memory did not know.", "result")
-        self._stale_given = Count("heimdall_once_stale_total", "Stale answers given behind a failure.", "reason")
+        self._asked = Count("heimdall_cache_once_asked_total", "Questions that memory did not know.", "result")
+        self._stale_given = Count("heimdall_cache_once_stale_total", "Stale answers given behind a failure.", "reason")
         self.tallies: list[Tally] = [
             self._asked,
             self._stale_given,
-            Gauge("heimdall_once_flights", "Questions on their way.", self._flights.__len__),
-            Gauge("heimdall_once_waiting", "Askers that wait for them.", lambda: self._waiting),
+            Gauge("heimdall_cache_once_flights", "Questions on their way.", self._flights.__len__),
+            Gauge("heimdall_cache_once_waiting", "Askers that wait for them.", lambda: self._waiting),
         ]
 
     def ask(self, query: Query) -> Deferred[Answer]:

@@ -115,7 +115,8 @@ def read(wire: bytes) -> Answer:
     if answers + authorities + additionals > MOST_RECORDS:
         raise Malformed(f"more than {MOST_RECORDS} records")
     records_in = _Records(wire, at, (answers, authorities, additionals))
-    flags = (wire[2] << 8 | wire[3]) & (AA | TC | AD)
+    # AA stays behind: what a cache hands on is nobody's own word (RFC 1035, 4.1.1).
+    flags = (wire[2] << 8 | wire[3]) & (TC | AD)
     rcode = wire[3] & 15 | records_in.rcode
     ttls, keep = records_in.ttls(question, rcode)
     body = wire[at : records_in.end]

@@ -72,7 +72,7 @@ class Path(SynchronousTestCase):
 
     def counted(self) -> dict[tuple[str, ...], int]:
         """The answers so far by origin and response code."""
-        return self.server._answers.counts
+        return self.server.answers.counts
 
     def test_of_twisted_names(self) -> None:
         """It is a server factory of twisted.names."""
@@ -162,7 +162,7 @@ class Path(SynchronousTestCase):
         assert short is not None and whole is not None
         self.assertTrue(short.flags & dns.flags.TC)
         self.assertEqual(whole[6:8], b"\0\x40")
-        self.assertEqual(self.server._queries.counts, {("udp",): 1, ("tcp",): 1})
+        self.assertEqual(self.server.queries.counts, {("udp",): 1, ("tcp",): 1})
 
     def test_finish(self) -> None:
         """At the end the queries under way are waited for."""

@@ -95,7 +95,7 @@ class Holding(SynchronousTestCase):
         self.memory.forget(question().key)
         self.memory.forget(question().key)
         self.assertIsNone(self.memory.get(question(), 10.0))
-        self.assertEqual(self.memory._order.bytes, 0)
+        self.assertEqual(self.memory.used, 0)
 
     def test_subnets(self) -> None:
         """An answer meant for a network is given to that network only, one for all to all."""
@@ -122,9 +122,9 @@ class Bounds(SynchronousTestCase):
         memory = Memory(100_000)
         for number in range(1000):
             memory.put(question(f"n{number}.example"), positive(f"n{number}.example"), 0.0)
-        self.assertLessEqual(memory._order.bytes, 100_000)
-        self.assertGreater(len(memory._entries), 80)
-        self.assertEqual(memory._evicted.total() + len(memory._entries), 1000)
+        self.assertLessEqual(memory.used, 100_000)
+        self.assertGreater(len(memory), 80)
+        self.assertEqual(memory._evicted.total() + len(memory), 1000)
 
     def test_bytes_are_real(self) -> None:
         """What is counted for 30,000 answers is what the process grew by, within a quarter."""
@@ -143,7 +143,7 @@ for number in range(30000):
     name = b"\\x07n%06d\\x07example\\0" % number
     memory.put(query.make(name, 1), answer.read(image[:12] + name + image[12 + len(name):]), 0.0)
     memory.get(query.make(name, 1), 5.0)
-print((resident() - before) / memory._order.bytes)
+print((resident() - before) / memory.used)
 """
         run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
         self.assertTrue(0.75 < float(run.stdout) < 1.25, run.stdout)

@@ -1,0 +1,220 @@
+"""THE PATH: every part of the house, built and joined in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime, IResolver
+from twisted.python.reflect import namedAny
+
+from heimdall.accept.crowd import Crowd
+from heimdall.accept.datagram import Datagrams
+from heimdall.accept.engine import Faults
+from heimdall.accept.server import Server
+from heimdall.admit.acl import Acl
+from heimdall.admit.limit import Limit
+from heimdall.admit.local import Local
+from heimdall.admit.rules import Blocked
+from heimdall.admit.special import Special
+from heimdall.bridge import Resolver, ResolverSource
+from heimdall.cache.bounds import Bounds
+from heimdall.cache.memory import Memory
+from heimdall.cache.once import Once
+from heimdall.cache.redis import Shared
+from heimdall.config.settings import Admit, Fetch, Settings
+from heimdall.fetch.ledger import Ledger
+from heimdall.fetch.nowhere import Nowhere
+from heimdall.fetch.route import Route
+from heimdall.fetch.server import reach
+from heimdall.fetch.upstream import Group
+from heimdall.inside import Inside
+from heimdall.interfaces import IGate, ISource
+from heimdall.message.wire import from_text
+from heimdall.redislink import Link, connect_to
+from heimdall.tally import Tally
+
+IMPORT = "import:"
+"""What stands in front of the dotted name of a source in a route."""
+
+
+@frozen
+class Path:
+    """All parts of the path, joined.
+
+    ``datagrams`` and ``server`` take the messages of clients, ``inside`` the questions of a program; ``link`` is
+    None where Redis is not used, and ``groups`` are the upstreams, those of all names first.
+    """
+
+    datagrams: Datagrams
+    server: Server
+    inside: Inside
+    memory: Memory
+    link: Link | None
+    groups: tuple[Group, ...]
+    tallies: tuple[Tally, ...]
+    clock: IReactorTime
+
+    def start(self) -> None:
+        """Connect to Redis, and stay connected."""
+        if self.link is not None:
+            self.link.start()
+
+    def close(self) -> Deferred[None]:
+        """Give up every connection; what is under way fails."""
+        for group in self.groups:
+            group.close()
+        return succeed(None) if self.link is None else self.link.close()
+
+    def resolver(self) -> IResolver:
+        """Return the path as a resolver, for ``reactor.installResolver`` or any use of twisted.names."""
+        return cast(IResolver, Resolver(self.inside, self.clock))
+
+
+def lay(settings: Settings, reactor: Any) -> Path:
+    """Build the path. A part is handed the next one, so what a query meets last is built first.
+
+    :param settings: a sound configuration.
+    :param reactor: keeps time, watches sockets and connects.
+    :raises ValueError: a policy or a source of the user's own is none; the text names it.
+    """
+    clock: IReactorTime = reactor
+    cache = settings.cache
+    window = cache.stale_window if cache.stale else 0
+    stale_after = cache.stale_after if window else None
+
+    # fetch: the upstreams, each name to those in charge of it.
+    ledger = Ledger()
+    groups: list[Group] = []
+    route = Route(*_routes(settings.fetch, reactor, ledger, groups))
+
+    # cache: before anything is kept, its TTLs are brought into bounds.
+    source: ISource = Bounds(route, floor=cache.ttl_floor, ceiling=cache.ttl_ceiling, negative=cache.negative_ceiling)
+    counting: list[Any] = [ledger, route]
+
+    # Redis stands behind the flights of this node: all who ask the same here look it up there once.
+    link = None
+    if settings.redis.enabled:
+        redis = settings.redis
+        link = connect_to(reactor, redis.url, password_file=redis.password_file, ca_file=redis.ca_file)
+        source = Shared(
+            link,
+            source,
+            clock,
+            budget=redis.read_budget,
+            prefix=redis.prefix,
+            window=window,
+            stale=window > 0,
+            most_writes=redis.most_writes,
+        )
+        counting += [link, source]
+
+    # One flight per question, behind memory: a name that is known costs no flight.
+    memory = Memory(cache.memory, stale_window=window, refresh_share=cache.refresh_share if cache.refresh else 0.0)
+    once = Once(
+        memory,
+        source,
+        clock,
+        deadline=settings.fetch.deadline,
+        most=settings.accept.inflight,
+        failure_ttl=cache.failure_ttl,
+        stale_after=stale_after,
+    )
+    memory.refresh = once.refresh
+
+    # admit: what depends on the client is judged before memory, what depends on the name behind it, so that
+    # a cached answer costs no rule.
+    clients, names = _client_gates(settings.admit, clock), _name_gates(settings)
+
+    # accept: the front, and the sockets' protocols.
+    faults = Faults(clock)
+    accept = settings.accept
+    crowd = Crowd(
+        clock,
+        faults,
+        most=accept.tcp_connections,
+        most_per_client=accept.tcp_connections_per_client,
+        pipeline=accept.tcp_pipeline,
+        idle=accept.tcp_idle,
+    )
+    server = Server(
+        clients,
+        memory,
+        names,
+        once,
+        clock,
+        faults=faults,
+        streams=crowd,
+        client_subnet=settings.fetch.client_subnet,
+        udp_size=accept.udp_size,
+        query_log=settings.watch.query_log,
+    )
+    datagrams = Datagrams(server, clock, faults)
+
+    counting += [memory, once, *clients, *names, faults, crowd, server, datagrams]
+    tallies = [tally for part in counting for tally in getattr(part, "tallies", ())]
+    inside = Inside(memory, names, once, clock)
+    return Path(datagrams, server, inside, memory, link, tuple(groups), tuple(tallies), clock)
+
+
+def _client_gates(admit: Admit, clock: IReactorTime) -> list[IGate]:
+    gates: list[IGate] = [Acl(admit.allow)]
+    if admit.rate:
+        gates.append(Limit(clock, admit.rate, admit.burst, admit.rate_prefix4, admit.rate_prefix6))
+    return gates
+
+
+def _name_gates(settings: Settings) -> list[IGate]:
+    admit = settings.admit
+    gates: list[IGate] = []
+    if admit.hosts or admit.records:
+        # Our own records come first: they are the most particular thing said of a name.
+        gates.append(Local(admit.hosts, admit.records))
+    # The user's own policies may overrule what follows.
+    gates += [cast(IGate, _own(name, IGate)) for name in admit.gates]
+    if admit.block or admit.block_files:
+        gates.append(Blocked(admit.block, admit.block_files, admit.block_answer))
+    if admit.special_names:
+        # Last: names that a route sends somewhere are not special here.
+        gates.append(Special(settings.fetch.routes))
+    return gates
+
+
+def _routes(fetch: Fetch, reactor: Any, ledger: Ledger, groups: list[Group]) -> tuple[ISource, Mapping[bytes, ISource]]:
+    """Return the source of all names and those of some; the groups among them are added to ``groups``."""
+
+    def group(servers: Sequence[str]) -> ISource:
+        if not servers:
+            return Nowhere()
+        if servers[0].startswith(IMPORT):
+            return _source(servers[0].removeprefix(IMPORT), reactor, fetch.deadline)
+        ways = [(text, reach(reactor, text, ledger, ad=fetch.trust_ad, subnet=fetch.client_subnet)) for text in servers]
+        groups.append(Group(ways, reactor, deadline=fetch.deadline, trust_ad=fetch.trust_ad, ledger=ledger))
+        return groups[-1]
+
+    default = group(fetch.upstreams)
+    return default, {from_text(suffix): group(servers) for suffix, servers in fetch.routes.items()}
+
+
+def _source(name: str, clock: IReactorTime, deadline: float) -> ISource:
+    """Return the user's own source: an ISource, or any resolver of twisted.names."""
+    made = _call(name)
+    if IResolver.providedBy(made):
+        return ResolverSource(made, clock, deadline=deadline)
+    return cast(ISource, _own(name, ISource, made))
+
+
+def _own(name: str, seam: Any, made: object = None) -> object:
+    made = _call(name) if made is None else made
+    if not seam.providedBy(made):
+        raise ValueError(f"{name} returned {made!r}, which provides no {seam.__name__}")
+    return made
+
+
+def _call(name: str) -> object:
+    factory: Callable[[], object] = namedAny(name)
+    if not callable(factory):
+        raise ValueError(f"{name} is not callable")
+    return factory()
