@@ -49,9 +49,12 @@ class Limit:
             raise ValueError("a rate limit of nothing: leave the gate out instead")
         self._clock = clock
         # A bucket is one number: the time at which it will be full again. Each query moves that by one step, and
-        # may not move it further ahead than a whole burst takes to come back.
-        self._step = 1 / rate
-        self._furthest = (max(burst or 2 * rate, 1.0) - 1) * self._step
+        # may not move it further ahead than a whole burst takes to come back. The sums are rounded: a token that is
+        # due in a thousandth of a step is there.
+        self._step = step = 1 / rate
+        self._furthest = (max(burst or 2 * rate, 1.0) - 1 + 0.001) * step
+        # No bucket gets as far as that, unless the clock is set back: then it begins anew.
+        self._astray = self._furthest + 2 * step
         self._cut = {4: 32 - prefix4, 6: 128 - prefix6}
         self._prefixes: dict[str, int] = {}
         self._young: dict[int, float] = {}
@@ -79,12 +82,10 @@ class Limit:
         if full is None:
             full = self._enter(prefix)
         ahead = full - now
-        # No bucket is further ahead than that, unless the clock was set back: it starts anew then.
-        if ahead <= 0 or ahead > self._furthest + self._step:
+        if ahead <= 0 or ahead > self._astray:
             self._young[prefix] = now + self._step
             return None
-        # The sums are rounded: a token that is due at this very moment counts.
-        if ahead <= self._furthest + 1e-9:
+        if ahead <= self._furthest:
             self._young[prefix] = full + self._step
             return None
         self._limited.add()

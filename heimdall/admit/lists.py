@@ -84,14 +84,16 @@ def _names(line: bytes) -> list[bytes]:
     """Do what :func:`names` does, for any line, word by word."""
     text = line.decode("utf-8-sig").strip()
     words = "" if text.startswith("!") else _COMMENT.split(text, maxsplit=1)[0]
-    first, *rest = words.split() or [""]
+    if not words.strip():
+        return []
+    first, *rest = words.split()
     if first in _SINKS and rest:
         return [from_text(word) for word in rest if "." in word.rstrip(".") and word not in _SINKS]
     if rest:
         raise ValueError("more than a name")
     if first.startswith("||") and first.endswith("^"):
         first = first[2:-1]
-    return [name(first)] if first else []
+    return [name(first)]
 
 
 def name(text: str) -> bytes:

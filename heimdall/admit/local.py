@@ -111,7 +111,8 @@ class Local:
             raise ValueError(f"{to_text(name)} has an alias, and may have nothing beside it (RFC 1034, 3.6.2)")
         if sum(len(name) + 10 + len(other[3]) for other in (*rows, row)) > MOST_BYTES:
             raise ValueError(f"the records of {to_text(name)} do not fit a message")
-        self._names.setdefault(name, kinds)[kind] = [*rows, row]
+        ttl = min(other[2] for other in (*rows, row))  # RFC 2181, 5.2
+        self._names.setdefault(name, kinds)[kind] = [(name, kind, ttl, other[3]) for other in (*rows, row)]
 
 
 def read_record(text: str) -> tuple[bytes, int, int, bytes]:

@@ -107,9 +107,8 @@ class Special:
         for text in _POINTERS:
             self._records[from_text(text), PTR] = _LOCALHOST
         # What stands above a name that exists, exists too: without data (RFC 8020).
-        self._existing = {name for name, _ in self._records} | {
-            above for name in (*passing, *(name for name, _ in self._records)) for above in suffixes(name)
-        }
+        known = (*passing, *(name for name, _ in self._records))
+        self._existing = {above for name in known for above in suffixes(name)}
         self._tops = tuple({list(suffixes(name))[-2] for name in self._zones})
         self._special = Count("heimdall_admit_special_total", "Queries for special-use names and for ANY")
         self.tallies: list[Tally] = [self._special]
