@@ -16,7 +16,7 @@ RECEIVE_BUFFER = 4 << 20
 """Bytes the kernel may hold of datagrams that we have not read: what a burst needs. It may grant less."""
 
 STREAM_BUFFER = 64 << 10
-"""Bytes the kernel may hold of replies that a stream's client has not read."""
+"""Bytes the kernel may hold for one connection: of queries we have not read, and of replies its client has not."""
 
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
@@ -157,10 +157,12 @@ def _open(text: str, family: socket.AddressFamily, kind: socket.SocketKind, addr
 def _prepare_stream(opened: socket.socket) -> None:
     """Set what the sockets of accepted connections inherit.
 
-    Without TCP_NODELAY the second of two replies waits until the client's kernel has confirmed the first.
+    Without TCP_NODELAY the second of two replies waits until the client's kernel has confirmed the first. Without
+    a size of ours the kernel lets the buffers of each connection grow to several megabytes.
     """
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, STREAM_BUFFER)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, STREAM_BUFFER)
 
 

@@ -150,7 +150,7 @@ class Stream(dns.DNSProtocol):
 
     def abort(self) -> None:
         """Close now, whatever is under way."""
-        self._gone = True
+        self._gone = self._ended = True
         self._out.abortConnection()
 
     def _work(self) -> None:

@@ -9,7 +9,7 @@ from unittest.mock import patch
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.accept.sockets import Bound, CannotListen, bind, bind_stream
+from heimdall.accept.sockets import STREAM_BUFFER, Bound, CannotListen, bind, bind_stream
 
 LACKING = "192.0.2.1:0"
 
@@ -47,14 +47,15 @@ class BindTests(SynchronousTestCase):
         self.assertEqual(first.port, second.port)
 
     def test_connections_inherit(self) -> None:
-        """Accepted connections send small replies at once, and the kernel keeps little for a slow reader."""
+        """Accepted connections send small replies at once, and the kernel keeps little for each."""
         (bound,) = self.bind("127.0.0.1:0")
         with socket.create_connection(("127.0.0.1", bound.port)):
             bound.tcp.setblocking(True)
             accepted, _ = bound.tcp.accept()
             with accepted:
                 self.assertTrue(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-                self.assertLessEqual(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF), 262_144)
+                for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                    self.assertLessEqual(accepted.getsockopt(socket.SOL_SOCKET, buffer), 2 * STREAM_BUFFER)
 
     def test_a_default_that_is_lacking(self) -> None:
         """A default address that this machine lacks is left out, with one line in the log."""
@@ -138,7 +139,7 @@ class BindTests(SynchronousTestCase):
         real = socket.socket.setsockopt
 
         def small(opened: socket.socket, level: int, option: int, value: int) -> None:
-            if option == socket.SO_RCVBUF:
+            if option == socket.SO_RCVBUF and opened.type == socket.SOCK_DGRAM:
                 raise OSError(errno.ENOBUFS, "No buffer space available")
             real(opened, level, option, value)
 

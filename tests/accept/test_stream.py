@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import resource
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -14,7 +15,7 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, LoopingCall, deferLater
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -110,9 +111,10 @@ class StreamTests(SynchronousTestCase):
         stream.dataReceived(framed(*wires))
         self.assertEqual(len(unframed(transport.value())), TURN)
         self.assertEqual(transport.producerState, "paused")
-        stream.dataReceived(framed(ask("b.test")))
+        stream.dataReceived(framed(*[ask("b.test")] * (TURN + 10)))
+        self.assertEqual(len(unframed(transport.value())), TURN * 2)
         self.clock.advance(0)
-        self.assertEqual(len(unframed(transport.value())), TURN + 11)
+        self.assertEqual(len(unframed(transport.value())), TURN * 2 + 20)
         self.assertEqual(transport.producerState, "producing")
 
     def test_silence(self) -> None:
@@ -263,6 +265,14 @@ class StreamTests(SynchronousTestCase):
         lost()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_lost_while_a_reply_is_written(self) -> None:
+        """A connection that breaks under a reply takes no more messages."""
+        stream, transport = self.connect()
+        transport.write = lambda data: transport.abortConnection()  # type: ignore[method-assign]
+        stream.dataReceived(framed(*[ask("a.test")] * 3))
+        self.assertEqual(len(self.server.taken), 1)
+        self.assertEqual((len(self.server.streams), self.clock.getDelayedCalls()), (0, []))
+
     def test_refused(self) -> None:
         """A connection past the limit, none being idle, is closed and asked nothing."""
         for _ in range(4):
@@ -393,6 +403,47 @@ class LiveTests(TestCase):
 
         replies = yield deferToThread(client)
         self.assertEqual(len(replies), 300)
+
+    @inlineCallbacks
+    def test_replies_that_wait_for_each_other(self) -> Live:
+        """A reply does not wait until the client's kernel has confirmed the one before it."""
+        server = self.serve()
+
+        def client() -> float:
+            with self.connect() as talk:
+                talk.sendall(framed(*[ask("later.test")] * 20))
+                read_messages(talk, 1)
+                started = time.monotonic()
+                read_messages(talk, 19)
+                return time.monotonic() - started
+
+        def answer() -> None:
+            if server.waiting:
+                server.answer()
+
+        answering = LoopingCall(answer)
+        answering.start(0.002)
+        elapsed = yield deferToThread(client)
+        answering.stop()
+        self.assertLess(elapsed, 0.5)
+
+    @inlineCallbacks
+    def test_a_client_that_resets(self) -> Live:
+        """A client that goes without a word while its queries are in flight leaves nothing behind."""
+        server = self.serve()
+
+        def client() -> None:
+            with self.connect() as talk:
+                talk.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                talk.sendall(framed(*[ask("later.test")] * 20, ask("a.test")))
+                read_messages(talk, 1)
+
+        yield deferToThread(client)
+        while len(server.streams):
+            yield deferLater(reactor, 0.01, lambda: None)
+        while server.waiting:
+            server.answer()
+        self.assertEqual(server.connections, [])
 
     @inlineCallbacks
     def test_byte_by_byte(self) -> Live:
