@@ -97,9 +97,10 @@ class Local:
         names = [from_text(word) for word in words[1:]]
         for name in names:
             self._add((name, A if isinstance(host, IPv4Address) else AAAA, TTL, host.packed))
-        reverse = from_text(host.reverse_pointer)
-        if PTR not in self._names.get(reverse, ()) and not host.is_unspecified:
-            self._add((reverse, PTR, TTL, names[0]))
+        if not host.is_unspecified:
+            reverse = from_text(host.reverse_pointer)
+            if PTR not in self._names.get(reverse, ()):
+                self._add((reverse, PTR, TTL, names[0]))
 
     def _add(self, row: _Row) -> None:
         name, kind, _, data = row
