@@ -116,10 +116,9 @@ def makeService(options: Options) -> IService:
     # for that hour. This must happen before the first timer is set.
     clock: Any = reactor
     clock.seconds = time.monotonic
+    _end_well(clock)
 
     from heimdall.accept.sockets import CannotListen, bind, bind_stream
-    from heimdall.config.faults import Misconfigured
-    from heimdall.pipeline import build
 
     loaded = options.loaded
     settings = loaded.settings
@@ -129,9 +128,16 @@ def makeService(options: Options) -> IService:
     try:
         bound = bind(settings.accept.listen, loaded.asked("accept.listen"))
         http = bind_stream(settings.watch.http) if settings.watch.enabled else None
-        service = build(settings, reactor, bound, http)
-    except (CannotListen, Misconfigured) as error:
+    except CannotListen as error:
         raise SystemExit(str(error)) from None
+
+    # The sockets are open: queries that come while the server is being loaded and built wait in them.
+    from heimdall.node import build
+
+    try:
+        service: IService = build(settings, reactor, bound, http, options.environ)
+    except (ValueError, OSError) as error:  # what is wrong with the user's own code or files shows only now
+        raise SystemExit(f"the configuration cannot be used: {error}") from None
     if settings.watch.log == "json":
         from heimdall.watch.logs import JSONLogged
 
@@ -139,6 +145,30 @@ def makeService(options: Options) -> IService:
         service.setServiceParent(logged)
         return logged
     return service
+
+
+def _end_well(reactor: Any) -> None:
+    """Let SIGTERM end the process with status 0.
+
+    That is how we are meant to be stopped; twistd would have the signal kill it at last, which whoever started us
+    may take for a failure.
+    """
+    import signal
+    from contextlib import suppress
+
+    from twisted.internet.error import ReactorNotRunning
+    from twisted.logger import Logger
+
+    def stop() -> None:
+        with suppress(ReactorNotRunning):
+            reactor.stop()
+
+    def ended(*_: object) -> None:
+        Logger("heimdall.tap").info("SIGTERM: ending")
+        reactor.callFromThread(stop)
+
+    # The reactor sets its own handlers when it starts, so ours must come after that.
+    reactor.callWhenRunning(signal.signal, signal.SIGTERM, ended)
 
 
 def _read_record(text: str) -> object:

@@ -30,6 +30,7 @@ with status 0. A server with a wrong configuration does not start.
 - Times are seconds as a number, or a text such as `"200ms"`, `"5s"`, `"2m"`, `"1h"` or `"1d"`.
 - Sizes are bytes as a number, or a text such as `"50MB"` or `"64MiB"`.
 - A path in the file counts from the folder that the file is in.
+- `POD_IP`, where it is set, is the address that a node tells the others.
 - Addresses and servers are IP addresses: looking up a name is what others ask of us.
 
 Examples: [one host](examples/host.toml), [a cluster with Redis](examples/cluster.toml),

@@ -123,6 +123,8 @@ def _routes(kind: Kind, raw: object) -> dict[str, tuple[Any, ...]]:
                 faults.append(Fault(suffix, "each suffix once"))
             elif servers == []:
                 faults.append(Fault(suffix, "at least one server for a suffix"))
+            elif isinstance(servers, list) and len(servers) > 1 and any(IMPORT in str(server) for server in servers):
+                faults.append(Fault(suffix, "servers for a suffix, or one source to import"))
             else:
                 routes[name] = _items(kind, servers)
         except Unfit as error:

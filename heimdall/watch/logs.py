@@ -31,7 +31,7 @@ def as_json(event: Mapping[str, Any]) -> str:
     entry = {
         "time": datetime.fromtimestamp(event.get("log_time", 0.0), UTC).isoformat(timespec="milliseconds"),
         "level": getattr(level, "name", "info"),
-        "from": str(event.get("log_namespace", "")),
+        "from": str(event.get("log_namespace", "")).replace("log_legacy", "twisted"),
         "event": _hidden(formatEvent(dict(event))),
     }
     failure = event.get("log_failure")

@@ -166,6 +166,7 @@ class ValueTests(SynchronousTestCase):
         self.refuses("fetch.routes", [], why="a table")
         self.refuses("fetch.routes", {"a": ["192.0.2.1"], "A.": ["192.0.2.1"]}, why="each suffix once")
         self.refuses("fetch.routes", {"a": []}, why="at least one server")
+        self.refuses("fetch.routes", {"a": ["192.0.2.1", "import:a.b"]}, why="or one source")
         self.refuses("fetch.routes", {"a": "192.0.2.1"}, {"a..b": ["192.0.2.1"]}, {"a": ["import:x"]}, {"a": ["x"]})
 
     @given(PATHS, RAW)
