@@ -100,6 +100,7 @@ class Guarded(Site):
     :param clock: the reactor's time.
     """
 
+    noisy = False
     protocol = Channel  # type: ignore[assignment]  # the base class names its own proxy here
 
     def __init__(self, resource: IResource, clock: IReactorTime) -> None:
