@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from errno import EADDRINUSE
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime, IReadDescriptor
@@ -268,9 +267,8 @@ class Udp:
         for _ in range(TRIES):
             try:
                 return sock.bind((anywhere, FIRST_PORT + self._dice.draw() % (65536 - FIRST_PORT)))
-            except OSError as error:
-                if error.errno != EADDRINUSE:
-                    raise
+            except OSError:  # taken, as a rule
+                continue
         return sock.bind((anywhere, 0))  # the system draws by chance as well, among those that are free
 
     def drop(self, port: Port) -> None:
