@@ -103,14 +103,14 @@ class Shared:
         self._window = window if stale else 0
         self._stale_after = stale_after
         self._writer = Writer(link, clock, most=most_writes)
-        self._trouble = Trouble(clock.seconds, "read")
         self._gathered: list[_Look] = []
         self._waiting = 0
-        self._lookups = Count("heimdall_redis_lookups_total", "look-ups in Redis", "result")
-        self._rubbish = Count("heimdall_redis_rubbish_total", "values in Redis that are no answer", "reason")
-        self._times = Times("heimdall_redis_lookup_seconds", "how long Redis took for the look-ups of one turn")
-        self.tallies: list[Tally] = [self._lookups, self._rubbish, self._times, self._trouble.errors]
-        self.tallies += self._writer.tallies
+        self._lookups = Count("heimdall_cache_redis_lookups_total", "Look-ups in Redis.", "result")
+        self._rubbish = Count("heimdall_cache_redis_rubbish_total", "Values that are no answer.", "reason")
+        self._times = Times("heimdall_cache_redis_lookup_seconds", "The look-ups of one turn, there and back.")
+        errors = Count("heimdall_cache_redis_read_errors_total", "Look-ups in vain, whole batches.", "reason")
+        self._trouble = Trouble(clock.seconds, "read", errors)
+        self.tallies: list[Tally] = [self._lookups, self._rubbish, self._times, errors, *self._writer.tallies]
 
     def ask(self, query: Query) -> Deferred[Answer]:
         """Find the answer to a query, in Redis or further on."""

@@ -34,11 +34,11 @@ class Trouble:
     """What Redis answers with when it will not do as we ask: counted by reason, told once.
 
     :param act: what it is asked to do, for the log.
+    :param errors: counts them; its one label is the reason.
     """
 
-    def __init__(self, seconds: Callable[[], float], act: str) -> None:
-        self.errors = Count(f"heimdall_redis_{act}_errors_total", f"errors that Redis answered a {act} with", "reason")
-        self._seconds, self._act = seconds, act
+    def __init__(self, seconds: Callable[[], float], act: str, errors: Count) -> None:
+        self._seconds, self._act, self._errors = seconds, act, errors
         self._told = ""
         self._last = 0.0
         self._log = Logger()
@@ -47,7 +47,7 @@ class Trouble:
         """Note that Redis could not be asked, or refused."""
         word = failure.getErrorMessage().split(" ", 1)[0]
         reason = word.lower() if word in _ERRORS else LINK
-        self.errors.add(reason)
+        self._errors.add(reason)
         if reason == LINK:
             return
         self._last = self._seconds()
@@ -75,9 +75,10 @@ class Writer:
         self._bytes = 0
         self._under_way = 0
         self._scheduled = False
-        self._trouble = Trouble(clock.seconds, "write")
-        self._writes = Count("heimdall_redis_writes_total", "values to be stored in Redis", "result")
-        self.tallies: list[Tally] = [self._writes, self._trouble.errors]
+        self._writes = Count("heimdall_cache_redis_writes_total", "Values to store or to delete.", "result")
+        errors = Count("heimdall_cache_redis_write_errors_total", "Values not written, of those sent.", "reason")
+        self._trouble = Trouble(clock.seconds, "write", errors)
+        self.tallies: list[Tally] = [self._writes, errors]
 
     def put(self, key: bytes, value: bytes, milliseconds: int) -> None:
         """Store a value soon, to be forgotten after some milliseconds."""

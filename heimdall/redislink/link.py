@@ -78,11 +78,11 @@ class Link:
         self._told: set[str] = set()
         self._quiet_until = 0.0
         self._log = Logger()
-        self._changes = Count("heimdall_redislink_changes_total", "changes of the link's state", "state")
-        self._ends = Count("heimdall_redislink_errors_total", "failed attempts and lost connections", "reason")
-        self._commands = Count("heimdall_redislink_commands_total", "commands", "result")
-        self._times = Times("heimdall_redislink_round_trip_seconds", "from a command to its reply")
-        up = Gauge("heimdall_redislink_up_ratio", "1 when Redis answers, else 0", lambda: float(self.up))
+        self._changes = Count("heimdall_redislink_changes_total", "Changes of state, by the new one.", "state")
+        self._ends = Count("heimdall_redislink_errors_total", "Failed attempts, lost connections.", "reason")
+        self._commands = Count("heimdall_redislink_commands_total", "Commands, by what came of them.", "result")
+        self._times = Times("heimdall_redislink_round_trip_seconds", "From a command to its reply.")
+        up = Gauge("heimdall_redislink_connection_up", "1 when Redis answers in time, else 0.", lambda: float(self.up))
         self.tallies: list[Tally] = [self._changes, self._ends, self._commands, self._times, up]
 
     def start(self) -> None:
