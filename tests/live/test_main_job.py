@@ -1,0 +1,105 @@
+"""The main job, end to end: a load of real names, twice; Redis killed in the middle; a second node."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.nsd import SKIP as NO_NSD
+from tests.nsd import Nsd
+from tests.redisserver import RedisServer
+from tests.running import NO_DNSPERF, Dnsperf, Running
+
+NAMES = 10_000
+
+
+class Load(SynchronousTestCase):
+    """10,000 names of a real zone."""
+
+    skip = NO_NSD or NO_DNSPERF
+
+    def setUp(self) -> None:
+        self.nsd = Nsd(NAMES, zone="zone.example").start()
+        self.addCleanup(self.nsd.stop)
+        self.names = [f"n{number}.{self.nsd.zone}" for number in range(NAMES)]
+
+    def node(self, *arguments: str) -> Running:
+        """A node that asks NSD."""
+        node = Running(f"--upstream={self.nsd.text}", *arguments)
+        self.addCleanup(node.clean)
+        return node
+
+    def redis(self) -> RedisServer:
+        """A Redis of our own."""
+        redis = RedisServer().start()
+        self.addCleanup(redis.stop)
+        return redis
+
+    def test_twice(self) -> None:
+        """No query is lost, and the second time all come from memory."""
+        node = self.node("--no-redis")
+        for origin in ("upstream", "memory"):
+            load = Dnsperf(node.port, self.names, "-n", "1", "-c", "4")
+            self.assertEqual(load.result(), (NAMES, 0, f"NOERROR {NAMES} (100.00%)"))
+            self.assertEqual(node.metric("heimdall_accept_answers_total", origin=origin), NAMES)
+        self.assertEqual(node.metric("heimdall_fetch_queries_total", result="answer"), NAMES)
+        self.assertEqual(node.trouble(), [])
+
+    def test_redis_killed_and_restarted(self) -> None:
+        """Redis dies and comes back in the middle of a load: no query is lost, none fails, and it is used again."""
+        redis = self.redis()
+        node = self.node(f"--redis={redis.url}")
+        load = Dnsperf(node.port, self.names, "-l", "6", "-Q", "3000", "-c", "4")
+        time.sleep(1)
+        redis.kill()
+        time.sleep(2)
+        redis.restart()
+        sent, lost, codes = load.result()
+        self.assertEqual((lost, codes), (0, f"NOERROR {sent} (100.00%)"))
+        ends = time.monotonic() + 5
+        while not node.metric("heimdall_redislink_up_ratio") and time.monotonic() < ends:
+            time.sleep(0.05)
+        node.ask(f"www.{self.nsd.zone}")
+        time.sleep(0.2)
+        self.assertGreater(redis.command("DBSIZE"), 0)
+        self.assertEqual(node.trouble(), [])
+
+    def test_second_node(self) -> None:
+        """What one node asked, another answers from Redis when the upstream is gone."""
+        redis = self.redis()
+        first = self.node(f"--redis={redis.url}")
+        names = self.names[:2000]
+        self.assertEqual(Dnsperf(first.port, names, "-n", "1", "-c", "4").result()[1], 0)
+        ends = time.monotonic() + 5
+        while redis.command("DBSIZE") < len(names) and time.monotonic() < ends:
+            time.sleep(0.05)
+        self.nsd.kill()
+        second = self.node(f"--redis={redis.url}")
+        ends = time.monotonic() + 5
+        while not second.metric("heimdall_redislink_up_ratio") and time.monotonic() < ends:
+            time.sleep(0.05)
+        load = Dnsperf(second.port, names, "-n", "1", "-c", "4")
+        self.assertEqual(load.result(), (len(names), 0, f"NOERROR {len(names)} (100.00%)"))
+        self.assertEqual(second.metric("heimdall_accept_answers_total", origin="redis"), len(names))
+        self.assertEqual(second.metric("heimdall_fetch_queries_total", result="answer"), 0)
+
+    def test_members(self) -> None:
+        """Nodes see each other; one that is told to end is off the list at once and ends without an error."""
+        redis = self.redis()
+        first, second = (self.node(f"--redis={redis.url}", f"--node={name}") for name in ("one", "two"))
+        self.await_members(first, ["one", "two"])
+        self.assertEqual([member["status"] for member in first.members()["members"]], ["healthy", "healthy"])
+        self.assertEqual(second.end(signal.SIGTERM), 0)
+        self.assertEqual([member["id"] for member in first.members()["members"]], ["one"])
+        self.assertEqual(second.trouble(), [])
+
+    def await_members(self, node: Running, names: list[str]) -> None:
+        """Wait until a node lists these."""
+        ends = time.monotonic() + 5
+        while time.monotonic() < ends:
+            if [member["id"] for member in node.members()["members"]] == names:
+                return
+            time.sleep(0.05)
+        self.fail(f"{node.members()}")

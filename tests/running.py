@@ -1,0 +1,164 @@
+"""A node in a process of its own, as an operator runs it: ``twistd -n heimdall`` from another folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dns.message
+import dns.query
+import dns.rdatatype
+
+NO_DNSPERF = None if shutil.which("dnsperf") else "no dnsperf here: apt-get install dnsperf"
+"""Why tests with dnsperf are skipped, or None."""
+
+
+def free_port() -> int:
+    """Return a port of the loopback that is free for UDP and TCP just now."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            port: int = tcp.getsockname()[1]
+            try:
+                udp.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+class Running:
+    """A node that serves on a free port of 127.0.0.1.
+
+    :param arguments: more options of ``twistd heimdall``.
+    :param environ: variables beside those of this process.
+    :param before: a command to run it under, such as faketime.
+    """
+
+    def __init__(self, *arguments: str, environ: Mapping[str, str] | None = None, before: tuple[str, ...] = ()) -> None:
+        self.port, self.http = free_port(), free_port()
+        self._folder = Path(tempfile.mkdtemp(prefix="heimdall-node-"))
+        self._log = self._folder / "log"
+        command = [
+            *before, sys.executable, "-m", "twisted", "--log-format=text", "heimdall",
+            f"--listen=127.0.0.1:{self.port}", f"--http=127.0.0.1:{self.http}", *arguments,
+        ]  # fmt: skip
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("HEIMDALL_", "REDIS_"))}
+        root = str(Path(__file__).resolve().parent.parent)
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=self._folder,
+                env={**clean, "PYTHONPATH": root, **(environ or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self._wait()
+
+    def _wait(self) -> None:
+        ends = time.monotonic() + 20
+        while time.monotonic() < ends and self.process.poll() is None:
+            try:
+                if self.get("/ready")[0] == 200:
+                    return
+            except OSError:
+                pass
+            time.sleep(0.02)
+        self.process.kill()
+        raise RuntimeError(f"the node did not start:\n{self.log}")
+
+    @property
+    def log(self) -> str:
+        """What it has logged so far."""
+        return self._log.read_text(errors="replace")
+
+    def trouble(self) -> list[str]:
+        """Return the lines of the log that tell of an exception."""
+        return [line for line in self.log.splitlines() if re.search("Traceback|Unhandled|#critical|Error:", line)]
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Return status and text of a page."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=5) as page:
+                return page.status, page.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def members(self) -> dict[str, Any]:
+        """Return what the API says of the cluster."""
+        listed: dict[str, Any] = json.loads(self.get("/api/v1/members")[1])
+        return listed
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return a metric, added up over all values of the labels that are not given."""
+        total = 0.0
+        for line in self.get("/metrics")[1].splitlines():
+            found = re.fullmatch(rf"{name}(?:{{(.*)}})? ([0-9.e+-]+)", line)
+            if found and all(f'{label}="{value}"' in (found[1] or "") for label, value in labels.items()):
+                total += float(found[2])
+        return total
+
+    def ask(self, name: str, qtype: str = "A", *, tcp: bool = False, timeout: float = 6.0) -> dns.message.Message:
+        """Ask it a question as a client does."""
+        query = dns.message.make_query(name, qtype, use_edns=0)
+        over = dns.query.tcp if tcp else dns.query.udp
+        return over(query, "127.0.0.1", timeout=timeout, port=self.port)
+
+    @property
+    def resident(self) -> int:
+        """Bytes of memory it has in use."""
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGESIZE")
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal, wait for the end, and return the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+    def clean(self) -> None:
+        """End it and leave nothing behind."""
+        self.end()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class Dnsperf:
+    """A load of questions for A records, under way from the start.
+
+    :param names: what is asked, again and again as long as the options say.
+    :param arguments: more options of dnsperf.
+    """
+
+    def __init__(self, port: int, names: list[str], *arguments: str) -> None:
+        handle, path = tempfile.mkstemp(suffix=".queries")
+        self._questions = Path(path)
+        with os.fdopen(handle, "w") as questions:
+            questions.writelines(f"{name} A\n" for name in names)
+        command = ["dnsperf", "-s", "127.0.0.1", "-p", str(port), "-d", path, "-t", "6", *arguments]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def result(self) -> tuple[int, int, str]:
+        """Wait for the end; return how many queries were sent, how many lost, and the response codes as told."""
+        told, _ = self._process.communicate(timeout=120)
+        self._questions.unlink()
+        counts = dict(re.findall(r"Queries (sent|lost): +(\d+)", told))
+        codes = re.search(r"Response codes: +(.*)", told)
+        return int(counts["sent"]), int(counts["lost"]), codes[1] if codes else ""
