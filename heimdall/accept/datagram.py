@@ -164,7 +164,7 @@ class Reader:
 
     def connectionLost(self, reason: Failure) -> None:
         """Come back: the reactor drops a descriptor for an error that says nothing about the next datagram."""
-        if not self._stopped and self.udp.fileno() >= 0:
+        if not self._stopped:
             self.udp.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             self._rest()
 

@@ -62,16 +62,22 @@ class Troubled(socket.socket):
     """A socket whose kernel says what the test wants."""
 
     receive_error: OSError | None = None
+    receive_once = False
     send_error: OSError | None = None
 
+    def fail(self) -> None:
+        error = self.receive_error
+        if self.receive_once:
+            self.receive_error = None
+        if error is not None:
+            raise error
+
     def recvfrom(self, size: int, flags: int = 0) -> tuple[bytes, Any]:
-        if self.receive_error is not None:
-            raise self.receive_error
+        self.fail()
         return super().recvfrom(size, flags)
 
     def recvmsg(self, *args: int) -> tuple[bytes, list[tuple[int, int, bytes]], int, Any]:
-        if self.receive_error is not None:
-            raise self.receive_error
+        self.fail()
         return super().recvmsg(*args)
 
     def sendto(self, data: bytes, address: Any) -> int:  # type: ignore[override]
@@ -131,7 +137,7 @@ class ReaderTests(SynchronousTestCase):
         for text, host in (
             ("127.0.0.1:0", "127.0.0.1"),
             ("[::1]:0", "::1"),
-            ("0.0.0.0:0", "127.0.0.1"),
+            ("0.0.0.0:0", "127.0.0.2"),
             ("[::]:0", "::1"),
         ):
             self.waiting.readers.clear()
@@ -217,6 +223,19 @@ class ReaderTests(SynchronousTestCase):
             self.assertEqual([event["log_level"].name for event in logs], ["warn", "info"])
         self.assertEqual(self.errors("receive", "full"), 6 * BATCH)
 
+    def test_one_error_on_receive(self) -> None:
+        """One error is counted, and the datagrams behind it are answered in the same wake-up."""
+        for text in ("127.0.0.1:0", "0.0.0.0:0"):
+            self.waiting.readers.clear()
+            udp = self.listen(text)
+            client = self.client()
+            client.send(ask("a.test"))
+            udp.receive_error, udp.receive_once = OSError(errno.ECONNREFUSED, "as the test wants"), True
+            self.reader.doRead()
+            self.assertEqual(client.recv(4096), reply_to(ask("a.test")))
+            self.assertEqual(len(self.waiting.readers), 1)
+        self.assertEqual(self.errors("receive", "unreachable"), 2)
+
     def test_the_reactor_lets_go(self) -> None:
         """A descriptor that the reactor dropped comes back: one error is not the end of a socket."""
         self.listen()
@@ -226,6 +245,8 @@ class ReaderTests(SynchronousTestCase):
         reader.connectionLost(Failure(ConnectionError()))
         self.clock.advance(REST)
         self.assertIs(self.reader, reader)
+        self.datagrams.pause()
+        reader.connectionLost(Failure(ConnectionError()))
         self.datagrams.close()
         reader.connectionLost(Failure(ConnectionError()))
         self.assertEqual((self.waiting.readers, self.clock.getDelayedCalls()), ([], []))

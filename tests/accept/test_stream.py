@@ -190,6 +190,7 @@ class StreamTests(SynchronousTestCase):
     def test_waiting_is_not_idling(self) -> None:
         """While a query is in flight nobody is idle; the limit runs again from its reply."""
         stream, transport = self.connect()
+        self.clock.advance(9)
         stream.dataReceived(framed(ask("later.test")))
         self.clock.pump([1] * 12)
         self.server.answer()
@@ -198,6 +199,18 @@ class StreamTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertFalse(transport.connected)
         self.assertEqual(self.event("idle"), 1)
+
+    def test_waiting_does_not_prolong(self) -> None:
+        """A query that was in flight when the limit was looked at does not put it off."""
+        stream, transport = self.connect()
+        self.clock.advance(9)
+        stream.dataReceived(framed(ask("later.test")))
+        self.clock.pump([1] * 2)
+        self.server.answer()
+        self.clock.pump([1] * 9)
+        self.assertTrue(transport.connected)
+        self.clock.advance(1)
+        self.assertFalse(transport.connected)
 
     def test_waiting_ends(self) -> None:
         """A reply that never comes does not hold a connection for ever."""
@@ -225,6 +238,17 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(transport.producerState, "producing")
         self.clock.advance(9)
         self.assertTrue(transport.connected)
+
+    def test_reading_is_not_idling(self) -> None:
+        """The idle limit runs from the moment a slow reader has taken all its replies."""
+        stream, transport = self.connect()
+        stream.pauseProducing()
+        self.clock.advance(9)
+        stream.resumeProducing()
+        self.clock.pump([1] * 9)
+        self.assertTrue(transport.connected)
+        self.clock.advance(1)
+        self.assertFalse(transport.connected)
 
     def test_a_client_that_never_reads(self) -> None:
         """A client that takes none of its replies within the idle limit is cut off."""
