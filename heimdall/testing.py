@@ -99,7 +99,7 @@ class Rule:
         if self.edns == "ignore":
             query.use_edns(-1)
         made = self.make(query) if self.make else self._message(query, over)
-        return made.to_wire() if isinstance(made, dns.message.Message) else made
+        return made.to_wire(max_size=65535) if isinstance(made, dns.message.Message) else made
 
     def _message(self, query: dns.message.Message, over: str) -> dns.message.Message:
         reply = dns.message.make_response(query, recursion_available=True)

@@ -196,6 +196,7 @@ class Stream:
         if connection is not None and connection.heard == flight.heard:
             # The server said nothing since: what we write may only be piling up.
             connection.abort()
+            self.lost(connection)
         self._rest()
         flight.deferred.errback(silent())
 

@@ -18,11 +18,11 @@ from heimdall.interfaces import IExchange, ISource, NoAnswer
 from heimdall.message.answer import Answer
 from heimdall.message.query import AD, BADVERS, FORMERR, NOTIMP, REFUSED, SERVFAIL, Query
 
-RETRY = 0.4
-"""Seconds before a server is asked a second time; twice as long before each further time."""
+RETRY, GROWTH = 0.4, 1.5
+"""Seconds before a server is asked a second time, and how much longer the pause before each further time is."""
 
-ROUNDS = 3
-"""How often one server is asked one question, at most."""
+ROUNDS, ROUNDS_REFUSED = 5, 3
+"""How often one server is asked one question at most, and how often if it says at once that it cannot be reached."""
 
 # What another server may answer better, the one that says most to a client first.
 _FAILURES = (SERVFAIL, REFUSED, NOTIMP, FORMERR, BADVERS)
@@ -196,7 +196,7 @@ class Flight:
         order, asked = self._order, self._asked
         server = order[asked % len(order)]
         self._asked = asked + 1
-        wait = server.health.patience if self._asked < len(order) else RETRY * 2 ** (self._asked // len(order) - 1)
+        wait = server.health.patience if self._asked < len(order) else RETRY * GROWTH ** (self._asked // len(order) - 1)
         self._wake_in(wait)
         self._send(server, why)
 
@@ -258,7 +258,7 @@ class Flight:
             return
         elif self._best is not None:
             self._finish(self._best)
-        elif self._asked >= ROUNDS * len(self._order):
+        elif self._asked >= ROUNDS_REFUSED * len(self._order):
             self.fail()
 
     def _end(self, result: str) -> None:

@@ -121,13 +121,13 @@ class OneServer(Case):
         self.assertEqual(group.flights, set())
 
     def test_silent(self) -> None:
-        """A silent server is asked three times with growing pauses; at the deadline nothing is known."""
+        """A silent server is asked five times with growing pauses; at the deadline nothing is known."""
         group = self.group(None)
         deferred = group.ask(WWW)
         self.assertAlmostEqual(self.wait(deferred), 4.5, places=1)
         error = self.failureResultOf(deferred, NoAnswer).value
         self.assertEqual(error.error.code, NO_REACHABLE_AUTHORITY)
-        self.assertEqual([round(when, 1) for when in self.fakes[0].times], [0.0, 0.4, 1.2])
+        self.assertEqual([round(when, 1) for when in self.fakes[0].times], [0.0, 0.4, 1.0, 1.9, 3.3])
         self.assertEqual(group.ledger.queries.counts, {("none",): 1})
         self.assertEqual(self.clock.getDelayedCalls(), [])
 

@@ -1,0 +1,258 @@
+"""Tests of one server over both its transports, on real sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import dns.message
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, inlineCallbacks, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from heimdall.fetch.ledger import Ledger
+from heimdall.fetch.server import PLAIN, Server, parse, reach
+from heimdall.interfaces import IExchange, NoAnswer
+from heimdall.message import query as queries
+from heimdall.message.answer import TC, Answer
+from heimdall.message.answer import make as answer_of
+from heimdall.message.query import FORMERR, NOTIMP, Query, make
+from heimdall.message.wire import from_text
+from heimdall.testing import Scripted
+
+Steps = Generator[Deferred[Any], Any, None]
+
+
+def ask(text: str = "www.example", qtype: int = 1, **more: Any) -> Query:
+    """Return a question."""
+    return make(from_text(text), qtype, **more)
+
+
+class Case(TestCase):
+    """An upstream and a server."""
+
+    def setUp(self) -> None:
+        self.upstream = Scripted(reactor).start()
+        self.addCleanup(self.upstream.stop)
+        self.upstream.when("*", say=["192.0.2.1"])
+        self.ledger = Ledger()
+        self.server = self.reach()
+
+    def reach(self, scheme: str = "", **more: Any) -> Server:
+        server = reach(IReactorTime(reactor), scheme + self.upstream.text, self.ledger, **more)
+        self.addCleanup(server.close)
+        return server
+
+    def query(self, at: int = -1) -> dns.message.Message:
+        """Return one query that came in."""
+        return dns.message.from_wire(self.upstream.asked[at].wire)
+
+
+class Transports(Case):
+    """UDP first, TCP where it is needed."""
+
+    @inlineCallbacks
+    def test_udp(self) -> Steps:
+        """A question goes over UDP, once."""
+        self.assertTrue(verifyObject(IExchange, self.server))
+        yield self.server.exchange(ask(), 5)
+        self.assertEqual([asked.over for asked in self.upstream.asked], ["udp"])
+
+    @inlineCallbacks
+    def test_truncated(self) -> Steps:
+        """A truncated reply is asked for again over TCP, and the whole answer is the result."""
+        self.upstream.when("big.example", "TXT", say=[f'"{"b" * 200}{at}"' for at in range(50)], truncate=True)
+        answer = yield self.server.exchange(ask("big.example", 16), 5)
+        self.assertEqual((answer.counts[0], answer.flags & TC), (50, 0))
+        self.assertEqual([asked.over for asked in self.upstream.asked], ["udp", "tcp"])
+        self.assertEqual(self.ledger.truncated.counts, {("tcp",): 1})
+
+    @inlineCallbacks
+    def test_truncated_without_tcp(self) -> Steps:
+        """Where TCP fails the truncated answer is the result, and may not be kept."""
+        self.upstream.when("big.example", say=["192.0.2.1"], truncate=True, hang_up=True)
+        answer = yield self.server.exchange(ask("big.example"), 5)
+        self.assertTrue(answer.flags & TC)
+        self.assertFalse(answer.keep)
+        self.assertEqual(self.ledger.truncated.counts, {("kept",): 1})
+
+    @inlineCallbacks
+    def test_tcp_only(self) -> Steps:
+        """A server given with tcp:// is asked over TCP at once."""
+        server = self.reach("tcp://")
+        yield server.exchange(ask(), 5)
+        self.assertEqual([asked.over for asked in self.upstream.asked], ["tcp"])
+        server.close()
+        yield self.assertFailure(server.exchange(ask(), 5), NoAnswer)
+
+    @inlineCallbacks
+    def test_cancel(self) -> Steps:
+        """Cancelling while TCP is under way stops that as well."""
+        self.upstream.when("big.example", truncate=True)
+        self.upstream.when("big.example", over="tcp", drop=True)
+        deferred = self.server.exchange(ask("big.example"), 5)
+        while not self.upstream.count(over="tcp"):
+            yield self.server.exchange(ask(), 5)
+        deferred.cancel()
+        self.failureResultOf(deferred)
+        self.assertEqual(self.ledger.truncated.counts, {})
+
+
+class Questions(Case):
+    """What a server is told."""
+
+    @inlineCallbacks
+    def test_flags(self) -> Steps:
+        """RD is set, CD and DO are the client's, and EDNS tells that 1232 bytes are taken."""
+        yield self.server.exchange(ask(do=True, cd=True), 5)
+        query = self.query()
+        self.assertEqual(dns.flags.to_text(query.flags), "RD CD")
+        self.assertEqual((query.edns, query.payload, query.ednsflags), (0, 1232, dns.flags.DO))
+        yield self.server.exchange(ask(), 5)
+        self.assertEqual((dns.flags.to_text(self.query().flags), self.query().ednsflags), ("RD", 0))
+
+    @inlineCallbacks
+    def test_ad(self) -> Steps:
+        """A trusted server is told that the AD bit is wanted (RFC 6840, 5.7)."""
+        yield self.reach(ad=True).exchange(ask(), 5)
+        self.assertEqual(dns.flags.to_text(self.query().flags), "RD AD")
+
+    @inlineCallbacks
+    def test_subnet(self) -> Steps:
+        """The client's subnet is passed on where that is wanted, and only there."""
+        option = bytes.fromhex("0008 0007 0001 1800 c63364".replace(" ", ""))
+        wire = bytes.fromhex("000001000001000000000001") + from_text("www.example") + b"\0\1\0\1"
+        query = queries.read(wire + b"\0\0\x29\4\xd0\0\0\0\0" + len(option).to_bytes(2, "big") + option)
+        assert isinstance(query, Query)
+        yield self.server.exchange(query, 5)
+        self.assertEqual(self.query().options, ())
+        yield self.reach(subnet=True).exchange(query, 5)
+        self.assertEqual(self.query().options[0].to_text(), "ECS 198.51.100.0/24 scope/0")
+
+
+class Plain(Case):
+    """Servers that do not know EDNS (RFC 6891, 7)."""
+
+    @inlineCallbacks
+    def test_refused(self) -> Steps:
+        """A server that takes no EDNS is asked again without, and so is every later question."""
+        self.upstream.when("*", say=["192.0.2.1"], edns="formerr")
+        for _ in range(2):
+            answer = yield self.server.exchange(ask(), 5)
+            self.assertEqual(answer.rcode, 0)
+        self.assertEqual([self.query(at).edns for at in range(3)], [0, -1, -1])
+        self.assertEqual(self.ledger.plain.total(), 1)
+
+    @inlineCallbacks
+    def test_refused_over_tcp(self) -> Steps:
+        """The same holds over TCP."""
+        self.upstream.when("*", say=["192.0.2.1"], edns="formerr")
+        answer = yield self.reach("tcp://").exchange(ask(), 5)
+        self.assertEqual(answer.rcode, 0)
+
+    @inlineCallbacks
+    def test_ignored(self) -> Steps:
+        """A server that ignores EDNS is fine as it is."""
+        self.upstream.when("*", say=["192.0.2.1"], edns="ignore")
+        answer = yield self.server.exchange(ask(), 5)
+        self.assertEqual((answer.rcode, len(self.upstream.asked)), (0, 1))
+
+    @inlineCallbacks
+    def test_other_reason(self) -> Steps:
+        """A server that cannot answer one question with or without EDNS goes on being asked with it."""
+        for rcode in (FORMERR, NOTIMP):
+            self.upstream.when("odd.example", rcode=rcode)
+            answer = yield self.server.exchange(ask("odd.example"), 5)
+            self.assertEqual(answer.rcode, rcode)
+            yield self.server.exchange(ask(), 5)
+            self.assertEqual(self.query().edns, 0)
+        self.assertEqual(self.ledger.plain.total(), 0)
+
+    @inlineCallbacks
+    def test_silent_without(self) -> Steps:
+        """A server that refuses EDNS and is silent without it has refused: that is the answer."""
+        self.upstream.when("odd.example", drop=True)
+        self.upstream.when("odd.example", rcode=NOTIMP, times=1)
+        answer = yield self.server.exchange(ask("odd.example"), 0.2)
+        self.assertEqual(answer.rcode, NOTIMP)
+
+    @inlineCallbacks
+    def test_truncated_without(self) -> Steps:
+        """Without EDNS an answer is truncated sooner; TCP follows."""
+        self.upstream.when("big.example", say=["192.0.2.1"], truncate=True, edns="formerr")
+        answer = yield self.server.exchange(ask("big.example"), 5)
+        self.assertEqual((answer.flags & TC, answer.counts[0]), (0, 1))
+
+
+@implementer(IExchange)
+class Written:
+    """An exchange that keeps what it would send, and answers at once."""
+
+    def __init__(self, write: Any, rcodes: list[int], clock: Clock, takes: float = 0) -> None:
+        self.write, self.rcodes, self.clock, self.takes = write, rcodes, clock, takes
+        self.sent: list[bytes] = []
+
+    def exchange(self, query: Query, timeout: float) -> Deferred[Answer]:
+        self.sent.append(self.write(query, 0))
+        self.clock.advance(self.takes)
+        return succeed(answer_of(query, self.rcodes.pop(0), "upstream"))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Memory(SynchronousTestCase):
+    """How long it is remembered that a server knows no EDNS."""
+
+    def server(self, rcodes: list[int], takes: float = 0) -> Server:
+        self.clock = Clock()
+
+        def datagram(write: Any) -> Written:
+            self.written = Written(write, rcodes, self.clock, takes)
+            return self.written
+
+        return Server(self.clock, Ledger(), datagram=datagram, stream=datagram)
+
+    def test_forgotten(self) -> None:
+        """After a quarter of an hour EDNS is tried again."""
+        server = self.server([FORMERR, 0, 0, 0])
+        server._datagram = self.written
+        self.successResultOf(server.exchange(ask(), 5))
+        self.clock.advance(PLAIN - 1)
+        self.successResultOf(server.exchange(ask(), 5))
+        self.clock.advance(1)
+        self.successResultOf(server.exchange(ask(), 5))
+        plain = len(ask().key) - 1 + 12
+        self.assertEqual([len(wire) == plain for wire in self.written.sent], [False, True, True, False])
+
+    def test_no_time_left(self) -> None:
+        """When the time is over the answer is what came, whatever else might be tried."""
+        server = self.server([FORMERR], takes=5)
+        self.assertEqual(self.successResultOf(server.exchange(ask(), 5)).rcode, FORMERR)
+
+
+class Addresses(SynchronousTestCase):
+    """How a server is written."""
+
+    def test_good(self) -> None:
+        """HOST, HOST:PORT, IPv6 in brackets, a zone, tcp:// in front."""
+        for text, parsed in {
+            "192.0.2.1": (False, "192.0.2.1", 53),
+            "192.0.2.1:5353": (False, "192.0.2.1", 5353),
+            "[2001:db8::1]": (False, "2001:db8::1", 53),
+            "[fe80::1%eth0]:54": (False, "fe80::1%eth0", 54),
+            "tcp://192.0.2.1": (True, "192.0.2.1", 53),
+            "tcp://[::1]:1": (True, "::1", 1),
+        }.items():
+            self.assertEqual(parse(text), parsed)
+
+    def test_bad(self) -> None:
+        """Whatever else is an error that shows the text."""
+        for text in ("", "dns.example", "192.0.2.1:0", "192.0.2.1:65536", "2001:db8::1", "[192.0.2.1]", "192.0.2.1:x",
+                     "udp://192.0.2.1", "192.0.2.300", "[::1"):  # fmt: skip
+            error = self.assertRaises(ValueError, parse, text)
+            self.assertIn(repr(text), str(error))

@@ -1,0 +1,239 @@
+"""Tests of the exchange over TCP, on real sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.interfaces import IReactorTime, ITCPTransport
+from twisted.internet.task import Clock, deferLater
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import alsoProvides
+from zope.interface.verify import verifyObject
+
+from heimdall.fetch.ledger import Ledger
+from heimdall.fetch.stream import IDLE, Stream
+from heimdall.interfaces import IExchange, NoAnswer
+from heimdall.message.query import Query, make, write
+from heimdall.message.wire import from_text
+from heimdall.testing import Scripted
+from tests.nsd import free_port
+
+Steps = Generator[Deferred[Any], Any, None]
+
+CLOCK = IReactorTime(reactor)
+
+
+def ask(text: str = "www.example", qtype: int = 1) -> Query:
+    """Return a question."""
+    return make(from_text(text), qtype)
+
+
+class Case(TestCase):
+    """An upstream and an exchange with it."""
+
+    def setUp(self) -> None:
+        self.upstream = Scripted(reactor).start()
+        self.addCleanup(self.upstream.stop)
+        self.upstream.when("*", say=["192.0.2.1"])
+        self.ledger = Ledger()
+        self.stream = self.exchange()
+
+    def exchange(self, port: int = 0, clock: IReactorTime = CLOCK, **more: Any) -> Stream:
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port or self.upstream.port, timeout=2)
+        made = Stream(clock, endpoint, write=write, ledger=self.ledger, **more)
+        self.addCleanup(made.close)
+        return made
+
+    def failed(self, deferred: Deferred[Any]) -> Deferred[Any]:
+        return self.assertFailure(deferred, NoAnswer)
+
+    def pause(self, seconds: float) -> Deferred[None]:
+        return deferLater(reactor, seconds, lambda: None)
+
+
+class Exchanges(Case):
+    """The plain course of things."""
+
+    @inlineCallbacks
+    def test_one_connection(self) -> Steps:
+        """One hundred questions share one connection, and each gets its own answer."""
+        self.assertTrue(verifyObject(IExchange, self.stream))
+        asked = [self.stream.exchange(ask(f"n{number}.example"), 5) for number in range(100)]
+        self.assertEqual(self.stream.inflight, 100)
+        for number, answer in enumerate((yield gatherResults(asked))):
+            self.assertEqual(answer.question, ask(f"n{number}.example").key[:-1])
+        yield self.stream.exchange(ask(), 5)
+        self.assertEqual(len({asked.port for asked in self.upstream.asked}), 1)
+        self.assertEqual(self.stream.inflight, 0)
+
+    @inlineCallbacks
+    def test_out_of_order(self) -> Steps:
+        """A reply that is ready is not held up by one that is not (RFC 7766, 6.2.1.1)."""
+        self.upstream.when("slow.example", say=["192.0.2.2"], delay=0.2)
+        order: list[str] = []
+        slow = self.stream.exchange(ask("slow.example"), 5).addCallback(lambda _: order.append("slow"))
+        fast = self.stream.exchange(ask(), 5).addCallback(lambda _: order.append("fast"))
+        yield gatherResults([slow, fast])
+        self.assertEqual(order, ["fast", "slow"])
+
+    @inlineCallbacks
+    def test_large(self) -> Steps:
+        """A message of 40 kB comes through whole."""
+        self.upstream.when("huge.example", "TXT", say=[f'"{"x" * 200}{number}"' for number in range(190)])
+        answer = yield self.stream.exchange(ask("huge.example", 16), 5)
+        self.assertEqual(answer.counts[0], 190)
+
+    @inlineCallbacks
+    def test_mismatch(self) -> Steps:
+        """Replies with a wrong id or question, malformed or too short, are counted and waited past."""
+        self.upstream.when("forged.example", say=["192.0.2.1"], lies=["id", "question", "cut"])
+        self.upstream.when("short.example", garbage=b"short")
+        yield self.stream.exchange(ask("forged.example"), 5)
+        yield self.failed(self.stream.exchange(ask("short.example"), 0.1))
+        self.assertEqual(
+            self.ledger.mismatched.counts, {("id",): 1, ("question",): 1, ("malformed",): 1, ("header",): 1}
+        )
+
+    @inlineCallbacks
+    def test_full(self) -> Steps:
+        """One question more than may be in flight fails at once."""
+        small = self.exchange(most=2)
+        waiting = [small.exchange(ask(), 5) for _ in range(2)]
+        yield self.failed(small.exchange(ask(), 5))
+        yield gatherResults(waiting)
+        self.assertEqual(self.ledger.failed.counts, {("full",): 1})
+
+    @inlineCallbacks
+    def test_cancel(self) -> Steps:
+        """Cancelling gives the place up, before and after there is a connection."""
+        for _ in range(2):
+            deferred = self.stream.exchange(ask(), 5)
+            deferred.cancel()
+            yield self.assertFailure(deferred, CancelledError)
+            yield self.pause(0.05)
+        self.assertEqual(self.stream.inflight, 0)
+
+
+class Losses(Case):
+    """Connections that are refused, lost, or silent."""
+
+    @inlineCallbacks
+    def test_refused(self) -> Steps:
+        """A closed port is told at once, and the next question tries again."""
+        port = free_port()
+        away = self.exchange(port)
+        yield self.failed(away.exchange(ask(), 5))
+        yield self.failed(away.exchange(ask(), 5))
+        self.assertEqual(self.ledger.failed.counts, {("connect",): 2})
+
+    @inlineCallbacks
+    def test_hung_up(self) -> Steps:
+        """A server that closes a fresh connection without a word has failed."""
+        self.upstream.when("bye.example", hang_up=True)
+        yield self.failed(self.stream.exchange(ask("bye.example"), 5))
+        self.assertEqual(self.ledger.failed.counts, {("lost",): 1})
+        self.assertEqual(self.upstream.count("bye.example"), 1)
+
+    @inlineCallbacks
+    def test_asked_again(self) -> Steps:
+        """What is in flight on a connection that had served before is asked once more on a fresh one."""
+        yield self.stream.exchange(ask(), 5)
+        self.upstream.when("bye.example", say=["192.0.2.3"])
+        self.upstream.when("bye.example", hang_up=True, times=1)
+        answer = yield self.stream.exchange(ask("bye.example"), 5)
+        self.assertEqual(answer.rcode, 0)
+        self.assertEqual(self.upstream.count("bye.example"), 2)
+
+    @inlineCallbacks
+    def test_asked_again_once(self) -> Steps:
+        """A question is asked a second time, not a third."""
+        yield self.stream.exchange(ask(), 5)
+        self.upstream.when("bye.example", hang_up=True)
+        yield self.failed(self.stream.exchange(ask("bye.example"), 5))
+        self.assertEqual(self.upstream.count("bye.example"), 2)
+
+    @inlineCallbacks
+    def test_restarted(self) -> Steps:
+        """After the server was restarted the next question finds it again."""
+        yield self.stream.exchange(ask(), 5)
+        yield self.upstream.stop()
+        self.upstream.start()
+        yield self.stream.exchange(ask(), 5)
+        self.assertEqual(len({asked.port for asked in self.upstream.asked}), 2)
+
+    @inlineCallbacks
+    def test_silent(self) -> Steps:
+        """A question without a reply ends after its time-out; on a connection that is dumb no more is written."""
+        self.upstream.silent = True
+        yield self.failed(self.stream.exchange(ask(), 0.05))
+        self.assertEqual(self.ledger.failed.counts, {("timeout",): 1})
+        self.upstream.silent = False
+        yield self.stream.exchange(ask(), 5)
+        self.assertEqual(len({asked.port for asked in self.upstream.asked}), 2)
+
+    @inlineCallbacks
+    def test_one_silent(self) -> Steps:
+        """A question without a reply does not cost the connection while others are answered on it."""
+        self.upstream.when("drop.example", drop=True)
+        dropped = self.failed(self.stream.exchange(ask("drop.example"), 0.1))
+        yield self.stream.exchange(ask(), 5)
+        yield dropped
+        yield self.stream.exchange(ask(), 5)
+        self.assertEqual(len({asked.port for asked in self.upstream.asked}), 1)
+
+    @inlineCallbacks
+    def test_close(self) -> Steps:
+        """Closing fails what is in flight, on a connection or waiting for one, and what is asked afterwards."""
+        self.upstream.when("slow.example", delay=5, say=["192.0.2.1"])
+        yield self.stream.exchange(ask(), 5)
+        waiting = [self.failed(self.stream.exchange(ask("slow.example"), 5))]
+        other = self.exchange()
+        waiting.append(self.failed(other.exchange(ask(), 5)))
+        self.stream.close()
+        other.close()
+        yield gatherResults(waiting)
+        yield self.failed(self.stream.exchange(ask(), 5))
+
+    @inlineCallbacks
+    def test_idle(self) -> Steps:
+        """A connection without questions is closed after ten seconds, and the next question opens another."""
+        clock = Clock()
+        stream = self.exchange(clock=clock)
+        yield stream.exchange(ask(), 5)
+        clock.advance(IDLE - 0.1)
+        yield stream.exchange(ask(), 5)
+        clock.advance(IDLE - 0.1)
+        self.assertEqual(len(self.upstream._connections), 1)
+        clock.advance(0.2)
+        yield self.pause(0.05)
+        self.assertEqual(len(self.upstream._connections), 0)
+        yield stream.exchange(ask(), 5)
+        self.assertEqual(len({asked.port for asked in self.upstream.asked}), 2)
+
+
+class NeverConnected(SynchronousTestCase):
+    """A server that takes no notice of a connection."""
+
+    def test_time_out(self) -> None:
+        """A question ends in time though the connection is never made, and a late connection is closed when idle."""
+        memory = MemoryReactorClock()
+        endpoint = TCP4ClientEndpoint(memory, "192.0.2.1", 53)
+        stream = Stream(memory, endpoint, write=write, ledger=Ledger())
+        deferred = stream.exchange(ask(), 1)
+        memory.advance(1)
+        self.failureResultOf(deferred, NoAnswer)
+        factory = memory.tcpClients[0][2]
+        protocol = factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 53))
+        transport = StringTransport()
+        alsoProvides(transport, ITCPTransport)
+        assert protocol is not None
+        protocol.makeConnection(transport)
+        memory.advance(IDLE)
+        self.assertTrue(transport.disconnecting)
+        self.assertEqual(transport.value(), b"")
