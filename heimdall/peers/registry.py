@@ -171,7 +171,7 @@ class Registry:
             if isinstance(value, bytes):
                 try:
                     members.append(_member(node, value, now - self._expiry, now + self._expiry))
-                except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+                except (ValueError, KeyError, OverflowError, RecursionError):
                     self._skipped.add("malformed")
         return sorted(members, key=lambda member: member.id)
 
@@ -202,12 +202,14 @@ class Registry:
 def _member(node: bytes, value: bytes, earliest: float, latest: float) -> Member:
     """Read what a node wrote. Whoever can write to Redis can write anything.
 
-    :raises ValueError: it is no description of that node, or its heartbeat is out of time; so do TypeError,
-        KeyError, OverflowError and RecursionError tell.
+    :raises ValueError: it is no description of that node, or its heartbeat is out of time. KeyError,
+        OverflowError and RecursionError say the same.
     """
     if len(value) > MOST_BYTES:
         raise ValueError("too long")
     told = json.loads(value)
+    if type(told) is not dict or type(told["stats"]) is not dict:
+        raise ValueError("not the fields of a node")
     texts = [told[name] for name in ("id", "hostname", "pod_ip")]
     stats = told["stats"]
     numbers = [told["last_heartbeat"], *stats.values()]

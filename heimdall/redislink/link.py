@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any, Final, NoReturn, cast
+from typing import Final, NoReturn, cast
 
 from twisted.internet.defer import Deferred, FirstError, fail, gatherResults, succeed
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IStreamClientEndpoint
@@ -234,12 +234,9 @@ class Link:
     async def _read_clock(self, wire: Wire, most: float | None = None) -> None:
         """Read Redis's clock; a reading whose round trip took longer than ``most`` is too vague to take."""
         sent = self._clock.seconds()
-        reply: Any = await wire.send("TIME")
+        reply = await wire.send("TIME")
         heard = self._clock.seconds()
-        try:
-            time = int(reply[0]) + int(reply[1]) / 1e6
-        except (TypeError, ValueError, IndexError, OverflowError):
-            raise LinkDown("TIME was answered with rubbish") from None
+        time = _time(reply)
         if most is None or heard - sent < most:
             self._ahead = time - (sent + heard) / 2
 
@@ -295,5 +292,14 @@ def _ignored(_: Failure) -> None:
 
 
 def _refused(failure: Failure) -> NoReturn:
+    failure.trap(LinkDown)
     # Not in Redis's own words: some repeat the command, with the password in it.
     raise Gone("password", "the user or the password was refused")
+
+
+def _time(reply: object) -> float:
+    """Return the seconds in a reply to TIME."""
+    match reply:
+        case [bytes(seconds), bytes(micros)] if seconds.isdigit() and micros.isdigit() and len(seconds + micros) < 19:
+            return int(seconds) + int(micros) / 1e6
+    raise LinkDown("TIME was answered with rubbish")

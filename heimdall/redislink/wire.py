@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 import hiredis
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.error import ConnectError, ConnectionDone, DNSLookupError, UnknownHostError, UserError
 from twisted.internet.interfaces import ITCPTransport
@@ -104,6 +104,8 @@ class Wire(Protocol):
 
         Its place in the order stays when the caller gives up, so that no reply goes to another.
         """
+        if self._gone is not None:
+            return fail(LinkDown(str(self._gone)))
         call = Call(self._seconds())
         self.waiting.append(call)
         # txredisapi keeps the order of the replies; hiredis packs a batch ten times as fast as it would.
@@ -137,13 +139,14 @@ class Wire(Protocol):
             self.abort(Gone("protocol", "a reply is larger than any we asked for"))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Fail what is still waited for, then say why it is over."""
+        """Say why it is over, and fail what is still waited for."""
         error = reason.value
         if error is None or isinstance(error, ConnectionDone):
             error = Gone("lost", "it closed the connection")
         self._gone = self._gone or Gone.of(error)
-        self._parser.connectionLost(reason)
+        # First: whoever is failed below may want to send something else.
         self.lost.callback(self._gone)
+        self._parser.connectionLost(reason)
 
     def _reply(self, reply: object) -> None:
         call = self.waiting.popleft()
