@@ -78,7 +78,7 @@ class Crowd:
         )
         self.tallies: list[Tally] = [
             self.events,
-            Gauge("heimdall_accept_connections", "TCP connections open now.", lambda: self._size),
+            Gauge("heimdall_accept_open_connections", "TCP connections open now.", lambda: self._size),
         ]
 
     def __len__(self) -> int:

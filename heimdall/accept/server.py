@@ -86,7 +86,7 @@ class Server(DNSServerFactory):
             self.answers,
             self._silent,
             self._times,
-            Gauge("heimdall_accept_pending", "Queries without a reply so far.", lambda: self._pending),
+            Gauge("heimdall_accept_pending_queries", "Queries without a reply so far.", lambda: self._pending),
         ]
 
     def buildProtocol(self, addr: IAddress | None) -> Stream:

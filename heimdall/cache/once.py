@@ -85,7 +85,7 @@ class Once:
             self._asked,
             self._stale_given,
             Gauge("heimdall_cache_once_flights", "Questions on their way.", self._flights.__len__),
-            Gauge("heimdall_cache_once_waiting", "Askers that wait for them.", lambda: self._waiting),
+            Gauge("heimdall_cache_once_waiting_queries", "Askers that wait for them.", lambda: self._waiting),
         ]
 
     def ask(self, query: Query) -> Deferred[Answer]:

@@ -144,5 +144,5 @@ class CrowdTests(SynchronousTestCase):
         """The gauge tells how many connections are open."""
         crowd = self.crowd()
         self.come(crowd, "a")
-        (gauge,) = (tally for tally in crowd.tallies if tally.name == "heimdall_accept_connections")
+        (gauge,) = (tally for tally in crowd.tallies if tally.name == "heimdall_accept_open_connections")
         self.assertEqual(gauge.read(), 1)  # type: ignore[union-attr]

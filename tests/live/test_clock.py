@@ -1,0 +1,101 @@
+"""The wall clock stepped by a day while a node runs."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.redisserver import RedisServer
+from tests.running import Running, free_port
+
+LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+DAY = 86_400
+
+
+class Steps(SynchronousTestCase):
+    """Steps of a day, forwards and backwards, each under a node that holds answers and waits for others."""
+
+    if LIBRARY is None:
+        skip = "no libfaketime here: apt-get install faketime"
+
+    def setUp(self) -> None:
+        port = free_port()
+        root = Path(__file__).resolve().parent.parent.parent
+        upstream = subprocess.Popen([sys.executable, "-m", "tests.mutator", str(port), "0", "1"], cwd=root)
+        self.addCleanup(upstream.wait)
+        self.addCleanup(upstream.kill)
+        silent = socket.socket(type=socket.SOCK_DGRAM)
+        self.addCleanup(silent.close)
+        silent.bind(("127.0.0.1", 0))
+        redis = RedisServer().start()
+        self.addCleanup(redis.stop)
+        self.clock = Path(self.mktemp()).absolute()
+        self.step(0)
+        environ = {
+            "LD_PRELOAD": str(LIBRARY),
+            "FAKETIME_TIMESTAMP_FILE": str(self.clock),
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_NO_CACHE": "1",
+        }
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
+            config.write(
+                f'[fetch]\ndeadline = 1.5\n[fetch.routes]\n"silent.example" = ["127.0.0.1:{silent.getsockname()[1]}"]\n'
+            )
+            config.write("[cache]\nstale = false\nrefresh = false\n[peers]\nheartbeat = 0.5\nexpiry = 2\n")
+            config.flush()
+            self.node = Running(
+                f"--config={config.name}", f"--upstream=127.0.0.1:{port}", f"--redis={redis.url}", environ=environ
+            )
+        self.addCleanup(self.node.clean)
+
+    def step(self, seconds: int) -> None:
+        """Set the node's wall clock so far from the true time."""
+        beside = self.clock.with_suffix(".new")
+        beside.write_text(f"{seconds:+d}\n")
+        os.replace(beside, self.clock)
+
+    def ask(self, name: str) -> tuple[int, int, float]:
+        """Ask; return the response code, the first TTL, and the seconds it took."""
+        began = time.monotonic()
+        reply = self.node.ask(name)
+        return reply.rcode(), reply.answer[0].ttl if reply.answer else 0, time.monotonic() - began
+
+    def stepped(self, seconds: int) -> None:
+        """Fill the cache, step, and see that time goes on as if nothing had happened."""
+        ends = time.monotonic() + 10
+        while not self.node.metric("heimdall_redislink_up_ratio") and time.monotonic() < ends:
+            time.sleep(0.05)
+        for number in range(20):
+            self.assertEqual(self.ask(f"n{number}.example")[:2], (0, 300))
+        asked = self.node.metric("heimdall_fetch_queries_total")
+        self.step(seconds)
+        time.sleep(1.2)
+        for number in range(20):
+            rcode, ttl, _ = self.ask(f"n{number}.example")
+            self.assertEqual((rcode, ttl in (297, 298, 299)), (0, True), ttl)
+        self.assertEqual(self.node.metric("heimdall_fetch_queries_total"), asked, "the cache was emptied")
+        rcode, _, took = self.ask("name.silent.example")
+        self.assertEqual((rcode, took < 2), (2, True), took)
+        self.assertEqual(self.ask("new.example")[:2], (0, 300))
+        beats = self.node.metric("heimdall_peers_heartbeats_total", result="ok")
+        ends = time.monotonic() + 8
+        while self.node.metric("heimdall_peers_heartbeats_total", result="ok") == beats and time.monotonic() < ends:
+            time.sleep(0.2)
+        self.assertGreater(self.node.metric("heimdall_peers_heartbeats_total", result="ok"), beats, "no heartbeat")
+        self.assertEqual(len(self.node.members()["members"]), 1)
+        self.assertEqual(self.node.trouble(), [])
+
+    def test_forwards(self) -> None:
+        """A day forwards: nothing expires early, time-outs end, heartbeats go on."""
+        self.stepped(DAY)
+
+    def test_backwards(self) -> None:
+        """A day backwards: nothing lives for ever, time-outs end, heartbeats go on."""
+        self.stepped(-DAY)
