@@ -156,6 +156,10 @@ class Resolver(ResolverBase):
         self._clock = clock
         self._timeout = timeout
 
+    def query(self, query: dns.Query, timeout: Any = None) -> Deferred[Any]:
+        """Look up what a query asks for, of its class as well as its name and type."""
+        return self._lookup(query.name.name, query.cls, query.type, timeout)
+
     def _lookup(self, name: bytes, cls: int, type: int, timeout: Any = None) -> Deferred[Sections]:
         """Look up records; a sequence of time-outs counts as their sum."""
         labels = [label for label in name.lower().split(b".") if label]

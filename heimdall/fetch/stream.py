@@ -217,19 +217,17 @@ class Stream:
     def _rest(self) -> None:
         """Begin to wait for the next question, if none is left."""
         if not self._flights and self._connection is not None and self._idle is None:
-            self._idle = self._clock.callLater(IDLE, self._hang_up)
+            self._idle = self._clock.callLater(IDLE, self._hang_up, self._connection)
 
     def _stop_idling(self) -> None:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
 
-    def _hang_up(self) -> None:
+    def _hang_up(self, connection: Connection) -> None:
         """Close the connection; the next question opens another."""
-        self._idle = None
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        self._idle = self._connection = None
+        connection.close()
 
     def close(self) -> None:
         """Close the connection; what is in flight fails."""

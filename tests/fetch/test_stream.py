@@ -119,6 +119,13 @@ class Exchanges(Case):
             yield self.pause(0.05)
         self.assertEqual(self.stream.inflight, 0)
 
+    @inlineCallbacks
+    def test_ids(self) -> Steps:
+        """No two questions in flight have the same id."""
+        self.patch(self.stream._dice, "draw", iter((5, 5, 5, 6)).__next__)
+        yield gatherResults([self.stream.exchange(ask(), 5) for _ in range(2)])
+        self.assertEqual([asked.identity for asked in self.upstream.asked], [5, 6])
+
 
 class Losses(Case):
     """Connections that are refused, lost, or silent."""
@@ -131,6 +138,15 @@ class Losses(Case):
         yield self.failed(away.exchange(ask(), 5))
         yield self.failed(away.exchange(ask(), 5))
         self.assertEqual(self.ledger.failed.counts, {("connect",): 2})
+
+    @inlineCallbacks
+    def test_cancelled_by_another(self) -> Steps:
+        """A question that is cancelled while others fail is ended once."""
+        away = self.exchange(free_port())
+        first, second = away.exchange(ask(), 5), away.exchange(ask(), 5)
+        first.addErrback(lambda _: second.cancel())
+        yield self.assertFailure(second, CancelledError)
+        self.assertEqual(self.ledger.failed.counts, {("connect",): 1})
 
     @inlineCallbacks
     def test_hung_up(self) -> Steps:

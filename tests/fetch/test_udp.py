@@ -117,6 +117,42 @@ class Exchanges(Case):
         self.assertEqual(one.inflight, 0)
 
     @inlineCallbacks
+    def test_refused_at_a_read(self) -> Steps:
+        """A refusal that the system tells at a read ends what is in flight, each question once."""
+        yield self.upstream.stop()
+        one = self.exchange(ports=1)
+        first, second = one.exchange(ask(), 5), one.exchange(ask("other.example"), 5)
+        first.addErrback(lambda _: second.cancel())
+        one._ring[0].doRead()
+        self.failureResultOf(second)
+        self.assertEqual(one.inflight, 0)
+
+    @inlineCallbacks
+    def test_cancelled_by_another(self) -> Steps:
+        """A question that is cancelled while others fail is ended once."""
+        self.upstream.silent = True
+        one = self.exchange(ports=1)
+        first, second = one.exchange(ask(), 5), one.exchange(ask("other.example"), 5)
+        first.addErrback(lambda _: second.cancel())
+        one.close()
+        yield self.assertFailure(second, CancelledError)
+        self.assertEqual(self.ledger.failed.counts, {("closed",): 1})
+
+    @inlineCallbacks
+    def test_full_ring(self) -> Steps:
+        """A worn socket goes on while too many others wait for their last replies."""
+        self.upstream.when("slow.example", say=["192.0.2.9"], delay=60)
+        one = self.exchange(ports=1)
+        waiting = []
+        for _ in range(2):
+            waiting.append(self.failed(one.exchange(ask("slow.example"), 5)))
+            for _ in range(udp.LEAST_USES * 3):
+                yield one.exchange(ask(), 5)
+        self.assertEqual((len(one._leaving), len(one._ring)), (1, 1))
+        one.close()
+        yield gatherResults(waiting)
+
+    @inlineCallbacks
     def test_cancel(self) -> Steps:
         """Cancelling gives the place up, and a reply that comes later is waited past."""
         self.upstream.when("slow.example", say=["192.0.2.1"], delay=0.05)
@@ -298,9 +334,9 @@ class Ports(Case):
     def test_last_reply(self) -> Steps:
         """A worn socket stays open for the replies it still expects, and no more of them than there are others."""
         one = self.exchange(ports=1)
-        self.upstream.when("slow.example", say=["192.0.2.9"], delay=0.2)
+        self.upstream.when("slow.example", say=["192.0.2.9"], delay=1.5)
         slow = one.exchange(ask("slow.example"), 5)
-        for _ in range(udp.LEAST_USES * 8):
+        for _ in range(udp.LEAST_USES * 3):
             yield one.exchange(ask(), 5)
         self.assertEqual(len(one._leaving), 1)
         answer = yield slow

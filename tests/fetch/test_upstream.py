@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
@@ -27,7 +27,7 @@ WWW = question(from_text("www.example"), 1)
 
 @implementer(IExchange)
 class Fake:
-    """A server that replies after ``delay`` seconds, never if that is None, and refuses at once if it is below 0."""
+    """A server that replies after ``delay`` seconds, at once for 0, never for None, and refuses below 0."""
 
     def __init__(self, clock: Clock, delay: float | None, rcode: int = 0) -> None:
         self.clock, self.delay, self.rcode = clock, delay, rcode
@@ -40,6 +40,8 @@ class Fake:
         self.times.append(self.clock.seconds())
         if self.delay is not None and self.delay < 0:
             return fail(self.error)
+        if self.delay == 0:
+            return succeed(make(query, self.rcode, "upstream"))
         deferred: Deferred[Answer] = Deferred(self._cancel)
         outcome: Answer | NoAnswer = evolve(make(query, self.rcode, "upstream"), flags=self.flags)
         wait = self.delay
@@ -131,6 +133,14 @@ class OneServer(Case):
         self.assertEqual(group.ledger.queries.counts, {("none",): 1})
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_long_deadline(self) -> None:
+        """With a deadline far away a silent server is asked no more often than five times."""
+        group = self.group(None, deadline=30.0)
+        deferred = group.ask(WWW)
+        self.assertAlmostEqual(self.wait(deferred, most=40), 30.0, places=1)
+        self.failureResultOf(deferred, NoAnswer)
+        self.assertEqual(self.sent(), [5])
+
     def test_lost_once(self) -> None:
         """A lost datagram costs less than half a second."""
         group = self.group(None)
@@ -209,6 +219,12 @@ class SeveralServers(Case):
         times = [self.wait(group.ask(WWW)) for _ in range(50)]
         self.assertLess(max(times), 0.8)
         self.assertLess(max(times[10:]), 0.15)
+
+    def test_known_at_once(self) -> None:
+        """When the best server's answer is there at once, no other is troubled."""
+        group = self.group(0, 0.1)
+        self.assertEqual(self.successResultOf(group.ask(WWW)).rcode, 0)
+        self.assertEqual(self.sent(), [1, 0])
 
     def test_no_double_load(self) -> None:
         """With two servers that answer, only one question in ten seconds is sent to both."""
