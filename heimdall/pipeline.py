@@ -52,6 +52,7 @@ class Path:
     server: Server
     inside: Inside
     memory: Memory
+    once: Once
     link: Link | None
     groups: tuple[Group, ...]
     tallies: tuple[Tally, ...]
@@ -64,6 +65,7 @@ class Path:
 
     def close(self) -> Deferred[None]:
         """Give up every connection; what is under way fails."""
+        self.once.close()
         for group in self.groups:
             group.close()
         return succeed(None) if self.link is None else self.link.close()
@@ -156,7 +158,7 @@ def lay(settings: Settings, reactor: Any) -> Path:
     counting += [memory, once, *clients, *names, faults, crowd, server, datagrams]
     tallies = [tally for part in counting for tally in getattr(part, "tallies", ())]
     inside = Inside(memory, names, once, clock)
-    return Path(datagrams, server, inside, memory, link, tuple(groups), tuple(tallies), clock)
+    return Path(datagrams, server, inside, memory, once, link, tuple(groups), tuple(tallies), clock)
 
 
 def _client_gates(admit: Admit, clock: IReactorTime) -> list[IGate]:

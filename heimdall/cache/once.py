@@ -114,6 +114,14 @@ class Once:
             self._asked.add("refresh")
             self._start(key, query.again(left), None)
 
+    def close(self) -> None:
+        """End every flight now; their askers are told SERVFAIL or what is held."""
+        for flight in list(self._flights.values()):
+            self._end(flight)
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+
     def _start(self, key: bytes, query: Query, waiter: Deferred[Answer] | None) -> None:
         flight = self._flights[key] = _Flight(key, query, self._clock.seconds() + self._deadline)
         if waiter is not None:
@@ -151,9 +159,12 @@ class Once:
             if flight.ends > now:
                 self._sweep = self._clock.callLater(flight.ends - now, self._end_overdue)
                 break
-            self._failed(Failure(NoAnswer("deadline", _TOO_LATE)), flight)
-            if flight.work is not None:
-                flight.work.cancel()
+            self._end(flight)
+
+    def _end(self, flight: _Flight) -> None:
+        self._failed(Failure(NoAnswer("deadline", _TOO_LATE)), flight)
+        if flight.work is not None:
+            flight.work.cancel()
 
     def _learnt(self, answer: Answer, flight: _Flight) -> None:
         if not flight.open:

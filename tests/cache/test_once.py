@@ -139,6 +139,14 @@ class Flights(Case):
         self.clock.advance(5)
         self.assertEqual(self.successResultOf(asked).rcode, 2)
 
+    def test_close(self) -> None:
+        """At the end nobody is left waiting, and no timer."""
+        asked = self.once.ask(question())
+        self.once.close()
+        self.assertEqual((self.successResultOf(asked).rcode, self.source.cancelled), (2, 1))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.once.close()
+
     def test_too_many(self) -> None:
         """Past the most that may wait, askers are told SERVFAIL at once; it is not remembered."""
         for number in range(5):
