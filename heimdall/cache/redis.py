@@ -8,6 +8,7 @@ from typing import Final
 from attrs import evolve
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -103,6 +104,7 @@ class Shared:
         self._window = window if stale else 0
         self._stale_after = stale_after
         self._writer = Writer(link, clock, most=most_writes)
+        self._log = Logger()
         self._gathered: list[_Look] = []
         self._waiting = 0
         self._lookups = Count("heimdall_cache_redis_lookups_total", "Look-ups in Redis.", "result")
@@ -136,8 +138,8 @@ class Shared:
             batch = _Batch(looks, self._clock.seconds(), self._clock.callLater(self._budget, self._late, looks))
             head = self._head
             reading = self._link.run(b"MGET", *[head + key for look in looks for key in look.keys])
-            reading.addCallback(self._replied, batch)
-            reading.addErrback(self._refused, batch)
+            reading.addCallbacks(self._replied, self._refused, callbackArgs=(batch,), errbackArgs=(batch,))
+            reading.addErrback(self._broken, batch)
 
     def _late(self, looks: list[_Look]) -> None:
         for look in looks:
@@ -171,6 +173,13 @@ class Shared:
             if not look.done:
                 self._missed(look, "down")
 
+    def _broken(self, failure: Failure, batch: _Batch) -> None:
+        """A bug of our own costs its batch the hits, not the answers."""
+        self._log.failure("a look-up in Redis failed", failure)
+        for look in batch.looks:
+            if not look.done and look.looking:
+                self._missed(look, "down")
+
     def _read(self, look: _Look, values: list[object], now: float) -> None:
         """Take the first good value for a query, the closest first; keep what is only good in need."""
         query = look.query
@@ -191,9 +200,9 @@ class Shared:
                 self._finish(look, answer)
                 return
             if look.kept is None and left > -self._window:
-                result = "stale"
                 look.kept = answer if left > 0 else _stale(answer)
         if look.kept is not None and look.kept.origin == "stale":
+            result = "stale"
             look.timer = self._clock.callLater(self._stale_after, self._answer_stale, look)
         self._missed(look, result)
 
@@ -261,9 +270,8 @@ class Shared:
             return
         now = self._link.now()
         key = query.key_for(answer.scope or 0)  # no scope told: for all (RFC 7871, 7.3.1)
-        if now is None or not key.startswith(answer.question):
-            return
-        self._writer.put(self._head + key, to_bytes(answer, key, now), (answer.ttl + self._window) * 1000)
+        if now is not None and key.startswith(answer.question):
+            self._writer.put(self._head + key, to_bytes(answer, key, now), (answer.ttl + self._window) * 1000)
 
 
 def _stale(answer: Answer) -> Answer:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Final, NoReturn, cast
+from typing import Final
 
-from twisted.internet.defer import Deferred, FirstError, fail, gatherResults, succeed
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from heimdall.interfaces import ILink, LinkDown
-from heimdall.redislink.wire import REMEDIES, Gone, Wire
+from heimdall.redislink.gone import REMEDIES, Gone
+from heimdall.redislink.greeting import greet, read_time
+from heimdall.redislink.wire import Only, Wire
 from heimdall.tally import Count, Gauge, Tally, Times
 
 SHORTEST_WAIT, LONGEST_WAIT, LONGEST_WAIT_FOR_NAME = 0.1, 5.0, 30.0
@@ -144,13 +145,14 @@ class Link:
             return Gone("password_file", f"the password file cannot be read: {type(error).__name__}")
         wire = Wire(self._clock.seconds, self._replied)
         try:
-            await self._endpoint.connect(_Factory(wire)).addTimeout(self._silent, self._clock)
+            await self._endpoint.connect(Only(wire)).addTimeout(self._silent, self._clock)
         except Exception as error:
             return Gone.of(error)
         self._wire = wire
         try:
-            greeting = Deferred.fromCoroutine(self._greet(wire, password))
-            await greeting.addTimeout(self._silent, self._clock)
+            greeting = greet(wire, self._user, password, self._database)
+            await Deferred.fromCoroutine(greeting).addTimeout(self._silent, self._clock)
+            await Deferred.fromCoroutine(self._read_clock(wire)).addTimeout(self._silent, self._clock)
         except Exception as error:
             wire.abort(Gone.of(error))
         else:
@@ -163,21 +165,6 @@ class Link:
                 timer.cancel()
         self._watching = self._refreshing = None
         return gone
-
-    async def _greet(self, wire: Wire, password: str) -> None:
-        """Say who we are, and learn whether Redis will answer and what time it is there."""
-        sent = []
-        if password:
-            sent.append(wire.send("AUTH", *([self._user] if self._user else []), password).addErrback(_refused))
-        if self._database:
-            sent.append(wire.send("SELECT", self._database))
-        sent.append(wire.send("PING"))
-        wire.send("CLIENT", "SETNAME", "heimdall").addErrback(_ignored)  # a courtesy: not every user may
-        try:
-            await gatherResults(sent, consumeErrors=True)
-        except FirstError as error:
-            raise cast(Exception, error.subFailure.value) from None
-        await self._read_clock(wire)
 
     # Whether it answers in time.
 
@@ -234,9 +221,8 @@ class Link:
     async def _read_clock(self, wire: Wire, most: float | None = None) -> None:
         """Read Redis's clock; a reading whose round trip took longer than ``most`` is too vague to take."""
         sent = self._clock.seconds()
-        reply = await wire.send("TIME")
+        time = await read_time(wire)
         heard = self._clock.seconds()
-        time = _time(reply)
         if most is None or heard - sent < most:
             self._ahead = time - (sent + heard) / 2
 
@@ -274,32 +260,5 @@ class Link:
                 self._log.warn("Redis at {at} is slow: done without until it answers in time", at=self._shown)
 
 
-class _Factory(Factory):
-    """Hands the one connection to the endpoint."""
-
-    noisy = False
-
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-
-    def buildProtocol(self, addr: IAddress | None) -> Wire:
-        """Return the connection."""
-        return self._wire
-
-
 def _ignored(_: Failure) -> None:
     """Take note of a failure that is counted and told elsewhere."""
-
-
-def _refused(failure: Failure) -> NoReturn:
-    failure.trap(LinkDown)
-    # Not in Redis's own words: some repeat the command, with the password in it.
-    raise Gone("password", "the user or the password was refused")
-
-
-def _time(reply: object) -> float:
-    """Return the seconds in a reply to TIME."""
-    match reply:
-        case [bytes(seconds), bytes(micros)] if seconds.isdigit() and micros.isdigit() and len(seconds + micros) < 19:
-            return int(seconds) + int(micros) / 1e6
-    raise LinkDown("TIME was answered with rubbish")

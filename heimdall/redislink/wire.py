@@ -8,69 +8,16 @@ from typing import Any, Final, cast
 
 import hiredis
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.defer import TimeoutError as TookTooLong
-from twisted.internet.error import ConnectError, ConnectionDone, DNSLookupError, UnknownHostError, UserError
-from twisted.internet.interfaces import ITCPTransport
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress, ITCPTransport
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from heimdall.interfaces import LinkDown
+from heimdall.redislink.gone import Gone
 
 MOST_UNREAD: Final = 64 << 20
 """Bytes of one reply that we take in: a batch of the largest answers is a quarter of it."""
-
-REMEDIES: Final = {
-    "closed": "",
-    "database": "correct the number of the database",
-    "loading": "none is needed: Redis is reading its data",
-    "lost": "look into the log of Redis; does it want rediss://?",
-    "name": "correct the host name, or the DNS it is looked up in (not this server)",
-    "other": "look into the log of Redis",
-    "password": "correct the user, the password or the password file",
-    "password_file": "make the password file readable for this user",
-    "permission": "allow this user PING, TIME, GET, SET, MGET, DEL and the Z commands",
-    "protocol": "is it Redis that listens there?",
-    "refused": "start Redis, or correct its address",
-    "silent": "Redis hangs, or the network drops its packets",
-    "timeout": "Redis hangs, or a firewall drops its packets",
-    "tls": "check the certificate, its host name, and the certificates we trust",
-}
-"""Why there is no connection, and what a person can do about it."""
-
-_BY_WORD: Final = {
-    "DENIED": "password",
-    "LOADING": "loading",
-    "NOAUTH": "password",
-    "NOPERM": "permission",
-    "WRONGPASS": "password",
-}
-
-
-class Gone(Exception):
-    """There is no connection: ``reason`` is one of :data:`REMEDIES`, the text says more."""
-
-    def __init__(self, reason: str, text: str) -> None:
-        super().__init__(text)
-        self.reason = reason
-
-    @classmethod
-    def of(cls, error: BaseException) -> Gone:
-        """Return what an error of the transport, or an error reply, means for the connection."""
-        if isinstance(error, Gone):
-            return error
-        # Another party wrote it: keep it short, and in one line.
-        text = "".join(c if c.isprintable() else "?" for c in str(error)[:200]) or type(error).__name__
-        if isinstance(error, LinkDown):
-            return cls("database" if "DB index" in text else _BY_WORD.get(text.split(" ", 1)[0], "other"), text)
-        if isinstance(error, (DNSLookupError, UnknownHostError)):
-            return cls("name", "its host name is not known")
-        if isinstance(error, (TookTooLong, UserError)):
-            return cls("timeout", "no answer in time")
-        if isinstance(error, ConnectError):
-            return cls("refused", text)
-        if type(error).__module__.split(".")[0] in ("OpenSSL", "service_identity"):
-            return cls("tls", f"TLS failed: {text}")
-        return cls("lost", text)
 
 
 class Call:
@@ -163,6 +110,19 @@ class Wire(Protocol):
 
     def _tcp(self) -> ITCPTransport:
         return cast(ITCPTransport, self.transport)
+
+
+class Only(Factory):
+    """Hands the one connection to its endpoint."""
+
+    noisy = False
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def buildProtocol(self, addr: IAddress | None) -> Wire:
+        """Return the connection."""
+        return self._wire
 
 
 def _parser() -> Any:

@@ -550,6 +550,18 @@ class Refusals(Case):
             self.turn()
             self.assertEqual(self.successResultOf(asked).origin, "upstream")
 
+    def test_bug(self) -> None:
+        """A bug of our own is told with its traceback, and the questions of the batch are answered all the same."""
+        waiting = [self.shared.ask(question(name)) for name in ("a.example", "b.example")]
+        self.lay(positive())
+        kept, self.shared._read = self.shared._read, None  # type: ignore[assignment, method-assign]
+        self.turn()
+        self.shared._read = kept  # type: ignore[method-assign]
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+        for (_, source), one in zip(self.source.asked, waiting, strict=True):
+            source.callback(positive())
+            self.assertEqual(self.successResultOf(one).origin, "upstream")
+
     def test_source_raises(self) -> None:
         """A source that raises instead of answering fails its own question only."""
 

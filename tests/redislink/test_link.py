@@ -25,7 +25,8 @@ from zope.interface.verify import verifyObject
 
 from heimdall.interfaces import ILink, LinkDown
 from heimdall.redislink import Link
-from heimdall.redislink.wire import MOST_UNREAD, REMEDIES, Gone, Wire
+from heimdall.redislink.gone import REMEDIES, Gone
+from heimdall.redislink.wire import MOST_UNREAD, Wire
 from heimdall.tally import Count, Gauge
 
 GREETING = b"+OK\r\n"

@@ -1,0 +1,63 @@
+"""Why there is no connection to Redis, in a few words, and what a person can do about it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.error import ConnectError, DNSLookupError, UnknownHostError, UserError
+
+from heimdall.interfaces import LinkDown
+
+REMEDIES: Final = {
+    "closed": "",
+    "database": "correct the number of the database",
+    "loading": "none is needed: Redis is reading its data",
+    "lost": "look into the log of Redis; does it want rediss://?",
+    "name": "correct the host name, or the DNS it is looked up in (not this server)",
+    "other": "look into the log of Redis",
+    "password": "correct the user, the password or the password file",
+    "password_file": "make the password file readable for this user",
+    "permission": "allow this user PING, TIME, GET, SET, MGET, DEL and the Z commands",
+    "protocol": "is it Redis that listens there?",
+    "refused": "start Redis, or correct its address",
+    "silent": "Redis hangs, or the network drops its packets",
+    "timeout": "Redis hangs, or a firewall drops its packets",
+    "tls": "check the certificate, its host name, and the certificates we trust",
+}
+"""Why there is no connection, and what a person can do about it."""
+
+_BY_WORD: Final = {
+    "DENIED": "password",
+    "LOADING": "loading",
+    "NOAUTH": "password",
+    "NOPERM": "permission",
+    "WRONGPASS": "password",
+}
+
+
+class Gone(Exception):
+    """There is no connection: ``reason`` is one of :data:`REMEDIES`, the text says more."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+    @classmethod
+    def of(cls, error: BaseException) -> Gone:
+        """Return what an error of the transport, or an error reply, means for the connection."""
+        if isinstance(error, Gone):
+            return error
+        # Another party wrote it: keep it short, and in one line.
+        text = "".join(c if c.isprintable() else "?" for c in str(error)[:200]) or type(error).__name__
+        if isinstance(error, LinkDown):
+            return cls("database" if "DB index" in text else _BY_WORD.get(text.split(" ", 1)[0], "other"), text)
+        if isinstance(error, (DNSLookupError, UnknownHostError)):
+            return cls("name", "its host name is not known")
+        if isinstance(error, (TookTooLong, UserError)):
+            return cls("timeout", "no answer in time")
+        if isinstance(error, ConnectError):
+            return cls("refused", text)
+        if type(error).__module__.split(".")[0] in ("OpenSSL", "service_identity"):
+            return cls("tls", f"TLS failed: {text}")
+        return cls("lost", text)
