@@ -1,0 +1,1 @@
+"""Scenarios: stories of upstreams, Redis and nodes in files that can be read aloud, and their player."""
