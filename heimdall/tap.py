@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 # Nothing of the server is imported up here: the help of twistd loads this module, and a start must be quick.
 
 
+DESCRIPTORS = 65536
+"""File descriptors we ask for; what the host allows may be less."""
+
+
 class Options(TwistedOptions):
     """The options of ``twistd heimdall``.
 
@@ -117,6 +121,7 @@ def makeService(options: Options) -> IService:
     clock: Any = reactor
     clock.seconds = time.monotonic
     _end_well(clock)
+    _allow_descriptors()
 
     from heimdall.accept.sockets import CannotListen, bind, bind_stream
 
@@ -145,6 +150,16 @@ def makeService(options: Options) -> IService:
         service.setServiceParent(logged)
         return logged
     return service
+
+
+def _allow_descriptors() -> None:
+    """Raise the limit of file descriptors: the usual 1024 are fewer than our connections and ports."""
+    import resource
+    from contextlib import suppress
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, DESCRIPTORS)), hard))
 
 
 def _end_well(reactor: Any) -> None:

@@ -70,7 +70,7 @@ class Steps(SynchronousTestCase):
     def stepped(self, seconds: int) -> None:
         """Fill the cache, step, and see that time goes on as if nothing had happened."""
         ends = time.monotonic() + 10
-        while not self.node.metric("heimdall_redislink_up_ratio") and time.monotonic() < ends:
+        while not self.node.metric("heimdall_redislink_connection_up") and time.monotonic() < ends:
             time.sleep(0.05)
         for number in range(20):
             self.assertEqual(self.ask(f"n{number}.example")[:2], (0, 300))

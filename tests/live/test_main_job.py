@@ -59,7 +59,7 @@ class Load(SynchronousTestCase):
         sent, lost, codes = load.result()
         self.assertEqual((lost, codes), (0, f"NOERROR {sent} (100.00%)"))
         ends = time.monotonic() + 5
-        while not node.metric("heimdall_redislink_up_ratio") and time.monotonic() < ends:
+        while not node.metric("heimdall_redislink_connection_up") and time.monotonic() < ends:
             time.sleep(0.05)
         node.ask(f"www.{self.nsd.zone}")
         time.sleep(0.2)
@@ -78,7 +78,7 @@ class Load(SynchronousTestCase):
         self.nsd.kill()
         second = self.node(f"--redis={redis.url}")
         ends = time.monotonic() + 5
-        while not second.metric("heimdall_redislink_up_ratio") and time.monotonic() < ends:
+        while not second.metric("heimdall_redislink_connection_up") and time.monotonic() < ends:
             time.sleep(0.05)
         load = Dnsperf(second.port, names, "-n", "1", "-c", "4")
         self.assertEqual(load.result(), (len(names), 0, f"NOERROR {len(names)} (100.00%)"))
