@@ -16,6 +16,10 @@ LOOK, FIRST_PROBE, LAST_PROBE = 10.0, 1.0, 30.0
 """Seconds between two looks at a server that others are preferred to: while it answers, and, longer each time,
 while it does not."""
 
+USUAL, RARE = 1 / 8, 1 / 2
+"""The share that a new round-trip time has in the smoothed one (RFC 6298); it is larger after a long pause, where
+what is known is old."""
+
 
 class Health:
     """What the replies of one server tell. Every ``now`` is in seconds, on one clock.
@@ -34,6 +38,7 @@ class Health:
         self._variance = 0.0
         self._silent_since: float | None = None
         self._looked = -LOOK
+        self._share = USUAL
         self._probe = FIRST_PROBE
 
     @property
@@ -55,7 +60,9 @@ class Health:
 
     def asked(self, now: float) -> None:
         """Note that it was sent a question."""
-        if not self.up and self.due(now):
+        rare = self.due(now)
+        self._share = RARE if rare else USUAL
+        if rare and not self.up:
             self._probe = min(self._probe * 2, LAST_PROBE)
         self._looked = now
 
@@ -69,7 +76,7 @@ class Health:
             self.rtt, self._variance = seconds, seconds / 2
         else:
             self._variance += (abs(self.rtt - seconds) - self._variance) / 4
-            self.rtt += (seconds - self.rtt) / 8
+            self.rtt += (seconds - self.rtt) * self._share
         self.errors = 0 if good else min(self.errors + 1, 4)
         self.misses = 0
         self._silent_since = None

@@ -25,6 +25,9 @@ PLAIN = 900.0
 CONNECT = 2.0
 """Seconds a TCP connection may take to be made."""
 
+WHOLE = 2.5
+"""Seconds that TCP may take after TC; then the truncated answer has to do."""
+
 _SERVER = re.compile(r"(tcp://)?(?:\[(?P<six>[^\]]+)\]|(?P<four>[^:\[\]]+))(?::(?P<port>\d{1,5}))?")
 
 
@@ -67,21 +70,26 @@ class Server:
         if self._plain_until and now >= self._plain_until:
             self._plain_until = 0.0
         exchange = self._datagram or self._stream
-        return exchange.exchange(query, timeout).addCallback(self._look, exchange, query, now + timeout)
+        look = self._follow if self._plain_until or query in self._bare else self._look
+        return exchange.exchange(query, timeout).addCallback(look, exchange, query, now + timeout)
 
     def _look(self, answer: Answer, exchange: IExchange, query: Query, ends: float) -> Answer | Deferred[Answer]:
-        """Ask once more if the answer says that the question was put the wrong way."""
+        """Ask without EDNS if that may be what the server did not take."""
         left = ends - self._clock.seconds()
-        if left <= 0:
+        if answer.rcode not in (FORMERR, NOTIMP) or left <= 0:
+            return self._follow(answer, exchange, query, ends)
+        self._bare.add(query)
+        again = exchange.exchange(query, left).addBoth(self._dressed, query)
+        again.addCallbacks(self._plain, self._still, errbackArgs=(answer,))
+        return again.addCallback(self._follow, exchange, query, ends)
+
+    def _follow(self, answer: Answer, exchange: IExchange, query: Query, ends: float) -> Answer | Deferred[Answer]:
+        """Get the whole of an answer that was cut to fit a datagram."""
+        left = ends - self._clock.seconds()
+        if not answer.flags & TC or exchange is self._stream or left <= 0:
             return answer
-        if answer.flags & TC and exchange is not self._stream:
-            return self._stream.exchange(query, left).addCallbacks(self._whole, self._cut, errbackArgs=(answer,))
-        if answer.rcode in (FORMERR, NOTIMP) and not self._plain_until and query not in self._bare:
-            self._bare.add(query)
-            again = exchange.exchange(query, left).addBoth(self._dressed, query)
-            again.addCallbacks(self._plain, self._still, errbackArgs=(answer,))
-            return again.addCallback(self._look, exchange, query, ends)
-        return answer
+        left = min(left, WHOLE)
+        return self._stream.exchange(query, left).addCallbacks(self._whole, self._cut, errbackArgs=(answer,))
 
     def _whole(self, answer: Answer) -> Answer:
         self._ledger.truncated.add("tcp")

@@ -18,6 +18,18 @@ class RoundTrips(SynchronousTestCase):
         health.replied(0.16, good=True)
         self.assertAlmostEqual(health.rtt or 0, 0.09)
 
+    def test_after_a_pause(self) -> None:
+        """What is heard after a long pause counts for more: a server that was slow once is not slow for ever."""
+        health = Health()
+        health.replied(2.0, good=True)
+        for look in range(1, 5):
+            health.asked(look * LOOK)
+            health.replied(0.01, good=True)
+        self.assertLess(health.rtt or 0, 0.2)
+        health.asked(4 * LOOK + 0.1)
+        health.replied(1.0, good=True)
+        self.assertLess(health.rtt or 0, 0.3)
+
     def test_patience(self) -> None:
         """A server is waited for three round-trips, but never less or more than the bounds."""
         health = Health()

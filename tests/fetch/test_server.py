@@ -7,13 +7,14 @@ from typing import Any
 
 import dns.message
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, inlineCallbacks, succeed
+from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from heimdall.fetch import server
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.server import PLAIN, Server, parse, reach
 from heimdall.interfaces import IExchange, NoAnswer
@@ -43,9 +44,9 @@ class Case(TestCase):
         self.server = self.reach()
 
     def reach(self, scheme: str = "", **more: Any) -> Server:
-        server = reach(IReactorTime(reactor), scheme + self.upstream.text, self.ledger, **more)
-        self.addCleanup(server.close)
-        return server
+        way = reach(IReactorTime(reactor), scheme + self.upstream.text, self.ledger, **more)
+        self.addCleanup(way.close)
+        return way
 
     def query(self, at: int = -1) -> dns.message.Message:
         """Return one query that came in."""
@@ -81,13 +82,22 @@ class Transports(Case):
         self.assertEqual(self.ledger.truncated.counts, {("kept",): 1})
 
     @inlineCallbacks
+    def test_truncated_with_dumb_tcp(self) -> Steps:
+        """Where TCP is dumb the truncated answer is the result well before the deadline."""
+        self.patch(server, "WHOLE", 0.05)
+        self.upstream.when("big.example", say=["192.0.2.1"], truncate=True)
+        self.upstream.when("big.example", over="tcp", drop=True)
+        answer = yield self.server.exchange(ask("big.example"), 5)
+        self.assertTrue(answer.flags & TC)
+
+    @inlineCallbacks
     def test_tcp_only(self) -> Steps:
         """A server given with tcp:// is asked over TCP at once."""
-        server = self.reach("tcp://")
-        yield server.exchange(ask(), 5)
+        way = self.reach("tcp://")
+        yield way.exchange(ask(), 5)
         self.assertEqual([asked.over for asked in self.upstream.asked], ["tcp"])
-        server.close()
-        yield self.assertFailure(server.exchange(ask(), 5), NoAnswer)
+        way.close()
+        yield self.assertFailure(way.exchange(ask(), 5), NoAnswer)
 
     @inlineCallbacks
     def test_cancel(self) -> Steps:
@@ -148,6 +158,14 @@ class Plain(Case):
         self.assertEqual(self.ledger.plain.total(), 1)
 
     @inlineCallbacks
+    def test_refused_at_once(self) -> Steps:
+        """Of many questions that were on their way when it turned out, each is asked again without."""
+        self.upstream.when("*", say=["192.0.2.1"], edns="formerr")
+        answers = yield gatherResults([self.server.exchange(ask(f"n{number}.example"), 5) for number in range(20)])
+        self.assertEqual([answer.rcode for answer in answers], [0] * 20)
+        self.assertEqual(self.upstream.count(), 40)
+
+    @inlineCallbacks
     def test_refused_over_tcp(self) -> Steps:
         """The same holds over TCP."""
         self.upstream.when("*", say=["192.0.2.1"], edns="formerr")
@@ -170,6 +188,7 @@ class Plain(Case):
             self.assertEqual(answer.rcode, rcode)
             yield self.server.exchange(ask(), 5)
             self.assertEqual(self.query().edns, 0)
+        self.assertEqual(self.upstream.count("odd.example"), 4)
         self.assertEqual(self.ledger.plain.total(), 0)
 
     @inlineCallbacks
@@ -215,24 +234,26 @@ class Memory(SynchronousTestCase):
             self.written = Written(write, rcodes, self.clock, takes)
             return self.written
 
-        return Server(self.clock, Ledger(), datagram=datagram, stream=datagram)
+        def stream(write: Any) -> Written:
+            return Written(write, [], self.clock)
+
+        return Server(self.clock, Ledger(), datagram=datagram, stream=stream)
 
     def test_forgotten(self) -> None:
         """After a quarter of an hour EDNS is tried again."""
-        server = self.server([FORMERR, 0, 0, 0])
-        server._datagram = self.written
-        self.successResultOf(server.exchange(ask(), 5))
+        way = self.server([FORMERR, 0, 0, 0])
+        self.successResultOf(way.exchange(ask(), 5))
         self.clock.advance(PLAIN - 1)
-        self.successResultOf(server.exchange(ask(), 5))
+        self.successResultOf(way.exchange(ask(), 5))
         self.clock.advance(1)
-        self.successResultOf(server.exchange(ask(), 5))
+        self.successResultOf(way.exchange(ask(), 5))
         plain = len(ask().key) - 1 + 12
         self.assertEqual([len(wire) == plain for wire in self.written.sent], [False, True, True, False])
 
     def test_no_time_left(self) -> None:
         """When the time is over the answer is what came, whatever else might be tried."""
-        server = self.server([FORMERR], takes=5)
-        self.assertEqual(self.successResultOf(server.exchange(ask(), 5)).rcode, FORMERR)
+        way = self.server([FORMERR], takes=5)
+        self.assertEqual(self.successResultOf(way.exchange(ask(), 5)).rcode, FORMERR)
 
 
 class Addresses(SynchronousTestCase):
