@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from attrs import frozen
@@ -23,6 +23,10 @@ class NoAnswer(Exception):
     def __init__(self, reason: str, error: ExtendedError) -> None:
         super().__init__(reason)
         self.error = error
+
+
+Heard = Callable[[bytes], None]
+"""What is called with each message on a channel of Redis."""
 
 
 class LinkDown(Exception):
@@ -112,8 +116,45 @@ class ILink(Interface):
         Reckoned from its last TIME and our monotonic clock, so that no node's wall clock matters.
         """
 
+    def place(key: bytes) -> int:
+        """Return where a key lives: keys of one place may travel in one command (a slot of Redis Cluster, else 0)."""
+
+    def listen(channel: str, heard: Heard) -> None:
+        """Call ``heard`` with each message on a channel from now on, whatever becomes of connections."""
+
+    hearing: bool
+    """Whether messages on all channels reach us now."""
+
+    def watch(changed: Callable[[], None]) -> None:
+        """Call ``changed`` after each change of ``up`` or ``hearing``."""
+
     def close() -> Deferred[None]:
         """Disconnect and stay so."""
+
+
+class INotices(Interface):
+    """What nodes tell each other, through Redis. A notice may be lost; nothing may depend on one arriving."""
+
+    token: bytes
+    """The address of this node: eight bytes, drawn anew at each start."""
+
+    hearing: bool
+    """Whether notices reach us now."""
+
+    def on(kind: bytes, heard: Callable[[bytes, bytes], None]) -> None:
+        """Call ``heard`` with the sender's token and the payload of each notice of a kind (one byte).
+
+        What we tell ourselves is not heard.
+        """
+
+    def tell(kind: bytes, payload: bytes, to: bytes | None = None) -> None:
+        """Tell one node, by its token, or all; not waited for."""
+
+    def channel(token: bytes | None) -> str:
+        """Return the channel of Redis that a node listens on, or that of all; for scripts that publish there.
+
+        A message there is kind, sender's token, payload.
+        """
 
 
 @frozen
