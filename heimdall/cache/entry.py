@@ -1,37 +1,46 @@
-"""An answer as it lies in Redis: a versioned head with a check sum and the time it was stored, then a DNS message.
+"""An answer as it lies in Redis: when it was stored, its records as they came, and a seal bound to its key.
 
-Whoever can write to Redis can write anything: nothing in a value is believed before it was checked.
+Whoever can write to Redis can write anything: nothing in a value is believed before its seal was checked.
+The question is the key's, and not stored again.
 """
 
 from __future__ import annotations
 
-from binascii import crc32
+from math import floor
 from struct import Struct
 from typing import Final
 
-from heimdall.message.answer import AA, MOST_RECORDS, Answer
+from heimdall.cache.seal import SIZE, Seal
+from heimdall.message.answer import AA, MOST_RECORDS, TC, Answer
 from heimdall.message.edns import OPT
-from heimdall.message.query import AD
+from heimdall.message.query import AD, NXDOMAIN
 from heimdall.message.wire import HEADER, Malformed, records
 
-VERSION: Final = 1
+VERSION: Final = 2
+"""The first byte of a value; never 0, which marks a lease."""
+
+TICK: Final = 0.004
+"""Seconds that the times in a value are counted in."""
 
 TOLERANCE: Final = 10.0
 """Seconds that a value may come from the future: the clock of Redis may step, and another Redis take over."""
 
-REASONS: Final = ("short", "version", "damaged", "question", "malformed", "future")
-"""Why a value is not taken."""
+REASONS: Final = ("short", "version", "damaged", "forged", "malformed", "future")
+"""Why a value is not taken: with a secret ``forged``, without one ``damaged``."""
 
-# Version, check sum of all that follows; scope, rcode, milliseconds since 1970 when it was stored, length of
-# the variant. Then the variant (what the key has behind the question), and a DNS message.
-_HEAD = Struct("!BI")
-_FACTS = Struct("!BHQB")
-_MESSAGE = Struct("!HHHHHH")
+# In front: 8 bits of version, 40 of when it was stored in ticks since 1970, 16 of how many ticks before that its
+# upstream was asked; the marks; the counts, wide if one is over 255; the scope, if there is one. Then the records,
+# and at the end the seal of all that. An address record makes 44 bytes, the most that Redis keeps beside its own
+# head of a value in one block of 64.
+_NARROW = Struct("!QBBBB")
+_WIDE = Struct("!QBHHH")
 _TTL = Struct("!I")
-_START = _HEAD.size + _FACTS.size
-_NO_SCOPE = 255
+_WITH_AA, _WITH_AD, _NO_NAME, _SCOPED, _COUNTED_WIDE = 1, 2, 4, 8, 16
+_MARKS = 31
+_LONG_AGO = 0xFFFF
+_LATEST = (1 << 40) - 1
 _LONGEST = 0x7FFFFFFF
-_LATEST = 1 << 52
+_BEFORE = b"\0" * HEADER
 
 
 class Rubbish(ValueError):
@@ -42,69 +51,89 @@ class Rubbish(ValueError):
         self.reason = reason
 
 
-def to_bytes(answer: Answer, key: bytes, now: float) -> bytes:
+def to_bytes(answer: Answer, key: bytes, now: float, seal: Seal, asked: float | None = None) -> bytes:
     """Return the value to store an answer as. Its extended errors are left out.
 
     :param key: the key of the query; it begins with the answer's question.
-    :param now: seconds since 1970 on the clock of Redis.
-    :raises ValueError: the key is of another question.
+    :param now: seconds since 1970 on the clock of Redis; ages are reckoned from here.
+    :param asked: when the upstream was asked, on the same clock; None for now.
+    :raises ValueError: the key is of another question, or the answer is a failure or truncated.
     """
-    question = answer.question
-    if not key.startswith(question):
+    if not key.startswith(answer.question):
         raise ValueError("the answer is not one to this question")
-    variant = key[len(question) :]
-    scope = _NO_SCOPE if answer.scope is None else answer.scope
-    rest = (
-        _FACTS.pack(scope, answer.rcode, int(now * 1000), len(variant))
-        + variant
-        + _MESSAGE.pack(0, answer.flags, 1, *answer.counts)
-        + question
-        + answer.body
-    )
-    return _HEAD.pack(VERSION, crc32(rest)) + rest
+    if answer.rcode not in (0, NXDOMAIN) or answer.flags & TC:
+        raise ValueError("a failure, or a part of an answer")
+    stored = min(max(floor(now / TICK), 0), _LATEST)
+    before = 0 if asked is None else min(max(stored - floor(asked / TICK), 0), _LONG_AGO)
+    times = VERSION << 56 | stored << 16 | before
+    marks = _NO_NAME if answer.rcode else 0
+    if answer.flags & AD:
+        marks |= _WITH_AD
+    if answer.flags & AA:
+        marks |= _WITH_AA
+    scope = b""
+    if answer.scope is not None:
+        marks |= _SCOPED
+        scope = answer.scope.to_bytes(1, "big")
+    if max(answer.counts) < 256:
+        head = _NARROW.pack(times, marks, *answer.counts)
+    else:
+        head = _WIDE.pack(times, marks | _COUNTED_WIDE, *answer.counts)
+    value = head + scope + answer.body
+    return value + seal.sign(key, value)
 
 
-def from_bytes(value: bytes, key: bytes, size: int, now: float) -> tuple[Answer, float]:
-    """Return the answer in a value as it is by now, and how many seconds it has left: negative when it is stale.
+def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> tuple[Answer, float, float]:
+    """Return the answer in a value as it is by now, the seconds it has left, and when its upstream was asked.
+
+    What is left is negative when the answer is stale. The time of asking is in seconds since 1970 on the clock of
+    Redis, and 0.0 when it was minutes before the answer was stored.
 
     :param key: the key of the query, whose first ``size`` bytes are the question.
     :param now: seconds since 1970 on the clock of Redis.
     :raises Rubbish: the value is not a well-formed answer to this question; nothing else is ever raised.
     """
-    if len(value) < _START + HEADER:
+    if len(value) < _NARROW.size + SIZE:
         raise Rubbish("short")
-    version, check = _HEAD.unpack_from(value)
-    if version != VERSION:
+    if value[0] != VERSION:
         raise Rubbish("version")
-    rest = value[_HEAD.size :]
-    if crc32(rest) != check:
-        raise Rubbish("damaged")
-    scope, rcode, stored, extra = _FACTS.unpack_from(rest)
-    middle = _FACTS.size + extra
-    at = HEADER + size
-    message = rest[middle:]
-    if rest[_FACTS.size : middle] != key[size:] or message[HEADER:at] != key[:size]:
-        raise Rubbish("question")
-    _, flags, one, answers, authorities, additionals = _MESSAGE.unpack_from(message)
-    if one != 1 or rcode > 4095 or flags & ~(AA | AD) or stored > _LATEST or 128 < scope < _NO_SCOPE:
+    end = len(value) - SIZE
+    if not seal.fits(key, value[:end], value[end:]):
+        raise Rubbish("forged" if seal.keyed else "damaged")
+    times, marks, *counts = _NARROW.unpack_from(value)
+    at = _NARROW.size
+    if marks & _COUNTED_WIDE and end >= _WIDE.size:
+        times, marks, *counts = _WIDE.unpack_from(value)
+        at = _WIDE.size
+    scope = None
+    if marks & _SCOPED:
+        scope = value[at]
+        at += 1
+    if marks > _MARKS or at > end or (scope is not None and scope > 128):
         raise Rubbish("malformed")
-    age = now - stored / 1000
+    stored, before = times >> 16 & _LATEST, times & 0xFFFF
+    age = now - stored * TICK
     if age < -TOLERANCE:
         raise Rubbish("future")
-    body, spots, ttl = _aged(message, at, answers + authorities + additionals, max(int(age), 0))
-    left = ttl - max(age, 0.0)
-    return Answer(
-        question=key[:size],
-        rcode=rcode,
-        flags=flags,
-        counts=(answers, authorities, additionals),
-        body=body,
-        spots=spots,
-        ttl=max(ttl - int(age), 0) if age > 0 else ttl,
-        keep=True,
-        origin="redis",
-        scope=None if scope == _NO_SCOPE else scope,
-    ), left
+    age = max(age, 0.0)
+    body, spots, ttl = _aged(_BEFORE + key[:size] + value[at:end], HEADER + size, sum(counts), int(age))
+    answers, authorities, additionals = counts
+    return (
+        Answer(
+            question=key[:size],
+            rcode=NXDOMAIN if marks & _NO_NAME else 0,
+            flags=(AD if marks & _WITH_AD else 0) | (AA if marks & _WITH_AA else 0),
+            counts=(answers, authorities, additionals),
+            body=body,
+            spots=spots,
+            ttl=max(ttl - int(age), 0),
+            keep=True,
+            origin="redis",
+            scope=scope,
+        ),
+        ttl - age,
+        (stored - before) * TICK if before < _LONG_AGO else 0.0,
+    )
 
 
 def _aged(message: bytes, at: int, count: int, age: int) -> tuple[bytes, tuple[int, ...], int]:

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from heimdall.cache.entry import Rubbish, from_bytes, to_bytes
+from heimdall.cache.seal import Seal
 from heimdall.cache.writer import Trouble, Writer
 from heimdall.interfaces import ILink, ISource, NoAnswer
 from heimdall.message.answer import Answer
@@ -84,6 +85,7 @@ class Shared:
     :param stale_after: seconds that ``next`` may take before a stale answer is used; it is waited for, and
         stored, all the same.
     :param most_writes: answers that wait to be stored at most.
+    :param seal: seals what is stored; None for one without a secret.
     """
 
     def __init__(
@@ -98,11 +100,13 @@ class Shared:
         stale: bool = True,
         stale_after: float = 1.8,
         most_writes: int = 5000,
+        seal: Seal | None = None,
     ) -> None:
         self._link, self._next, self._clock, self._budget = link, next, clock, budget
         self._head = prefix.encode() + b":c1:"
         self._window = window if stale else 0
         self._stale_after = stale_after
+        self._seal = seal or Seal()
         self._writer = Writer(link, clock, most=most_writes)
         self._log = Logger()
         self._gathered: list[_Look] = []
@@ -188,7 +192,7 @@ class Shared:
             if not isinstance(value, bytes):
                 continue
             try:
-                answer, left = from_bytes(value, key, len(query.question), now)
+                answer, left, _ = from_bytes(value, key, len(query.question), now, self._seal)
             except Rubbish as rubbish:
                 self._rubbish.add(rubbish.reason)
                 self._writer.forget(self._head + key)
@@ -271,7 +275,9 @@ class Shared:
         now = self._link.now()
         key = query.key_for(answer.scope or 0)  # no scope told: for all (RFC 7871, 7.3.1)
         if now is not None and key.startswith(answer.question):
-            self._writer.put(self._head + key, to_bytes(answer, key, now), (answer.ttl + self._window) * 1000)
+            self._writer.put(
+                self._head + key, to_bytes(answer, key, now, self._seal), (answer.ttl + self._window) * 1000
+            )
 
 
 def _stale(answer: Answer) -> Answer:

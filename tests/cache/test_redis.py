@@ -11,6 +11,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from heimdall.cache.entry import from_bytes, to_bytes
+from heimdall.cache.seal import Seal
 from heimdall.cache.redis import Shared
 from heimdall.interfaces import ILink, ISource, NoAnswer
 from heimdall.message import edns, query
@@ -46,13 +47,15 @@ class Case(SynchronousTestCase):
         """Have another node have stored an answer some seconds ago."""
         asked = of or question()
         now = self.link.now() or 0.0
-        self.link.values[b"heimdall:c1:" + (key or asked.key)] = to_bytes(answer, key or asked.key, now - age)
+        self.link.values[b"heimdall:c1:" + (key or asked.key)] = to_bytes(answer, key or asked.key, now - age, Seal())
 
     def held(self, of: Query | None = None) -> tuple[Answer, float] | None:
         """What Redis holds for a question."""
         asked = of or question()
         value = self.link.values.get(b"heimdall:c1:" + asked.key)
-        return None if value is None else from_bytes(value, asked.key, len(asked.question), self.link.now() or 0.0)
+        if value is None:
+            return None
+        return from_bytes(value, asked.key, len(asked.question), self.link.now() or 0.0, Seal())[:2]
 
     def turn(self, seconds: float = 0.0) -> None:
         """Let some time pass, and what was put off to the next turn be done."""
@@ -521,7 +524,7 @@ class Refusals(Case):
     def test_rubbish(self) -> None:
         """A value that is no answer is a miss, counted by reason, and deleted."""
         asked = self.shared.ask(question())
-        self.link.values[b"heimdall:c1:" + question().key] = b"\1rubbish, and long enough to have a head and more"
+        self.link.values[b"heimdall:c1:" + question().key] = b"\2rubbish, and long enough to have a head and more"
         self.turn()
         self.turn()
         self.assertEqual((self.count("lookups", "rubbish"), self.count("rubbish", "damaged")), (1, 1))
@@ -538,7 +541,7 @@ class Refusals(Case):
         self.turn()
         self.source.give(positive())
         self.assertEqual(self.successResultOf(asked).origin, "upstream")
-        self.assertEqual(self.count("rubbish", "question"), 1)
+        self.assertEqual(self.count("rubbish", "damaged"), 1)
 
     def test_replies_of_no_kind(self) -> None:
         """A reply that fits no look-up, in kind or in number, is a miss."""

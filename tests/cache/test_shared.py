@@ -204,7 +204,7 @@ class Surviving(Case):
         for key, value in zip(keys, values[1:] + values[:1], strict=True):
             server.command("SET", key, value)
         self.assertEqual(await self.ask(shared), ["upstream"])
-        self.assertEqual(self.count(shared, "rubbish", "question"), len(NAMES))
+        self.assertEqual(self.count(shared, "rubbish", "damaged"), len(NAMES))
 
     async def test_upstream_stopped(self) -> None:
         """Past their TTL the values are served stale when the upstream is gone, and no longer than the window."""

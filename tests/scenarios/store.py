@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from heimdall.cache.entry import Rubbish, from_bytes
+from heimdall.cache.seal import Seal
 from heimdall.message.wire import skip_name
 from tests.redisserver import RedisServer
 from tests.scenarios.moments import Time, until
@@ -176,7 +177,7 @@ class Store:
         question = key.removeprefix(HEAD)
         seconds = int(self._command("TIME")[0]) + self._time.passed
         try:
-            from_bytes(self._command("GET", key), question, skip_name(question, 0) + 4, seconds)
+            from_bytes(self._command("GET", key), question, skip_name(question, 0) + 4, seconds, Seal())
         except Rubbish:
             return False
         return True
