@@ -48,6 +48,9 @@ class Memory:
         self._order = Eviction(most)
         self.refresh: Callable[[Query, float], object] | None = None
         """Called with a query and the seconds its answer still has, when that should be refreshed."""
+        self.sure_until = inf
+        """When to stop answering: a flush may have been missed by then. ``doubted`` is called once it has passed."""
+        self.doubted: Callable[[], object] | None = None
         self._evicted = Count("heimdall_cache_memory_evicted_total", "Answers that had to leave for others.")
         self.tallies: list[Tally] = [
             self._evicted,
@@ -71,6 +74,10 @@ class Memory:
             entry = self._other(query)
             if entry is None or now >= entry.expires:
                 return None
+        if now >= self.sure_until:
+            if self.doubted is not None:
+                self.doubted()
+            return None
         entry.uses += 1
         age = int(now - entry.born)
         if age != entry.age:
@@ -87,7 +94,11 @@ class Memory:
         entry = self._entries.get(query.key) if query.subnet is None else None
         if entry is None or now >= entry.dies:
             entry = self._other(query)
-        return None if entry is None or now >= entry.dies else (entry.answer, entry.expires, entry.dies)
+        return (
+            None
+            if entry is None or now >= min(entry.dies, self.sure_until)
+            else (entry.answer, entry.expires, entry.dies)
+        )
 
     def put(self, query: Query, answer: Answer, now: float, dies: float | None = None) -> None:
         """Hold an answer for its TTL, and behind it for the stale window or until ``dies``."""
@@ -121,6 +132,16 @@ class Memory:
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._order.leave(entry)
+
+    def forget_names(self, wanted: Callable[[bytes], bool]) -> int:
+        """Forget all answers under some keys; return how many that were.
+
+        :param wanted: says of a key, which begins with the folded wire name, whether it is one of them.
+        """
+        found = [key for key in self._entries if wanted(key)]
+        for key in found:
+            self.forget(key)
+        return len(found)
 
     def _other(self, query: Query) -> _Entry | None:
         """Return what answers a query though it is held under another key than the query's own."""

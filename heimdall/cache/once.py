@@ -6,6 +6,8 @@ stale one (RFC 8767), or in a failure that is remembered for a while (RFC 9520).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -31,7 +33,7 @@ _BROKEN = ExtendedError(edns.OTHER, "a source failed")
 class _Flight:
     """One question on its way, and who waits for it."""
 
-    __slots__ = ("ends", "key", "open", "query", "stale", "timer", "waiters", "work")
+    __slots__ = ("ends", "key", "open", "query", "round", "stale", "timer", "waiters", "work")
 
     def __init__(self, key: bytes, query: Query, ends: float) -> None:
         self.key = key
@@ -42,6 +44,8 @@ class _Flight:
         self.stale: Answer | None = None
         self.timer: IDelayedCall | None = None
         self.open = True
+        # How often it was asked anew; what an earlier round brings is not listened to.
+        self.round = 0
 
 
 @implementer(ISource)
@@ -114,6 +118,19 @@ class Once:
             self._asked.add("refresh")
             self._start(key, query.again(left), None)
 
+    def forget(self, wanted: Callable[[bytes], bool]) -> None:
+        """Ask again what is being asked for some names: what comes of the questions under way would be out of date.
+
+        :param wanted: says of a folded wire name whether it is one of them.
+        """
+        for flight in list(self._flights.values()):
+            if wanted(flight.query.name):
+                flight.stale = None
+                flight.round += 1
+                if flight.work is not None:
+                    flight.work.cancel()
+                self._ask(flight)
+
     def close(self) -> None:
         """End every flight now; their askers are told SERVFAIL or what is held."""
         for flight in list(self._flights.values()):
@@ -128,12 +145,16 @@ class Once:
             self._join(flight, waiter)
         if self._sweep is None:
             self._sweep = self._clock.callLater(self._deadline, self._end_overdue)
+        self._ask(flight)
+
+    def _ask(self, flight: _Flight) -> None:
         try:
-            work = self._source.ask(query)
+            work = self._source.ask(flight.query)
         except Exception:
-            self._failed(Failure(), flight)
+            self._failed(Failure(), flight, flight.round)
             return
-        flight.work = work.addCallbacks(self._learnt, self._failed, callbackArgs=(flight,), errbackArgs=(flight,))
+        told = (flight, flight.round)
+        flight.work = work.addCallbacks(self._learnt, self._failed, callbackArgs=told, errbackArgs=told)
 
     def _join(self, flight: _Flight, waiter: Deferred[Answer]) -> None:
         flight.waiters.append(waiter)
@@ -162,12 +183,12 @@ class Once:
             self._end(flight)
 
     def _end(self, flight: _Flight) -> None:
-        self._failed(Failure(NoAnswer("deadline", _TOO_LATE)), flight)
+        self._failed(Failure(NoAnswer("deadline", _TOO_LATE)), flight, flight.round)
         if flight.work is not None:
             flight.work.cancel()
 
-    def _learnt(self, answer: Answer, flight: _Flight) -> None:
-        if not flight.open:
+    def _learnt(self, answer: Answer, flight: _Flight, round: int) -> None:
+        if not flight.open or flight.round != round:
             return
         query = flight.query
         now = self._clock.seconds()
@@ -180,8 +201,8 @@ class Once:
             self._memory.put(query, answer, now)
         self._land(flight, answer)
 
-    def _failed(self, failure: Failure, flight: _Flight) -> None:
-        if not flight.open:
+    def _failed(self, failure: Failure, flight: _Flight, round: int) -> None:
+        if not flight.open or flight.round != round:
             return
         error = _BROKEN
         if isinstance(failure.value, NoAnswer):

@@ -1,0 +1,94 @@
+"""Whether memory can be sure that it missed no flush: not after a freeze, nor when Redis comes back.
+
+A node that was frozen, or cut off from Redis, may hold what was flushed meanwhile. Before it answers from memory
+again it reads the log of flushes; while it reads, a few milliseconds, queries go the long way. A node that *is*
+cut off answers from memory all the same: it cannot know better, and no answer is worse.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from heimdall.cache.flush import Flushes
+from heimdall.cache.memory import Memory
+from heimdall.interfaces import ILink, INotices
+from heimdall.tally import Count, Tally
+
+TICK: Final = 0.5
+"""Seconds between two looks at the clock."""
+
+FROZEN: Final = 2.0
+"""Seconds without a look after which we must have been frozen."""
+
+PATIENCE: Final = 0.05
+"""Seconds that reading the log may take; then memory is believed all the same."""
+
+
+class Assurance:
+    """Takes memory out of use while a flush may have been missed.
+
+    :param clock: monotonic, and going on while the process is frozen.
+    """
+
+    def __init__(self, link: ILink, notices: INotices, flushes: Flushes, memory: Memory, clock: IReactorTime) -> None:
+        self._link, self._notices, self._flushes, self._memory, self._clock = link, notices, flushes, memory, clock
+        self._tick: IDelayedCall | None = None
+        self._reading: Deferred[bool] | None = None
+        self._doubts = Count("heimdall_cache_assure_doubts_total", "Times that a flush may have been missed.", "why")
+        self.tallies: list[Tally] = [self._doubts]
+        # Whether the log has to be read as soon as that is possible.
+        self._owed = True
+        memory.doubted = self._frozen
+
+    def start(self) -> None:
+        """Look at the clock from now on."""
+        self._link.watch(self._changed)
+        self._ticked()
+
+    def stop(self) -> None:
+        """Look no more; memory is believed."""
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+        self._memory.doubted = None
+        self._memory.sure_until = inf
+
+    def _ticked(self) -> None:
+        self._tick = self._clock.callLater(TICK, self._ticked)
+        now = self._clock.seconds()
+        if self._reading is None:
+            if now >= self._memory.sure_until:
+                self._frozen()
+            else:
+                self._memory.sure_until = now + FROZEN
+
+    def _frozen(self) -> None:
+        if self._reading is None:
+            self._doubt("frozen")
+
+    def _changed(self) -> None:
+        """Redis, or the notices, are here again, or gone. As long as notices reach us nothing is missed."""
+        if not self._notices.hearing:
+            self._owed = True
+        elif self._owed and self._link.up:
+            self._doubt("cut off")
+
+    def _doubt(self, why: str) -> None:
+        self._doubts.add(why)
+        if self._reading is not None:
+            self._reading.cancel()
+        self._memory.sure_until = 0.0
+        reading = self._reading = self._flushes.sync()
+        reading.addTimeout(PATIENCE, self._clock)
+        reading.addErrback(lambda _: False)
+        reading.addCallback(self._read, reading)
+
+    def _read(self, done: bool, reading: Deferred[bool]) -> None:
+        if self._reading is None or self._reading is reading:
+            self._reading = None
+            self._owed = not done
+            self._memory.sure_until = self._clock.seconds() + FROZEN

@@ -1,0 +1,98 @@
+"""The scripts that run inside Redis: a look-up that takes the lease as well, and a store that wakes who waits.
+
+They are one round trip each, and atomic: between "nobody knows" and "I ask" no other node fits. A lease is a value
+whose first byte is 0: ``0, the token of who asks, the tokens of who waits``, eight bytes a token. It ends when the
+answer takes its place, or by itself.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha1
+from typing import Final
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from heimdall.interfaces import ILink, LinkDown
+
+TOKEN: Final = 8
+"""Bytes of a node's token."""
+
+MOST_WAITING: Final = 64
+"""Nodes that one lease remembers; whoever comes later is not woken, and asks when its patience ends."""
+
+
+class Script:
+    """A script that Redis keeps by its digest; sent whole when it does not know it (any more)."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._digest = sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def run(self, link: ILink, keys: list[bytes], *arguments: bytes | int) -> Deferred[object]:
+        """Run it on keys that live in one place; fires and fails as :meth:`heimdall.interfaces.ILink.run`."""
+        running = link.run("EVALSHA", self._digest, len(keys), *keys, *arguments)
+        return running.addErrback(self._whole, link, keys, arguments)
+
+    def _whole(
+        self, failure: Failure, link: ILink, keys: list[bytes], arguments: tuple[bytes | int, ...]
+    ) -> Deferred[object]:
+        failure.trap(LinkDown)
+        if not failure.getErrorMessage().startswith("NOSCRIPT"):
+            failure.raiseException()
+        return link.run("EVAL", self._text, len(keys), *keys, *arguments)
+
+
+LOOK: Final = Script(
+    f"""
+local found = redis.call('MGET', unpack(KEYS))
+local me = ARGV[1]
+for i, key in ipairs(KEYS) do
+    local value = found[i]
+    if not value then
+        redis.call('SET', key, '\\0' .. me, 'PX', ARGV[2])
+        found[i] = 1
+    elseif string.byte(value) == 0 then
+        if string.sub(value, 2, 9) == me then
+            found[i] = 1
+        else
+            if #value < 1 + {TOKEN} * ({MOST_WAITING} + 1) and not string.find(value, me, 10, true) then
+                redis.call('APPEND', key, me)
+            end
+            found[i] = 0
+        end
+    end
+end
+return found
+"""
+)
+"""Look keys up. ``ARGV``: our token, milliseconds a lease lasts. For each key: its value; 1 where the lease is ours;
+0 where another node has it, and will wake us."""
+
+STORE: Final = Script(
+    f"""
+for i, key in ipairs(KEYS) do
+    local value, lasts = ARGV[2 + i * 2], tonumber(ARGV[3 + i * 2])
+    local old = redis.call('GET', key)
+    local lease = old and string.byte(old) == 0
+    if lasts > 0 then
+        redis.call('SET', key, value, 'PX', lasts)
+    elseif lease and string.sub(old, 2, 9) == ARGV[1] then
+        redis.call('DEL', key)
+    end
+    if lease then
+        local message = ARGV[2] .. ARGV[1] .. struct.pack('>I2', #key) .. key .. value
+        for at = 10, #old, {TOKEN} do
+            local hex = string.gsub(string.sub(old, at, at + {TOKEN - 1}), '.', function(c)
+                return string.format('%02x', string.byte(c))
+            end)
+            redis.call('PUBLISH', ARGV[3] .. hex, message)
+        end
+    end
+end
+return #KEYS
+"""
+)
+"""Store values and wake who waits. ``ARGV``: our token, the kind of the notice, what channels begin with; then for each
+key a value and the milliseconds it lasts. With 0 of them nothing is stored: the lease at that key is given up, if it is
+ours, and who waits there gets the value, or none: then it asks for itself."""

@@ -1,0 +1,118 @@
+"""Take what was flushed out of Redis: nobody gives it any more, but it takes room, and people look for it there."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from typing import Final, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from heimdall.cache.flush import Flush, Flushes
+from heimdall.interfaces import ILink, LinkDown
+from heimdall.message.wire import Malformed
+from heimdall.tally import Count, Tally
+
+AT_ONCE: Final = 1000
+"""Keys that Redis looks at in one step."""
+
+LEASE: Final = 10.0
+"""Seconds after which another node may sweep, if the one that began has gone."""
+
+# What is asked for most: these keys of a name are deleted at once, the others when the sweep comes by.
+_TYPES: Final = (1, 2, 5, 6, 12, 15, 16, 28, 33, 35, 43, 48, 52, 64, 65, 257)
+
+
+class Sweep:
+    """Deletes the keys of flushed names.
+
+    :param prefix: what all keys begin with.
+    """
+
+    _log = Logger()
+
+    def __init__(self, link: ILink, flushes: Flushes, clock: IReactorTime, *, prefix: str = "heimdall") -> None:
+        self._link, self._flushes, self._clock = link, flushes, clock
+        self._head = f"{prefix}:c1:".encode()
+        self._lease = f"{prefix}:flushes:sweeper"
+        self._token = secrets.token_hex(8)
+        self._running = False
+        self._swept = Count("heimdall_cache_sweep_keys_total", "Keys deleted because their names were flushed.")
+        self._failures = Count("heimdall_cache_sweep_failures_total", "Sweeps that another one has to end.")
+        self.tallies: list[Tally] = [self._swept, self._failures]
+
+    def start(self) -> Deferred[None]:
+        """Sweep, if there is something to be swept and nobody else is at it. Never fails."""
+        if self._running or not self._link.up:
+            return Deferred.fromCoroutine(_nothing())
+        self._running = True
+        return Deferred.fromCoroutine(self._all()).addErrback(lambda _: self._failures.add()).addBoth(self._done)
+
+    def _done(self, _: object) -> None:
+        self._running = False
+
+    async def _all(self) -> None:
+        todo = await self._todo()
+        if not todo:
+            return
+        if await self._link.run("SET", self._lease, self._token, "PX", int(LEASE * 1000), "NX") is None:
+            return
+        for flush in todo.values():
+            if not flush.subtree:
+                await self._delete(self._likely(flush.name))
+        cursor: object = b"0"
+        while True:
+            reply = await self._link.run(
+                "SCAN", cast(bytes, cursor), "MATCH", _plain(self._head) + b"*", "COUNT", AT_ONCE
+            )
+            if not isinstance(reply, list) or len(reply) != 2 or not isinstance(reply[1], list):
+                raise LinkDown("SCAN was answered with rubbish")
+            cursor, keys = reply
+            await self._delete([key for key in keys if self._wanted(key, todo.values())])
+            if cursor == b"0":
+                break
+            await self._link.run("PEXPIRE", self._lease, int(LEASE * 1000))
+        for member in todo:
+            await self._link.run("ZREM", self._flushes.todo_key, member)
+        await self._link.run("DEL", self._lease)
+
+    async def _todo(self) -> dict[bytes, Flush]:
+        found = {}
+        for member in cast("list[bytes]", await self._link.run("ZRANGE", self._flushes.todo_key, 0, AT_ONCE)):
+            try:
+                found[member] = Flush.from_bytes(member)
+            except Malformed:
+                await self._link.run("ZREM", self._flushes.todo_key, member)
+        return found
+
+    def _likely(self, name: bytes) -> list[bytes]:
+        return [
+            self._head + name + kind.to_bytes(2, "big") + b"\0\1" + bytes((flags,))
+            for kind in _TYPES
+            for flags in range(4)
+        ]
+
+    def _wanted(self, key: object, flushes: Iterable[Flush]) -> bool:
+        if not isinstance(key, bytes) or not key.startswith(self._head):
+            return False
+        rest = key[len(self._head) :]
+        return any(flush.matches(rest) for flush in flushes)
+
+    async def _delete(self, keys: list[bytes]) -> None:
+        places: dict[int, list[bytes]] = {}
+        for key in keys:
+            places.setdefault(self._link.place(key), []).append(key)
+        for together in places.values():
+            deleted = await self._link.run("DEL", *together)
+            self._swept.add(by=deleted if isinstance(deleted, int) else 0)
+
+
+async def _nothing() -> None:
+    """Do it."""
+
+
+def _plain(text: bytes) -> bytes:
+    """Return a pattern that fits just this text."""
+    return b"".join(b"\\" + bytes((byte,)) if byte in b"*?[]\\^-" else bytes((byte,)) for byte in text)
