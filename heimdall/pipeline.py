@@ -24,6 +24,7 @@ from heimdall.cache.bounds import Bounds
 from heimdall.cache.memory import Memory
 from heimdall.cache.once import Once
 from heimdall.cache.redis import Shared
+from heimdall.cache.seal import load as load_seal
 from heimdall.config.settings import Admit, Fetch, Settings
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.nowhere import Nowhere
@@ -111,6 +112,7 @@ def lay(settings: Settings, reactor: Any) -> Path:
             stale=window > 0,
             stale_after=cache.stale_after,
             most_writes=redis.most_writes,
+            seal=load_seal(redis.secret, redis.secret_file, redis.former_secret_file),
         )
         counting += [link, source]
 

@@ -95,7 +95,7 @@ class Options(TwistedOptions):
         from heimdall.config.machine import Machine
 
         try:
-            self.loaded = load(self, self.environ, Machine(read_record=_read_record))
+            self.loaded = load(self, self.environ, Machine(read_record=_read_record, read_secret=_read_secret))
         except Misconfigured as error:
             raise SystemExit(str(error)) from None
         if self["check"]:
@@ -190,3 +190,9 @@ def _read_record(text: str) -> object:
     from heimdall.admit.local import read_record
 
     return read_record(text)
+
+
+def _read_secret(file: str) -> object:
+    from heimdall.cache.seal import read
+
+    return read(file)

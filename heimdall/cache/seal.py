@@ -17,7 +17,7 @@ SHORTEST: Final = 16
 """Bytes that a secret has at least."""
 
 LONGEST: Final = 4096
-"""Bytes of a secret file that are read."""
+"""Bytes that it has at most."""
 
 _USE: Final = b"heimdall.c1"
 _log = Logger()
@@ -29,15 +29,14 @@ class Seal:
     :param secret: what all nodes know and nobody else; empty for a seal that anybody can make, which only
         finds what was damaged or misplaced.
     :param former: secrets whose seals are taken as well, while the nodes change to a new one.
-    :raises ValueError: a secret is too short.
+    :raises ValueError: a secret is too short or too long, or there is none but former ones.
     """
 
     __slots__ = ("_former", "_hash", "keyed")
 
     def __init__(self, secret: bytes = b"", former: Sequence[bytes] = ()) -> None:
         for each in (secret, *former) if secret or former else ():
-            if len(each) < SHORTEST:
-                raise ValueError(f"a secret of less than {SHORTEST} bytes")
+            _check(each)
         self.keyed = bool(secret)
         # Prepared once: to copy one costs half of what making it does.
         self._hash = _prepared(secret)
@@ -70,27 +69,39 @@ def _prepared(secret: bytes) -> blake2b:
 def load(secret: str = "", file: str = "", former_file: str = "") -> Seal:
     """Return the seal that the configuration asks for; say so when it has no secret.
 
-    :param secret: the secret itself; ``file`` the file that holds it instead, without the white space around it.
-    :param former_file: the file of the secret before.
-    :raises ValueError: a file cannot be read, or a secret is too short; the text says which, never what it holds.
+    :param secret: the secret itself; ``file`` the file that holds it instead.
+    :param former_file: the file of another secret whose seals are taken too.
+    :raises ValueError: a file cannot be read, or a secret is too short or too long; the text says which, never what
+        it holds.
     """
-    current = _read("redis.secret_file", file) if file else secret.encode()
-    former = (_read("redis.former_secret_file", former_file),) if former_file else ()
+    try:
+        at = "redis.secret_file" if file else "redis.secret"
+        current = read(file) if file else secret.encode()
+        if current:
+            _check(current)
+        at = "redis.former_secret_file"
+        former = (read(former_file),) if former_file else ()
+    except ValueError as error:
+        raise ValueError(f"{at}: {error}") from None
     if not current:
-        if former:
-            raise ValueError("redis.former_secret_file: there is no redis.secret_file that came after it")
         _log.warn("Anybody who can write to Redis can forge answers; set redis.secret_file")
-    elif len(current) < SHORTEST:
-        raise ValueError(f"redis.secret{'_file' if file else ''}: a secret has at least {SHORTEST} bytes")
     return Seal(current, former)
 
 
-def _read(key: str, file: str) -> bytes:
+def read(file: str) -> bytes:
+    """Return the secret in a file, without the white space around it.
+
+    :raises ValueError: the file cannot be read, or what it holds is too short or too long.
+    """
     try:
         with Path(file).open("rb") as opened:
             secret = opened.read(LONGEST + 1).strip()
     except OSError as error:
-        raise ValueError(f"{key}: {error.strerror or type(error).__name__}") from None
-    if not SHORTEST <= len(secret) <= LONGEST:
-        raise ValueError(f"{key}: a secret has {SHORTEST} to {LONGEST} bytes")
+        raise ValueError(error.strerror or type(error).__name__) from None
+    _check(secret)
     return secret
+
+
+def _check(secret: bytes) -> None:
+    if not SHORTEST <= len(secret) <= LONGEST:
+        raise ValueError(f"a secret has {SHORTEST} to {LONGEST} bytes")

@@ -53,7 +53,7 @@ def conflicts(settings: Settings, machine: Machine) -> Iterator[Conflict]:
     yield from _listening(settings)
     yield from _upstreams(settings, machine.is_ours)
     yield from _files(settings, machine.readable)
-    yield from _secrets(settings)
+    yield from _secrets(settings, machine)
     yield from _code(settings, machine)
 
 
@@ -112,17 +112,32 @@ def _files(settings: Settings, readable: Callable[[str], bool]) -> Iterator[Conf
     files = [("admit.hosts", path) for path in settings.admit.hosts]
     files += [("admit.block_files", path) for path in settings.admit.block_files]
     if settings.redis.enabled:
-        files += [("redis.password_file", settings.redis.password_file), ("redis.ca_file", settings.redis.ca_file)]
+        names = ("password_file", "ca_file", "secret_file", "former_secret_file")
+        files += [(f"redis.{name}", getattr(settings.redis, name)) for name in names]
     for path, file in files:
         if file and not readable(file):
             yield _conflict(file, "a file that can be read", path)
 
 
-def _secrets(settings: Settings) -> Iterator[Conflict]:
+def _secrets(settings: Settings, machine: Machine) -> Iterator[Conflict]:
     redis = settings.redis
-    if redis.enabled and redis.password_file and has_password(redis.url):
+    if not redis.enabled:
+        return
+    if redis.password_file and has_password(redis.url):
         expected = "no file, as redis.url holds a password"
         yield _conflict(redis.password_file, expected, "redis.password_file", "redis.url", "redis.enabled")
+    if redis.secret and redis.secret_file:
+        expected = "no file, as redis.secret is set"
+        yield _conflict(redis.secret_file, expected, "redis.secret_file", "redis.secret", "redis.enabled")
+    if redis.former_secret_file and not (redis.secret or redis.secret_file):
+        paths = ("redis.former_secret_file", "redis.secret", "redis.secret_file", "redis.enabled")
+        yield _conflict(redis.former_secret_file, "a redis.secret_file beside it", *paths)
+    for path, file in (("secret_file", redis.secret_file), ("former_secret_file", redis.former_secret_file)):
+        if file and machine.readable(file):
+            try:
+                machine.read_secret(file)
+            except ValueError as error:
+                yield _conflict(file, "a file that holds a secret", f"redis.{path}", "redis.enabled", why=str(error))
 
 
 def _code(settings: Settings, machine: Machine) -> Iterator[Conflict]:

@@ -17,8 +17,9 @@ def key(default: Any, text: str, *, secret: bool = False, kind: str = "") -> Any
 
     :param text: what it means, for the reference documentation.
     :param secret: hide the value wherever the configuration is shown.
-    :param kind: how it is read and checked: address, dotted, file, name, network, record, route, size, upstream, url,
-        word, choice:a|b|c, a range of numbers as 1-10 or 0-, seconds, or seconds:1-10. Of a list, how each item is.
+    :param kind: how it is read and checked: address, dotted, file, name, network, record, route, secret, size,
+        upstream, url, word, choice:a|b|c, a range of numbers as 1-10 or 0-, seconds, or seconds:1-10. Of a list, how
+        each item is.
     """
     return field(default=default, metadata={"text": text, "secret": secret, "kind": kind})
 
@@ -100,6 +101,12 @@ class Redis:
     )
     password_file: str = key("", "File whose first line is the password.", kind="file")
     ca_file: str = key("", "Certificates to trust for rediss://, PEM; empty for the system's.", kind="file")
+    secret: str = key("", "What seals shared answers, so that nobody else can forge one.", secret=True, kind="secret")
+    secret_file: str = key("", "File that holds the secret instead.", kind="file")
+    former_secret_file: str = key(
+        "", "File of another secret whose answers are taken too, while the nodes change from one to the other.",
+        kind="file",
+    )  # fmt: skip
     read_budget: float = key(0.02, "How long Redis may take before the upstream is asked as well.", kind="seconds")
     prefix: str = key("heimdall", "What all our keys begin with.", kind="word")
     most_writes: int = key(5000, "Answers waiting to be written; past that, they are not shared.", kind="1-1000000")

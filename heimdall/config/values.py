@@ -18,6 +18,9 @@ from heimdall.message.wire import from_text, to_text
 IMPORT = "import:"
 """What stands before the dotted name of a source of one's own, in a route."""
 
+SHORTEST_SECRET = 16
+"""Bytes that a secret has at least."""
+
 _MOST_BYTES = 1 << 50
 _SPANS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST_SPAN = 7 * 86400
@@ -244,6 +247,13 @@ def _record(raw: object) -> str:
     return text
 
 
+def _secret(raw: object) -> str:
+    text = _text(raw)
+    if 0 < len(text.encode()) < SHORTEST_SECRET:
+        raise ValueError
+    return text
+
+
 def _server(raw: object) -> str:
     return str(address.upstream(_text(raw)))
 
@@ -268,6 +278,7 @@ _KINDS = {
     "network": Kind('a network, such as "192.0.2.0/24" or "2001:db8::/32"', _network),
     "record": Kind('a record, such as "host.example 300 A 192.0.2.1"', _record),
     "route": Kind(f'{_SERVER}, or "{IMPORT}package.module.name"', _route),
+    "secret": Kind(f"at least {SHORTEST_SECRET} bytes of text, or nothing", _secret),
     "size": Kind('a number of bytes from 1, such as 50000000, "50MB" or "64MiB"', _size),
     "upstream": Kind(_SERVER, _server),
     "url": Kind(

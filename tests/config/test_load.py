@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -307,6 +308,36 @@ class FaultTests(SynchronousTestCase):
         self.assertIn("no file, as redis.url holds a password", line)
         toml = toml.replace(":s3cret@", "user@")
         self.assertEqual(faults(on=machine({FILE: toml, "/etc/pw": "s3cret"})), ())
+
+    def test_seal(self) -> None:
+        """The secret of the shared cache is told once, long enough, in a file that can be used; it is never shown."""
+        files = {"/etc/new": "n" * 16, "/etc/old": "o" * 16}
+        for toml, text in {
+            'secret = "0123456789"': "redis.secret = (hidden): expected at least 16 bytes",
+            'secret = "0123456789abcdef"\nsecret_file = "new"': "no file, as redis.secret is set",
+            'former_secret_file = "old"': 'former_secret_file = "/etc/old": expected a redis.secret_file beside it',
+            'secret_file = "/no"': 'redis.secret_file = "/no": expected a file that can be read',
+        }.items():
+            (line,) = faults(on=machine({FILE: "[redis]\n" + toml, **files}))
+            self.assertIn(text, line)
+            self.assertNotIn("0123", line)
+        toml = '[redis]\nsecret_file = "new"\nformer_secret_file = "old"'
+        self.assertEqual(faults(on=machine({FILE: toml, **files})), ())
+        self.assertEqual(faults(on=machine({FILE: '[redis]\nsecret = "0123456789abcdef"\n'})), ())
+        self.assertEqual(faults('[redis]\nformer_secret_file = "no"\nenabled = false'), ())
+
+    def test_unfit_secret_file(self) -> None:
+        """What is wrong with the secret in a file is told, for the file it is in."""
+
+        def refuse(file: str) -> object:
+            raise ValueError(f"{file} is short")
+
+        toml = '[redis]\nsecret_file = "new"\nformer_secret_file = "old"'
+        lines = faults(on=evolve(machine({FILE: toml, "/etc/new": "", "/etc/old": ""}), read_secret=refuse))
+        self.assertIn(
+            'redis.secret_file = "/etc/new": expected a file that holds a secret (/etc/new is short)', lines[0]
+        )
+        self.assertIn("redis.former_secret_file", lines[1])
 
     def test_no_redis_no_quarrel(self) -> None:
         """What is wrong with Redis alone does not matter when Redis is off, nor HTTP's address when that is off."""
