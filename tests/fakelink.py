@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from heimdall.interfaces import ILink, LinkDown
+from heimdall.interfaces import Heard, ILink, LinkDown
 
 YEAR_2026 = 1_767_225_600.0
 
 
 @implementer(ILink)
 class FakeLink:
-    """Holds values of GET, MGET, SET and DEL; its clock is that of the test, moved to the year 2026.
+    """Holds values of GET, MGET, SET and DEL, and takes PUBLISH; its clock is that of the test, moved to 2026.
 
     ``holding``   keep back every reply until :meth:`release`
     ``refusal``   the error that every command is answered with, by its first word; under "" for all
     ``commands``  what was run, in order
     ``offset``    seconds that its clock is ahead
+    ``hearers``   who listens, by channel; of all links to the same Redis
+
+    :param beside: a link to the same Redis, whose values and channels are shared.
     """
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, beside: FakeLink | None = None) -> None:
         self.up = True
+        self.hearing = True
         self.holding = False
         self.refusal: dict[str, str] = {}
         self.commands: list[tuple[bytes | str | int, ...]] = []
-        self.values: dict[bytes, bytes] = {}
-        self.lifetimes: dict[bytes, int] = {}
+        self.values: dict[bytes, bytes] = beside.values if beside else {}
+        self.lifetimes: dict[bytes, int] = beside.lifetimes if beside else {}
+        self.hearers: dict[str, list[tuple[FakeLink, Heard]]] = beside.hearers if beside else {}
         self.offset = YEAR_2026
+        self._watchers: list[Callable[[], None]] = []
         self._clock = clock
         self._held: list[tuple[Deferred[object], tuple[bytes | str | int, ...]]] = []
 
@@ -53,7 +61,7 @@ class FakeLink:
 
     def break_down(self, reason: str) -> None:
         """Go away: whatever was held back fails."""
-        self.up = False
+        self.become(up=False, hearing=False)
         held, self._held = self._held, []
         for waiter, _ in held:
             if not waiter.called:
@@ -63,9 +71,30 @@ class FakeLink:
         """Return the test's clock, moved."""
         return self._clock.seconds() + self.offset
 
+    def place(self, key: bytes) -> int:
+        """Return 0: all keys live together."""
+        return 0
+
+    def listen(self, channel: str, heard: Heard) -> None:
+        """Call ``heard`` with each message on a channel, while this link is hearing."""
+        self.hearers.setdefault(channel, []).append((self, heard))
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call ``changed`` after each change that is made by :meth:`become`."""
+        self._watchers.append(changed)
+
+    def become(self, *, up: bool | None = None, hearing: bool | None = None) -> None:
+        """Change ``up`` or ``hearing``, and tell who watches."""
+        before = self.up, self.hearing
+        self.up = self.up if up is None else up
+        self.hearing = self.hearing if hearing is None else hearing
+        if (self.up, self.hearing) != before:
+            for changed in self._watchers:
+                changed()
+
     def close(self) -> Deferred[None]:
         """Go away."""
-        self.up = False
+        self.become(up=False, hearing=False)
         return succeed(None)
 
     def names(self) -> list[str]:
@@ -88,6 +117,11 @@ class FakeLink:
             return succeed(b"OK")
         if name == "DEL":
             return succeed(sum(self.values.pop(key, None) is not None for key in parts[1:]))
+        if name == "PUBLISH":
+            hearers = [heard for link, heard in self.hearers.get(parts[1].decode(), ()) if link.hearing]
+            for heard in hearers:
+                heard(parts[2])
+            return succeed(len(hearers))
         return fail(LinkDown(f"ERR unknown command '{name}'"))
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 from twisted.internet.interfaces import IReactorCore, IReactorTime
 
 from heimdall.redislink.address import Address
+from heimdall.redislink.greeting import Login
 from heimdall.redislink.link import Link
 
 __all__ = ["Address", "Link", "connect_to"]
@@ -33,9 +34,7 @@ def connect_to(reactor: IReactorCore, url: str, *, password_file: str = "", ca_f
     return Link(
         cast(IReactorTime, reactor),
         address.endpoint(reactor, ca_file),
+        Login(address.user, password, address.database),
         shown=str(address),
-        user=address.user,
-        password=password,
-        database=address.database,
         **settings,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from twisted.internet.defer import FirstError
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.error import ConnectError, DNSLookupError, UnknownHostError, UserError
 
@@ -18,10 +19,13 @@ REMEDIES: Final = {
     "other": "look into the log of Redis",
     "password": "correct the user, the password or the password file",
     "password_file": "make the password file readable for this user",
-    "permission": "allow this user PING, TIME, GET, SET, MGET, DEL and the Z commands",
+    "permission": "give this user the commands, keys and channels that docs/redis.md lists",
     "protocol": "is it Redis that listens there?",
+    "readonly": "none is needed where Redis fails over; else it is a replica that we were sent to",
     "refused": "start Redis, or correct its address",
+    "role": "none is needed while Redis fails over",
     "silent": "Redis hangs, or the network drops its packets",
+    "switched": "",
     "timeout": "Redis hangs, or a firewall drops its packets",
     "tls": "check the certificate, its host name, and the certificates we trust",
 }
@@ -61,3 +65,10 @@ class Gone(Exception):
         if type(error).__module__.split(".")[0] in ("OpenSSL", "service_identity"):
             return cls("tls", f"TLS failed: {text}")
         return cls("lost", text)
+
+
+def reasoned(error: Exception) -> Exception:
+    """Return the error itself where Twisted wrapped it, as the first of several."""
+    while isinstance(error, FirstError) and isinstance(error.subFailure.value, Exception):
+        error = error.subFailure.value
+    return error

@@ -2,34 +2,57 @@
 
 from __future__ import annotations
 
-from typing import NoReturn, cast
+from collections.abc import Callable
+from typing import NoReturn
 
-from twisted.internet.defer import FirstError, gatherResults
+from attrs import frozen
+from twisted.internet.defer import gatherResults
 from twisted.python.failure import Failure
 
 from heimdall.interfaces import LinkDown
-from heimdall.redislink.gone import Gone
+from heimdall.redislink.gone import Gone, reasoned
 from heimdall.redislink.wire import Wire
 
 
-async def greet(wire: Wire, user: str, password: str, database: int) -> None:
-    """Log in, choose the database, and see that Redis answers.
+@frozen
+class Login:
+    """Who we are there.
 
-    :param user: empty for the default user; without a password nobody logs in.
-    :raises Gone: the password was refused.
-    :raises LinkDown: something else was.
+    :param user: empty for the default user.
+    :param password: called at each connect; without a password nobody logs in. May raise OSError or ValueError.
+    :param database: the number of the database to use.
+    :param master: whether none but a master will do.
     """
-    sent = []
-    if password:
-        sent.append(wire.send("AUTH", *([user] if user else []), password).addErrback(_refused))
-    if database:
-        sent.append(wire.send("SELECT", database))
-    sent.append(wire.send("PING"))
-    wire.send("CLIENT", "SETNAME", "heimdall").addErrback(lambda _: None)  # a courtesy: not every user may
-    try:
-        await gatherResults(sent, consumeErrors=True)
-    except FirstError as error:
-        raise cast(Exception, error.subFailure.value) from None
+
+    user: str = ""
+    password: Callable[[], str] = str
+    database: int = 0
+    master: bool = False
+
+    async def greet(self, wire: Wire, *, database: bool = True) -> None:
+        """Log in, choose the database, and see that Redis answers.
+
+        :param database: False where no key will be asked for.
+        :raises Gone: the password was refused or cannot be read, or it is no master.
+        :raises LinkDown: something else was refused.
+        """
+        try:
+            password = self.password()
+        except (OSError, ValueError) as error:
+            raise Gone("password_file", f"the password file cannot be read: {type(error).__name__}") from None
+        sent = []
+        if password:
+            sent.append(wire.send("AUTH", *([self.user] if self.user else []), password).addErrback(_refused))
+        if database and self.database:
+            sent.append(wire.send("SELECT", self.database))
+        sent.append(wire.send("PING"))
+        wire.send("CLIENT", "SETNAME", "heimdall").addErrback(lambda _: None)  # a courtesy: not every user may
+        if self.master:
+            sent.append(wire.send("ROLE").addCallback(_see_master))
+        try:
+            await gatherResults(sent, consumeErrors=True)
+        except Exception as error:
+            raise reasoned(error) from None
 
 
 async def read_time(wire: Wire) -> float:
@@ -47,3 +70,10 @@ def _refused(failure: Failure) -> NoReturn:
     failure.trap(LinkDown)
     # Not in Redis's own words: some repeat the command, with the password in it.
     raise Gone("password", "the user or the password was refused")
+
+
+def _see_master(reply: object) -> None:
+    match reply:
+        case [b"master", *_]:
+            return
+    raise Gone("role", "it is no master, or no longer")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, cast
 
 import hiredis
@@ -35,14 +36,22 @@ class Wire(Protocol):
 
     :param seconds: the clock.
     :param replied: called with the round trip in seconds of each reply, before its waiter has it.
+    :param pushed: called with whatever Redis says; returns whether that was a message, and no reply.
     """
 
-    def __init__(self, seconds: Callable[[], float], replied: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        seconds: Callable[[], float],
+        replied: Callable[[float], None],
+        pushed: Callable[[object], bool] | None = None,
+    ) -> None:
         self.waiting: deque[Call] = deque()
         self.heard = 0.0
         self.lost: Deferred[Gone] = Deferred()
         self._seconds, self._replied = seconds, replied
         self._parser = _parser()
+        if pushed is not None:
+            self._parser.replyReceived = partial(self._sort, pushed, self._parser.replyReceived)
         self._gone: Gone | None = None
         self._unread = 0
 
@@ -107,6 +116,13 @@ class Wire(Protocol):
             call.waiter.errback(LinkDown(str(self._gone or reply)))
         else:
             call.waiter.callback(reply)
+
+    def _sort(self, pushed: Callable[[object], bool], replied: Callable[[object], None], said: object) -> None:
+        if self._gone is None and pushed(said):
+            self._unread = 0
+            self.heard = self._seconds()
+        else:
+            replied(said)
 
     def _tcp(self) -> ITCPTransport:
         return cast(ITCPTransport, self.transport)

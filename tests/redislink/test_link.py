@@ -26,6 +26,7 @@ from zope.interface.verify import verifyObject
 from heimdall.interfaces import ILink, LinkDown
 from heimdall.redislink import Link
 from heimdall.redislink.gone import REMEDIES, Gone
+from heimdall.redislink.greeting import Login
 from heimdall.redislink.wire import MOST_UNREAD, Wire
 from heimdall.tally import Count, Gauge
 
@@ -99,10 +100,8 @@ class Case(SynchronousTestCase):
         self.link = Link(
             self.clock,
             self.endpoint,
+            Login("me", lambda: self.secret, 2),
             shown="redis://there",
-            user="me",
-            password=lambda: self.secret,
-            database=2,
             most_waiting=50,
         )
 
@@ -172,8 +171,9 @@ class Connecting(Case):
         self.welcome()
         self.assertTrue(self.link.up)
         self.assertEqual(len(self.endpoint.connections), 1)
-        [gauge] = [tally for tally in self.link.tallies if isinstance(tally, Gauge)]
-        self.assertEqual((gauge.read(), self.events), (1.0, ["Redis answers at redis://there"]))
+        gauges = {tally.name: tally.read() for tally in self.link.tallies if isinstance(tally, Gauge)}
+        self.assertEqual(gauges, {"heimdall_redislink_connection_up": 1.0, "heimdall_redislink_ear_up": 0.0})
+        self.assertEqual(self.events, ["Redis answers at redis://there"])
 
     def test_waits_grow(self) -> None:
         """While Redis is away it is tried again and again, with waits that grow to some 5 s; that is told once."""
@@ -242,7 +242,7 @@ class Connecting(Case):
         ):
             events = len(self.events)
             endpoint, self.endpoint = self.endpoint, Endpoint()
-            link = Link(self.clock, self.endpoint, user="me", password=lambda: "hidden", database=2)
+            link = Link(self.clock, self.endpoint, Login("me", lambda: "hidden", 2))
             link.start()
             for line in (replies,) if reason == "protocol" else replies.splitlines(True)[:4]:
                 self.redis.say(line)
@@ -260,7 +260,7 @@ class Connecting(Case):
         def missing() -> str:
             raise FileNotFoundError("/etc/secret")
 
-        self.link = Link(self.clock, self.endpoint, password=missing)
+        self.link = Link(self.clock, self.endpoint, Login(password=missing))
         self.link.start()
         self.pass_time(1)
         self.assertGreater(self.count("errors", "password_file"), 1)

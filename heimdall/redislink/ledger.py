@@ -1,0 +1,18 @@
+"""What all connections to Redis count together."""
+
+from __future__ import annotations
+
+from heimdall.tally import Count, Tally, Times
+
+
+class Ledger:
+    """The counters that every connection of one link writes to."""
+
+    def __init__(self) -> None:
+        self.changes = Count("heimdall_redislink_changes_total", "Changes of state, by the new one.", "state")
+        self.ends = Count("heimdall_redislink_errors_total", "Failed attempts, lost connections.", "reason")
+        self.commands = Count("heimdall_redislink_commands_total", "Commands, by what came of them.", "result")
+        self.times = Times("heimdall_redislink_round_trip_seconds", "From a command to its reply.")
+        self.deaf = Count("heimdall_redislink_ear_errors_total", "Failed attempts to listen, lost ears.", "reason")
+        self.messages = Count("heimdall_redislink_messages_total", "Messages heard, by what came of them.", "result")
+        self.tallies: list[Tally] = [self.changes, self.ends, self.commands, self.times, self.deaf, self.messages]
