@@ -102,7 +102,9 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
         raise Rubbish("forged" if seal.keyed else "damaged")
     times, marks, *counts = _NARROW.unpack_from(value)
     at = _NARROW.size
-    if marks & _COUNTED_WIDE and end >= _WIDE.size:
+    if marks & _COUNTED_WIDE:
+        if end < _WIDE.size:
+            raise Rubbish("malformed")
         times, marks, *counts = _WIDE.unpack_from(value)
         at = _WIDE.size
     scope = None

@@ -87,9 +87,8 @@ class Loading(SynchronousTestCase):
 
     def said(self) -> list[str]:
         """What was logged by the seals."""
-        return [
-            str(event["log_format"]) for event in self.events if str(event["log_namespace"]) == "heimdall.cache.seal"
-        ]
+        ours = [event for event in self.events if event["log_namespace"] == "heimdall.cache.seal"]
+        return [str(event["log_format"]) for event in ours]
 
     def file(self, content: bytes) -> str:
         """Return the path of a file with this content."""
