@@ -92,7 +92,7 @@ class Loading(SynchronousTestCase):
 
     def file(self, content: bytes) -> str:
         """Return the path of a file with this content."""
-        path = self.mktemp()
+        path: str = self.mktemp()
         with open(path, "wb") as out:
             out.write(content)
         return path
