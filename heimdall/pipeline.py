@@ -23,8 +23,6 @@ from heimdall.bridge import Resolver, ResolverSource
 from heimdall.cache.bounds import Bounds
 from heimdall.cache.memory import Memory
 from heimdall.cache.once import Once
-from heimdall.cache.redis import Shared
-from heimdall.cache.seal import load as load_seal
 from heimdall.config.settings import Admit, Fetch, Settings
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.nowhere import Nowhere
@@ -32,9 +30,9 @@ from heimdall.fetch.route import Route
 from heimdall.fetch.server import reach
 from heimdall.fetch.upstream import Group
 from heimdall.inside import Inside
-from heimdall.interfaces import IGate, ISource
+from heimdall.interfaces import IGate, ILink, ISource
 from heimdall.message.wire import from_text
-from heimdall.redislink import Link, connect_to
+from heimdall.sharing import Sharing, share
 from heimdall.tally import Tally
 
 IMPORT = "import:"
@@ -45,8 +43,8 @@ IMPORT = "import:"
 class Path:
     """All parts of the path, joined.
 
-    ``datagrams`` and ``server`` take the messages of clients, ``inside`` the questions of a program; ``link`` is
-    None where Redis is not used, and ``groups`` are the upstreams, those of all names first.
+    ``datagrams`` and ``server`` take the messages of clients, ``inside`` the questions of a program; ``sharing``
+    is None where Redis is not used, and ``groups`` are the upstreams, those of all names first.
     """
 
     datagrams: Datagrams
@@ -54,22 +52,27 @@ class Path:
     inside: Inside
     memory: Memory
     once: Once
-    link: Link | None
+    sharing: Sharing | None
     groups: tuple[Group, ...]
     tallies: tuple[Tally, ...]
     clock: IReactorTime
 
     def start(self) -> None:
         """Connect to Redis, and stay connected."""
-        if self.link is not None:
-            self.link.start()
+        if self.sharing is not None:
+            self.sharing.start()
 
     def close(self) -> Deferred[None]:
         """Give up every connection; what is under way fails."""
         self.once.close()
         for group in self.groups:
             group.close()
-        return succeed(None) if self.link is None else self.link.close()
+        return succeed(None) if self.sharing is None else self.sharing.close()
+
+    @property
+    def link(self) -> ILink | None:
+        """The connection to Redis; None where it is not used."""
+        return None if self.sharing is None else self.sharing.link
 
     def resolver(self) -> IResolver:
         """Return the path as a resolver, for ``reactor.installResolver`` or any use of twisted.names."""
@@ -97,27 +100,16 @@ def lay(settings: Settings, reactor: Any) -> Path:
     source: ISource = Bounds(route, floor=cache.ttl_floor, ceiling=cache.ttl_ceiling, negative=cache.negative_ceiling)
     counting: list[Any] = [ledger, route]
 
-    # Redis stands behind the flights of this node: all who ask the same here look it up there once.
-    link = None
+    memory = Memory(cache.memory, stale_window=window, refresh_share=cache.refresh_share if cache.refresh else 0.0)
+
+    # What is shared stands behind the flights of this node: all who ask the same here look it up there once.
+    sharing = None
     if settings.redis.enabled:
-        redis = settings.redis
-        link = connect_to(reactor, redis.url, password_file=redis.password_file, ca_file=redis.ca_file)
-        source = Shared(
-            link,
-            source,
-            clock,
-            budget=redis.read_budget,
-            prefix=redis.prefix,
-            window=window,
-            stale=window > 0,
-            stale_after=cache.stale_after,
-            most_writes=redis.most_writes,
-            seal=load_seal(redis.secret, redis.secret_file, redis.former_secret_file),
-        )
-        counting += [link, source]
+        sharing = share(settings.redis, cache, reactor, memory, source)
+        source = sharing.source
+        counting.append(sharing)
 
     # One flight per question, behind memory: a name that is known costs no flight.
-    memory = Memory(cache.memory, stale_window=window, refresh_share=cache.refresh_share if cache.refresh else 0.0)
     once = Once(
         memory,
         source,
@@ -127,6 +119,8 @@ def lay(settings: Settings, reactor: Any) -> Path:
         failure_ttl=cache.failure_ttl,
         stale_after=stale_after,
     )
+    if sharing is not None:
+        sharing.flushes.forgets.append(lambda flush: once.forget(flush.matches))
     memory.refresh = once.refresh
 
     # admit: what depends on the client is judged before memory, what depends on the name behind it, so that
@@ -161,7 +155,7 @@ def lay(settings: Settings, reactor: Any) -> Path:
     counting += [memory, once, *clients, *names, faults, crowd, server, datagrams]
     tallies = [tally for part in counting for tally in getattr(part, "tallies", ())]
     inside = Inside(memory, names, once, clock)
-    return Path(datagrams, server, inside, memory, once, link, tuple(groups), tuple(tallies), clock)
+    return Path(datagrams, server, inside, memory, once, sharing, tuple(groups), tuple(tallies), clock)
 
 
 def _client_gates(admit: Admit, clock: IReactorTime) -> list[IGate]:

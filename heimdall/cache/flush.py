@@ -90,7 +90,6 @@ class Flushes:
 
     :param link: Redis, where the log is.
     :param notices: how other nodes are told, and tell us.
-    :param forget: called with each new flush, once: memory and flights forget what it concerns.
     :param prefix: what all keys begin with.
     """
 
@@ -101,12 +100,12 @@ class Flushes:
         link: ILink,
         notices: INotices,
         clock: IReactorTime,
-        forget: Callable[[Flush], object],
         *,
         prefix: str = "heimdall",
     ) -> None:
         self._link, self._notices, self._clock = link, notices, clock
-        self._forget = forget
+        self.forgets: list[Callable[[Flush], object]] = []
+        """Called with each new flush, once: memory and flights forget what it concerns."""
         self.log_key = f"{prefix}:flushes"
         self.todo_key = f"{prefix}:flushes:todo"
         self._known: dict[bytes, Flush] = {}
@@ -218,7 +217,8 @@ class Flushes:
         index = self._below if flush.subtree else self._exact
         index[flush.name] = max(index.get(flush.name, 0.0), flush.time)
         self._flushed.add(told)
-        self._forget(flush)
+        for forget in self.forgets:
+            forget(flush)
 
     def _merge(self) -> None:
         """Let one flush of everything stand for the older half of those that are known."""

@@ -2,78 +2,28 @@
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import Final
+from functools import partial
 
-from attrs import evolve
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from heimdall.cache.entry import Rubbish, from_bytes, to_bytes
+from heimdall.cache.lease import Leases
+from heimdall.cache.look import Look
+from heimdall.cache.reading import Reading
 from heimdall.cache.seal import Seal
-from heimdall.cache.writer import Trouble, Writer
+from heimdall.cache.worth import Covers, Worth, never
+from heimdall.cache.writer import Writer
 from heimdall.interfaces import ILink, ISource, NoAnswer
 from heimdall.message.answer import Answer
-from heimdall.message.edns import STALE_ANSWER, STALE_NXDOMAIN, ExtendedError
 from heimdall.message.query import NXDOMAIN, Query
-from heimdall.tally import Count, Tally, Times
-
-AT_ONCE: Final = 256
-"""Look-ups that travel in one command."""
-
-MOST_WAITING: Final = 10_000
-"""Look-ups that wait for Redis at once; past that it is not asked."""
-
-STALE_TTL: Final = 30
-"""The TTL of a stale answer, in seconds (RFC 8767, 4)."""
-
-_NOT_NEWS: Final = ("redis", "stale")
-
-
-class _Look:
-    """One query on its way: who waits for it, who was asked, and what is known so far."""
-
-    __slots__ = ("asked", "done", "kept", "keys", "looking", "outcome", "query", "source", "timer", "waiter")
-
-    def __init__(self, query: Query) -> None:
-        self.query = query
-        self.keys = query.keys() if query.subnet else (query.key,)
-        self.waiter: Deferred[Answer] = Deferred(self.cancel)
-        self.done = self.asked = self.looking = False
-        self.source: Deferred[Answer] | None = None
-        self.kept: Answer | None = None
-        self.outcome: Answer | Failure | None = None
-        self.timer: IDelayedCall | None = None
-
-    def cancel(self, _: Deferred[Answer]) -> None:
-        """End the work: nobody waits any more."""
-        self.end()
-        if self.source is not None:
-            self.source.cancel()
-
-    def end(self) -> None:
-        """Take no more results."""
-        self.done = True
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-
-
-class _Batch:
-    """The look-ups of one command."""
-
-    __slots__ = ("began", "looks", "timer")
-
-    def __init__(self, looks: list[_Look], began: float, timer: IDelayedCall) -> None:
-        self.looks, self.began, self.timer = looks, began, timer
+from heimdall.tally import Count, Tally
 
 
 @implementer(ISource)
 class Shared:
-    """Answers from Redis what any node has asked before.
+    """Answers from Redis what any node has asked before, and asks what none has for all of them.
 
     Redis is given a budget. When that has passed, whoever is ``next`` is asked as well, and the first answer
     wins. A Redis that is away, slow, refusing or full of rubbish is a miss, never an error.
@@ -86,6 +36,9 @@ class Shared:
         stored, all the same.
     :param most_writes: answers that wait to be stored at most.
     :param seal: seals what is stored; None for one without a secret.
+    :param leases: one flight per question in the cluster; None to ask for ourselves alone.
+    :param covers: whether a name was flushed since its upstream was asked .
+    :param reader: store nothing.
     """
 
     def __init__(
@@ -101,149 +54,182 @@ class Shared:
         stale_after: float = 1.8,
         most_writes: int = 5000,
         seal: Seal | None = None,
+        leases: Leases | None = None,
+        covers: Covers = never,
+        reader: bool = False,
     ) -> None:
-        self._link, self._next, self._clock, self._budget = link, next, clock, budget
-        self._head = prefix.encode() + b":c1:"
-        self._window = window if stale else 0
+        self._link, self._next, self._clock = link, next, clock
+        self._head, self._lease_head = (f"{prefix}:{space}:".encode() for space in ("c1", "l1"))
         self._stale_after = stale_after
-        self._seal = seal or Seal()
-        self._writer = Writer(link, clock, most=most_writes)
-        self._log = Logger()
-        self._gathered: list[_Look] = []
-        self._waiting = 0
+        self._leases = None if reader else leases
+        self._reading = Reading(link, clock, budget=budget, leases=self._leases)
+        self._worth = Worth(seal or Seal(), covers, window if stale else 0)
+        self._reader = reader
+        self._writer = Writer(link, clock, most=most_writes, leases=self._leases)
         self._lookups = Count("heimdall_cache_redis_lookups_total", "Look-ups in Redis.", "result")
-        self._rubbish = Count("heimdall_cache_redis_rubbish_total", "Values that are no answer.", "reason")
-        self._times = Times("heimdall_cache_redis_lookup_seconds", "The look-ups of one turn, there and back.")
-        errors = Count("heimdall_cache_redis_read_errors_total", "Look-ups in vain, whole batches.", "reason")
-        self._trouble = Trouble(clock.seconds, "read", errors)
-        self.tallies: list[Tally] = [self._lookups, self._rubbish, self._times, errors, *self._writer.tallies]
+        self.tallies: list[Tally] = [
+            self._lookups, *self._worth.tallies, *self._reading.tallies, *self._writer.tallies,
+        ]  # fmt: skip
 
     def ask(self, query: Query) -> Deferred[Answer]:
         """Find the answer to a query, in Redis or further on."""
-        look = _Look(query)
-        if not self._link.up or self._waiting >= MOST_WAITING:
+        look = Look(query, self._cancelled)
+        if not self._reading.ready:
             self._lookups.add("down")
             self._ask_next(look)
             return look.waiter
         look.looking = True
-        self._waiting += 1
-        if not self._gathered:
-            self._clock.callLater(0, self._send)
-        self._gathered.append(look)
+        keys = [self._head + key for key in look.keys]
+        self._reading.read(keys, len(keys) == 1, partial(self._replied, look), partial(self._late, look))
         return look.waiter
 
     # Redis.
 
-    def _send(self) -> None:
-        """Look up what was asked for in this turn of the reactor."""
-        gathered = iter(self._gathered)
-        self._gathered = []
-        while looks := list(islice(gathered, AT_ONCE)):
-            batch = _Batch(looks, self._clock.seconds(), self._clock.callLater(self._budget, self._late, looks))
-            head = self._head
-            reading = self._link.run(b"MGET", *[head + key for look in looks for key in look.keys])
-            reading.addCallbacks(self._replied, self._refused, callbackArgs=(batch,), errbackArgs=(batch,))
-            reading.addErrback(self._broken, batch)
+    def _late(self, look: Look) -> None:
+        if not look.done and not look.asked:
+            self._lookups.add("late")
+            self._ask_next(look)
 
-    def _late(self, looks: list[_Look]) -> None:
-        for look in looks:
-            if not look.done and not look.asked:
-                self._lookups.add("late")
-                self._ask_next(look)
+    def _replied(self, look: Look, values: list[object] | None) -> None:
+        if look.done:
+            self._give_back(look, values, self._head + look.keys[0])
+        elif values is None:
+            self._missed(look, "down")
+        else:
+            self._read(look, values, self._link.now() or 0.0)
 
-    def _landed(self, batch: _Batch) -> None:
-        self._waiting -= len(batch.looks)
-        self._times.observe(self._clock.seconds() - batch.began)
-        if batch.timer.active():
-            batch.timer.cancel()
-
-    def _replied(self, reply: object, batch: _Batch) -> None:
-        self._landed(batch)
-        self._trouble.passed()
-        now = self._link.now()
-        size = sum([len(look.keys) for look in batch.looks])
-        values = reply if isinstance(reply, list) and len(reply) == size and now is not None else [None] * size
-        at = 0
-        for look in batch.looks:
-            behind = at + len(look.keys)
-            if not look.done:
-                self._read(look, values[at:behind], now or 0.0)
-            at = behind
-
-    def _refused(self, failure: Failure, batch: _Batch) -> None:
-        self._landed(batch)
-        self._trouble.failed(failure)
-        for look in batch.looks:
-            if not look.done:
-                self._missed(look, "down")
-
-    def _broken(self, failure: Failure, batch: _Batch) -> None:
-        """A bug of our own costs its batch the hits, not the answers."""
-        self._log.failure("a look-up in Redis failed", failure)
-        for look in batch.looks:
-            if not look.done and look.looking:
-                self._missed(look, "down")
-
-    def _read(self, look: _Look, values: list[object], now: float) -> None:
+    def _read(self, look: Look, values: list[object], now: float) -> None:
         """Take the first good value for a query, the closest first; keep what is only good in need."""
-        query = look.query
         result = "miss"
         for key, value in zip(look.keys, values, strict=True):
-            if not isinstance(value, bytes):
-                continue
-            try:
-                answer, left, _ = from_bytes(value, key, len(query.question), now, self._seal)
-            except Rubbish as rubbish:
-                self._rubbish.add(rubbish.reason)
-                self._writer.forget(self._head + key)
-                result = "rubbish"
-                continue
-            if left > query.least:
-                if not look.asked:
-                    self._lookups.add("hit")
-                self._finish(look, answer)
+            if isinstance(value, bytes):
+                result = self._take(look, key, value, now)
+                if look.done:
+                    return
+            elif value == 1:
+                look.lease = self._head + key
+            elif value == 0:
+                self._follow(look, self._head + key)
                 return
-            if look.kept is None and left > -self._window:
-                look.kept = answer if left > 0 else _stale(answer)
         if look.kept is not None and look.kept.origin == "stale":
-            result = "stale"
             look.timer = self._clock.callLater(self._stale_after, self._answer_stale, look)
-        self._missed(look, result)
+        if look.kept is not None and self._reading.leases is not None and not look.asked and self._reading.ready:
+            # There is something, but not enough: one node asks for better.
+            self._lookups.add(result)
+            keys = [self._lease_head + look.keys[0]]
+            self._reading.read(keys, True, partial(self._leased, look), partial(self._late, look))
+        else:
+            self._missed(look, result)
 
-    def _missed(self, look: _Look, result: str) -> None:
+    def _take(self, look: Look, key: bytes, value: bytes, now: float) -> str:
+        """Finish a query with a value, or keep that, if it is good for it; return what it was."""
+        result, answer = self._worth.judge(look.query, key, value, now)
+        if result == "rubbish" and not self._reader:
+            self._writer.forget(self._head + key)
+        elif result == "hit" and answer is not None:
+            if not look.asked:
+                self._lookups.add("hit")
+            self._finish(look, answer)
+        elif look.kept is None:
+            look.kept = answer
+        return result
+
+    def _leased(self, look: Look, values: list[object] | None) -> None:
+        key = self._lease_head + look.keys[0]
+        if look.done:
+            self._give_back(look, values, key)
+        elif values is not None and values[0] == 0:
+            self._follow(look, key)
+        else:
+            look.lease = key if values is not None and values[0] == 1 else None
+            self._missed(look, "")
+
+    def _missed(self, look: Look, result: str) -> None:
         """Go on with a query that Redis gave no fresh answer for."""
         look.looking = False
         if not look.asked:
-            self._lookups.add(result)
+            if result:
+                self._lookups.add(result)
             self._ask_next(look)
         elif look.outcome is not None:
             self._finish(look, look.kept or look.outcome)
 
-    def _answer_stale(self, look: _Look) -> None:
+    def _answer_stale(self, look: Look) -> None:
         # Whoever was asked goes on, so that the next one who asks gets a fresh answer (RFC 8767, 5).
         look.timer = None
         look.done = True
+        self._unfollow(look, "other")
         if look.kept is not None:
             look.waiter.callback(look.kept)
 
+    # Other nodes.
+
+    def _follow(self, look: Look, key: bytes) -> None:
+        """Leave a question to the node that asks it already, for a while."""
+        look.looking = False
+        if look.asked:
+            if look.outcome is not None:
+                self._finish(look, look.kept or look.outcome)
+            return
+        if self._leases is None or not self._leases.hearing:
+            self._ask_next(look)
+            return
+        self._lookups.add("followed")
+        look.following, look.woken = key, partial(self._woken, look)
+        self._leases.follow(key, look.woken)
+        look.patience = self._clock.callLater(self._leases.patience, self._impatient, look)
+
+    def _impatient(self, look: Look) -> None:
+        look.patience = None
+        self._unfollow(look, "patience")
+        self._ask_next(look)
+
+    def _woken(self, look: Look, value: bytes) -> None:
+        look.following, key = None, look.keys[0]
+        self._unfollow(look, "woken" if value else "alone")
+        now = self._link.now()
+        if value and now is not None and not look.done:
+            result, answer = self._worth.judge(look.query, key, value, now)
+            if result == "hit" and answer is not None:
+                self._finish(look, answer)
+        if not look.done and not look.asked:
+            self._ask_next(look)
+
+    def _unfollow(self, look: Look, end: str) -> None:
+        if look.patience is not None:
+            look.patience.cancel()
+            look.patience = None
+        if look.woken is not None and self._leases is not None:
+            self._leases.leave(look.following or b"", look.woken, end)
+            look.following = look.woken = None
+
+    def _give_back(self, look: Look, values: list[object] | None, key: bytes) -> None:
+        """End a lease that came when nobody waited for it any more."""
+        if values is not None and values[0] == 1 and look.source is None:
+            self._writer.release(key, b"")
+
     # Whoever is next.
 
-    def _ask_next(self, look: _Look) -> None:
+    def _ask_next(self, look: Look) -> None:
         look.asked = True
+        look.since = self._clock.seconds()
         look.source = maybeDeferred(self._next.ask, look.query)
         look.source.addCallbacks(self._came, self._failed, callbackArgs=(look,), errbackArgs=(look,))
 
-    def _came(self, answer: Answer, look: _Look) -> None:
+    def _came(self, answer: Answer, look: Look) -> None:
         look.source = None
+        if self._leases is not None:
+            self._leases.took(self._clock.seconds() - look.since)
         if not look.done:
             if answer.rcode in (0, NXDOMAIN):
                 self._finish(look, answer)
             else:
                 self._learnt_nothing(look, answer)
-        self._store(look.query, answer)
+        self._store(look, answer)
 
-    def _failed(self, failure: Failure, look: _Look) -> None:
+    def _failed(self, failure: Failure, look: Look) -> None:
         look.source = None
+        self._release(look, b"")
         if look.done:
             return
         if failure.check(NoAnswer):
@@ -251,15 +237,24 @@ class Shared:
         else:
             self._finish(look, failure)
 
-    def _learnt_nothing(self, look: _Look, outcome: Answer | Failure) -> None:
+    def _learnt_nothing(self, look: Look, outcome: Answer | Failure) -> None:
         """Answer what Redis knew; if it has not answered yet, its reply is waited for: the link sees to its end."""
         if look.kept is not None or not look.looking:
             self._finish(look, look.kept or outcome)
         else:
             look.outcome = outcome
 
-    def _finish(self, look: _Look, outcome: Answer | Failure) -> None:
+    def _cancelled(self, look: Look) -> None:
+        """End the work: nobody waits any more."""
         look.end()
+        self._unfollow(look, "other")
+        if look.source is not None:
+            look.source.cancel()
+        self._release(look, b"")
+
+    def _finish(self, look: Look, outcome: Answer | Failure) -> None:
+        look.end()
+        self._unfollow(look, "other")
         source, look.source = look.source, None
         if source is not None:
             source.cancel()
@@ -268,18 +263,20 @@ class Shared:
         else:
             look.waiter.callback(outcome)
 
-    def _store(self, query: Query, answer: Answer) -> None:
-        """Share what was learnt, if it may be kept. Nobody waits for it."""
-        if not answer.keep or answer.ttl <= 0 or answer.rcode not in (0, NXDOMAIN) or answer.origin in _NOT_NEWS:
+    def _store(self, look: Look, answer: Answer) -> None:
+        """Share what was learnt, if it may be kept, and wake who waits for it. Nobody waits for that."""
+        worth = self._worth.value(look.query, answer, self._link.now(), self._clock.seconds() - look.since)
+        if worth is None or self._reader:
+            self._release(look, b"")
             return
-        now = self._link.now()
-        key = query.key_for(answer.scope or 0)  # no scope told: for all (RFC 7871, 7.3.1)
-        if now is not None and key.startswith(answer.question):
-            self._writer.put(
-                self._head + key, to_bytes(answer, key, now, self._seal), (answer.ttl + self._window) * 1000
-            )
+        key, value, milliseconds = worth
+        self._writer.put(self._head + key, value, milliseconds)
+        if look.lease == self._head + key:
+            look.lease = None  # the answer takes its place
+        self._release(look, value)
 
-
-def _stale(answer: Answer) -> Answer:
-    code = STALE_NXDOMAIN if answer.rcode == NXDOMAIN else STALE_ANSWER
-    return evolve(answer.with_ttls(STALE_TTL, "stale"), errors=(ExtendedError(code),))
+    def _release(self, look: Look, value: bytes) -> None:
+        """Give our lease up, and wake who waits for it: with the value, or to ask for themselves."""
+        lease, look.lease = look.lease, None
+        if lease is not None:
+            self._writer.release(lease, value)

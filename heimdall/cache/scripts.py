@@ -29,13 +29,13 @@ class Script:
         self._text = text
         self._digest = sha1(text.encode(), usedforsecurity=False).hexdigest()
 
-    def run(self, link: ILink, keys: list[bytes], *arguments: bytes | int) -> Deferred[object]:
+    def run(self, link: ILink, keys: list[bytes], *arguments: bytes | str | int) -> Deferred[object]:
         """Run it on keys that live in one place; fires and fails as :meth:`heimdall.interfaces.ILink.run`."""
         running = link.run("EVALSHA", self._digest, len(keys), *keys, *arguments)
         return running.addErrback(self._whole, link, keys, arguments)
 
     def _whole(
-        self, failure: Failure, link: ILink, keys: list[bytes], arguments: tuple[bytes | int, ...]
+        self, failure: Failure, link: ILink, keys: list[bytes], arguments: tuple[bytes | str | int, ...]
     ) -> Deferred[object]:
         failure.trap(LinkDown)
         if not failure.getErrorMessage().startswith("NOSCRIPT"):

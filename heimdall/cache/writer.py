@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from heimdall.interfaces import ILink
+from heimdall.cache.lease import KIND, Leases
+from heimdall.cache.scripts import STORE
+from heimdall.interfaces import ILink, LinkDown
 from heimdall.tally import Count, Tally
 
 AT_ONCE: Final = 256
@@ -66,10 +69,12 @@ class Writer:
     """Stores and deletes values, later, in batches, and no more than Redis takes.
 
     :param most: values that may wait; what comes on top is not written, but counted.
+    :param leases: who waits for values is woken; None where nobody does.
     """
 
-    def __init__(self, link: ILink, clock: IReactorTime, *, most: int = 5000) -> None:
+    def __init__(self, link: ILink, clock: IReactorTime, *, most: int = 5000, leases: Leases | None = None) -> None:
         self._link, self._clock, self._most = link, clock, most
+        self.leases = leases
         # By key: a second write of a key takes the place of the first. No value means: delete.
         self._waiting: dict[bytes, tuple[bytes, int] | None] = {}
         self._bytes = 0
@@ -83,6 +88,11 @@ class Writer:
     def put(self, key: bytes, value: bytes, milliseconds: int) -> None:
         """Store a value soon, to be forgotten after some milliseconds."""
         self._add(key, (value, milliseconds), len(value))
+
+    def release(self, key: bytes, value: bytes) -> None:
+        """Give up our lease at a key soon, and wake who waits there with a value, or with none."""
+        if self.leases is not None:
+            self._add(key, (value, 0), len(value))
 
     def forget(self, key: bytes) -> None:
         """Delete a key soon."""
@@ -106,28 +116,45 @@ class Writer:
         batch = list(self._waiting.items())[:AT_ONCE]
         # Counted first: a link that is down answers at once.
         self._under_way = len(batch)
+        values: dict[int, list[tuple[bytes, bytes, int]]] = {}
         for key, what in batch:
             del self._waiting[key]
             if what is None:
-                done = self._link.run(b"DEL", key)
+                self._wait_for(self._link.run(b"DEL", key), 1)
+                continue
+            value, milliseconds = what
+            self._bytes -= len(value)
+            if self.leases is not None:
+                values.setdefault(self._link.place(key), []).append((key, value, milliseconds))
+            elif milliseconds:
+                self._wait_for(self._link.run(b"SET", key, value, b"PX", milliseconds), 1)
             else:
-                value, milliseconds = what
-                self._bytes -= len(value)
-                done = self._link.run(b"SET", key, value, b"PX", milliseconds)
-            done.addCallbacks(self._stored, self._failed)
+                self._answered(1)
+        for together in values.values():
+            self._wait_for(self._store(together), len(together))
 
-    def _stored(self, _: object) -> None:
-        self._writes.add("stored")
+    def _store(self, values: list[tuple[bytes, bytes, int]]) -> Deferred[object]:
+        leases = self.leases
+        if leases is None:
+            return fail(LinkDown("nobody waits for values any more"))
+        arguments = [part for _, value, milliseconds in values for part in (value, milliseconds)]
+        return STORE.run(self._link, [key for key, _, _ in values], leases.token, KIND, leases.channels, *arguments)
+
+    def _wait_for(self, done: Deferred[object], size: int) -> None:
+        done.addCallbacks(self._stored, self._failed, callbackArgs=(size,), errbackArgs=(size,))
+
+    def _stored(self, _: object, size: int) -> None:
+        self._writes.add("stored", by=size)
         self._trouble.passed()
-        self._answered()
+        self._answered(size)
 
-    def _failed(self, failure: Failure) -> None:
-        self._writes.add("failed")
+    def _failed(self, failure: Failure, size: int) -> None:
+        self._writes.add("failed", by=size)
         self._trouble.failed(failure)
-        self._answered()
+        self._answered(size)
 
-    def _answered(self) -> None:
-        self._under_way -= 1
+    def _answered(self, size: int) -> None:
+        self._under_way -= size
         if self._waiting and not self._under_way and not self._scheduled:
             self._scheduled = True
             self._clock.callLater(0, self._send)

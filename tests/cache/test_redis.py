@@ -11,8 +11,8 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from heimdall.cache.entry import from_bytes, to_bytes
-from heimdall.cache.seal import Seal
 from heimdall.cache.redis import Shared
+from heimdall.cache.seal import Seal
 from heimdall.interfaces import ILink, ISource, NoAnswer
 from heimdall.message import edns, query
 from heimdall.message.answer import TC, Answer
@@ -554,13 +554,13 @@ class Refusals(Case):
             self.assertEqual(self.successResultOf(asked).origin, "upstream")
 
     def test_bug(self) -> None:
-        """A bug of our own is told with its traceback, and the questions of the batch are answered all the same."""
+        """A bug of our own is told with its traceback, and the questions that met it are answered all the same."""
         waiting = [self.shared.ask(question(name)) for name in ("a.example", "b.example")]
         self.lay(positive())
         kept, self.shared._read = self.shared._read, None  # type: ignore[assignment, method-assign]
         self.turn()
         self.shared._read = kept  # type: ignore[method-assign]
-        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 2)
         for (_, source), one in zip(self.source.asked, waiting, strict=True):
             source.callback(positive())
             self.assertEqual(self.successResultOf(one).origin, "upstream")

@@ -1,0 +1,54 @@
+"""One query on its way through Redis: what was asked of whom, and what is known so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
+
+from heimdall.message.answer import Answer
+from heimdall.message.query import Query
+
+
+class Look:
+    """One query on its way.
+
+    ``keys``      what it may be held under, without prefix, the closest first
+    ``waiter``    who waits for the answer
+    ``looking``   Redis was asked and has not replied
+    ``asked``     whoever is next was asked; ``since`` when, on our clock, and ``source`` while he works at it
+    ``kept``      what Redis holds that is good enough only in need
+    ``outcome``   what the next one came to, while Redis is still looking
+    ``lease``     the key of the lease that we hold for it
+    ``following`` the key we wait at for another node, for ``patience``; ``woken`` is called when it is there
+    ``timer``     until what is kept is given though it is stale
+    """
+
+    __slots__ = (
+        "asked", "done", "following", "kept", "keys", "lease", "looking", "outcome", "patience", "query",
+        "since", "source", "timer", "waiter", "woken",
+    )  # fmt: skip
+
+    def __init__(self, query: Query, cancelled: Callable[[Look], None]) -> None:
+        self.query = query
+        self.keys: tuple[bytes, ...] | list[bytes] = query.keys() if query.subnet else (query.key,)
+        self.waiter: Deferred[Answer] = Deferred(lambda _: cancelled(self))
+        self.done = self.asked = self.looking = False
+        self.since = 0.0
+        self.source: Deferred[Answer] | None = None
+        self.kept: Answer | None = None
+        self.outcome: Answer | Failure | None = None
+        self.timer: IDelayedCall | None = None
+        self.patience: IDelayedCall | None = None
+        self.lease: bytes | None = None
+        self.following: bytes | None = None
+        self.woken: Callable[[bytes], None] | None = None
+
+    def end(self) -> None:
+        """Take no more results."""
+        self.done = True
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None

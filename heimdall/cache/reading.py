@@ -1,0 +1,152 @@
+"""Read from Redis: the keys of one turn of the reactor in one command, each within a budget of time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Final, cast
+
+from attrs import frozen
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from heimdall.cache.lease import Leases
+from heimdall.cache.scripts import LOOK
+from heimdall.cache.writer import Trouble
+from heimdall.interfaces import ILink
+from heimdall.tally import Count, Tally, Times
+
+AT_ONCE: Final = 256
+"""Look-ups that travel in one command."""
+
+MOST_WAITING: Final = 10_000
+"""Look-ups that wait for Redis at once; past that it is not asked."""
+
+_UNSCRIPTED: Final = ("NOPERM", "ERR unknown command", "ERR This Redis command is not allowed")
+
+Told = Callable[[list[object] | None], None]
+"""What is called with a value for each key, or with None when Redis cannot tell.
+
+A value is bytes, or None where there is none. Where a lease was wanted: 1 if it is ours now, 0 if another node's.
+"""
+
+
+@frozen(eq=False)
+class _Look:
+    """Some keys to read for one query."""
+
+    keys: Sequence[bytes]
+    told: Told
+    late: Callable[[], object]
+
+
+class _Batch:
+    """The look-ups of one command."""
+
+    __slots__ = ("began", "looks", "timer")
+
+    def __init__(self, looks: list[_Look], began: float, timer: IDelayedCall) -> None:
+        self.looks, self.began, self.timer = looks, began, timer
+
+
+class Reading:
+    """Reads keys for many who ask at once.
+
+    :param budget: seconds after which who asked is told that it takes longer; the reply may still come.
+    :param leases: for leases where there is no value; None to read only.
+    """
+
+    _log = Logger()
+
+    def __init__(self, link: ILink, clock: IReactorTime, *, budget: float, leases: Leases | None) -> None:
+        self._link, self._clock, self._budget = link, clock, budget
+        self.leases = leases
+        self._gathered: list[_Look] = []
+        self._leased: list[_Look] = []
+        self._waiting = 0
+        self._scheduled = False
+        self._times = Times("heimdall_cache_redis_lookup_seconds", "The look-ups of one turn, there and back.")
+        errors = Count("heimdall_cache_redis_read_errors_total", "Look-ups in vain, whole batches.", "reason")
+        self._trouble = Trouble(clock.seconds, "read", errors)
+        self.tallies: list[Tally] = [self._times, errors]
+
+    @property
+    def ready(self) -> bool:
+        """Whether Redis can be asked now."""
+        return self._link.up and self._waiting < MOST_WAITING
+
+    def read(self, keys: Sequence[bytes], leasing: bool, told: Told, late: Callable[[], object]) -> None:
+        """Read some keys that live in one place.
+
+        :param leasing: take the lease of what is not there; for one key only.
+        :param told: called with the values, once.
+        :param late: called when that takes longer than the budget.
+        """
+        self._waiting += 1
+        (self._leased if leasing and self.leases is not None else self._gathered).append(_Look(keys, told, late))
+        if not self._scheduled:
+            self._scheduled = True
+            self._clock.callLater(0, self._send)
+
+    def _send(self) -> None:
+        """Send what was gathered in this turn: what lives in one place, in one command."""
+        self._scheduled = False
+        gathered, self._gathered = self._gathered, []
+        leased, self._leased = self._leased, []
+        for looks, leasing in ((gathered, False), (leased, True)):
+            places: dict[int, list[_Look]] = {}
+            for look in looks:
+                places.setdefault(self._link.place(look.keys[0]), []).append(look)
+            for together in places.values():
+                rest = iter(together)
+                while some := list(islice(rest, AT_ONCE)):
+                    self._run(some, leasing)
+
+    def _run(self, looks: list[_Look], leasing: bool) -> None:
+        batch = _Batch(looks, self._clock.seconds(), self._clock.callLater(self._budget, self._late, looks))
+        keys = [key for look in looks for key in look.keys]
+        if leasing and self.leases is not None:
+            reading = LOOK.run(self._link, keys, self.leases.token, self.leases.lasts)
+        else:
+            reading = self._link.run(b"MGET", *keys)
+        reading.addCallbacks(self._replied, self._refused, callbackArgs=(batch, len(keys)), errbackArgs=(batch,))
+
+    def _late(self, looks: list[_Look]) -> None:
+        for look in looks:
+            look.late()
+
+    def _over(self, batch: _Batch) -> None:
+        self._waiting -= len(batch.looks)
+        self._times.observe(self._clock.seconds() - batch.began)
+        if batch.timer.active():
+            batch.timer.cancel()
+
+    def _replied(self, reply: object, batch: _Batch, size: int) -> None:
+        self._over(batch)
+        self._trouble.passed()
+        good = isinstance(reply, list) and len(reply) == size and self._link.now() is not None
+        values: list[object] = cast("list[object]", reply) if good else [None] * size
+        at = 0
+        for look in batch.looks:
+            behind = at + len(look.keys)
+            self._tell(look, values[at:behind])
+            at = behind
+
+    def _refused(self, failure: Failure, batch: _Batch) -> None:
+        self._over(batch)
+        self._trouble.failed(failure)
+        if self.leases is not None and failure.getErrorMessage().startswith(_UNSCRIPTED):
+            self._log.warn("Redis lets this user run no scripts: every node asks for itself")
+            self.leases = None
+        for look in batch.looks:
+            self._tell(look, None)
+
+    def _tell(self, look: _Look, values: list[object] | None) -> None:
+        """Tell who asked; a bug there costs one query its hit, not the others theirs."""
+        try:
+            look.told(values)
+        except Exception:
+            self._log.failure("a look-up in Redis failed")
+            if values is not None:
+                look.told(None)

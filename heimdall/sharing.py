@@ -1,0 +1,81 @@
+"""What nodes share through Redis, all parts of it, built and joined: answers, leases, flushes, notices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from heimdall.cache.assure import Assurance
+from heimdall.cache.flush import Flushes
+from heimdall.cache.lease import Leases
+from heimdall.cache.memory import Memory
+from heimdall.cache.redis import Shared
+from heimdall.cache.seal import load
+from heimdall.cache.sweep import Sweep
+from heimdall.config.settings import Cache, Redis
+from heimdall.interfaces import ISource
+from heimdall.peers.notices import Notices
+from heimdall.redislink import Link, connect_to
+from heimdall.tally import Tally
+
+
+@frozen
+class Sharing:
+    """The parts, joined; ``source`` is where a flight of this node goes on."""
+
+    link: Link
+    notices: Notices
+    leases: Leases
+    flushes: Flushes
+    sweep: Sweep
+    assurance: Assurance
+    source: Shared
+    tallies: tuple[Tally, ...]
+
+    def start(self) -> None:
+        """Connect, and from now on stay connected."""
+        self.assurance.start()
+        self.link.start()
+
+    def close(self) -> Deferred[None]:
+        """Give the connection up; fires when it is gone."""
+        self.assurance.stop()
+        return self.link.close()
+
+
+def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISource) -> Sharing:
+    """Build what is shared.
+
+    :param memory: forgets what is flushed.
+    :param next: who is asked when Redis does not know.
+    :raises ValueError: a secret or a certificate cannot be used; the text says which, never what it holds.
+    """
+    clock: IReactorTime = reactor
+    window = cache.stale_window if cache.stale else 0
+    link = connect_to(reactor, redis.url, password_file=redis.password_file, ca_file=redis.ca_file)
+    notices = Notices(link, clock, prefix=redis.prefix)
+    flushes = Flushes(link, notices, clock, prefix=redis.prefix)
+    flushes.forgets.append(lambda flush: memory.forget_names(flush.matches))
+    sweep = Sweep(link, flushes, clock, prefix=redis.prefix)
+    assurance = Assurance(link, notices, flushes, memory, clock)
+    leases = Leases(notices, clock)
+    source = Shared(
+        link,
+        next,
+        clock,
+        budget=redis.read_budget,
+        prefix=redis.prefix,
+        window=window,
+        stale=window > 0,
+        stale_after=cache.stale_after,
+        most_writes=redis.most_writes,
+        seal=load(redis.secret, redis.secret_file, redis.former_secret_file),
+        leases=leases,
+        covers=flushes.covers,
+    )
+    parts: list[Any] = [link, notices, leases, flushes, sweep, assurance, source]
+    tallies = tuple(tally for part in parts for tally in part.tallies)
+    return Sharing(link, notices, leases, flushes, sweep, assurance, source, tallies)
