@@ -26,8 +26,11 @@ NO_DNSPERF = None if shutil.which("dnsperf") else "no dnsperf here: apt-get inst
 """Why tests with dnsperf are skipped, or None."""
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """Return a port of the loopback that is free for UDP and TCP just now."""
+    """Return a port of the loopback that is free for UDP and TCP just now, and another one each time."""
     while True:
         with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
             port: int = tcp.getsockname()[1]
@@ -35,7 +38,9 @@ def free_port() -> int:
                 udp.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 class Running:
@@ -50,21 +55,30 @@ class Running:
         self.port, self.http = free_port(), free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="heimdall-node-"))
         self._log = self._folder / "log"
-        command = [
+        self._command = [
             *before, sys.executable, "-m", "twisted", "--log-format=text", "heimdall",
             f"--listen=127.0.0.1:{self.port}", f"--http=127.0.0.1:{self.http}", *arguments,
         ]  # fmt: skip
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("HEIMDALL_", "REDIS_"))}
         root = str(Path(__file__).resolve().parent.parent)
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command,
+        self._environ = {**clean, "PYTHONPATH": root, **(environ or {})}
+        self.process = self._run()
+        self._wait()
+
+    def _run(self) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                self._command,
                 cwd=self._folder,
-                env={**clean, "PYTHONPATH": root, **(environ or {})},
+                env=self._environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+
+    def again(self) -> None:
+        """Start it once more, as it was, after its end."""
+        self.process = self._run()
         self._wait()
 
     def _wait(self) -> None:

@@ -1,0 +1,56 @@
+"""Play one fault: stand the cluster up, load it, do the fault to it, undo it, and judge."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Final
+
+from tests.chaos.faults import VICTIM, Fault
+from tests.chaos.stage import Stage
+from tests.chaos.verdict import Row, judge
+
+BEFORE: Final = 2.5
+AFTER: Final = 6.5
+START: Final = 0.5
+"""Seconds of load before a fault and behind it, and of those before it that do not count."""
+
+SLACK: Final = 20.0
+"""Seconds that doing and undoing a fault may take on top."""
+
+
+def play(
+    fault: Fault, *, shown: bool = False, seconds: float = 0.0, before: float = BEFORE, after: float = AFTER
+) -> Row:
+    """Play a fault.
+
+    :param shown: tell progress on the standard error.
+    :param seconds: how long it lasts, instead of its own time.
+    """
+
+    def say(what: str) -> None:
+        if shown:
+            print(f"{fault.text}: {what}", file=sys.stderr, flush=True)
+
+    lasts = seconds or fault.seconds
+    say("three nodes, a Redis and an upstream start")
+    with Stage(**fault.stage) as stage:
+        longest = START + before + lasts + after + SLACK
+        stage.warm(START + before + lasts + after)
+        load = stage.load(longest)
+        try:
+            time.sleep(START + before)
+            say(f"now, for {lasts:g} s")
+            began = time.monotonic()
+            with fault.inflict(stage):
+                time.sleep(max(began + lasts - time.monotonic(), 0.0))
+            ended = time.monotonic()
+            say("over")
+            time.sleep(after)
+        finally:
+            told = load.end(now=True)
+        first = min(one.sent for one in told) + START
+        told = [one for one in told if one.sent >= first]
+        row = judge(fault.text, told, began, ended, victim=VICTIM if fault.nodes else None, trouble=stage.trouble())
+    say(f"{row.asked} asked, {row.lost} lost, {row.failed} failed, {row.wrong} wrong, full use after {row.full} s")
+    return row

@@ -1,0 +1,131 @@
+"""The stage of a fault: three nodes under a steady load, a Redis of theirs, and what stands between."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from tests.chaos.proxy import Proxy
+from tests.cluster import Cluster
+from tests.load import Ask, Load
+from tests.redisserver import RedisServer
+from tests.slowup import AAAA, A
+
+DELAY: Final = 0.04
+"""Seconds of the upstream: few, so that what Redis may cost beside it shows."""
+
+TTL: Final = 3600
+RATE: Final = 600
+"""Queries a second, over all nodes."""
+
+HOT, NEW, AGAIN, POOL = "hot", "new", "again", "pool"
+"""Names of the load: held by every node; never asked before; asked just before, at another node; held by the first
+node, and by Redis for the others."""
+
+SHARES: Final = {HOT: 0.4, NEW: 0.25, AGAIN: 0.2, POOL: 0.15}
+
+LAG: Final = 0.15
+"""Seconds after which a name is asked at another node."""
+
+HOT_NAMES: Final = 200
+
+FAKETIME: Final = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+"""The library that gives a node another clock; None where it is not installed."""
+
+HOUR: Final = 3600
+
+
+def clock(ahead: int) -> Mapping[str, str]:
+    """Return the variables of a node whose wall clock is this many seconds ahead."""
+    return {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"{ahead:+d}", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+class Stage(Cluster):
+    """Three nodes, warm, with a load to come.
+
+    :param redis: whether the nodes use one.
+    :param proxied: whether they reach it through ``proxy``.
+    :param password: of Redis.
+    :param clocks: seconds that the wall clock of each node is ahead; none for the true time.
+    """
+
+    def __init__(
+        self, *, redis: bool = True, proxied: bool = False, password: str = "", clocks: tuple[int, ...] = ()
+    ) -> None:
+        server = RedisServer(password=password)
+        self.proxy = Proxy(server.port)
+        url = server.url.replace("//", f"//:{password}@") if password else ""
+        if proxied:
+            url = f"redis://127.0.0.1:{self.proxy.start().port}"
+        if not redis:
+            server.stop()
+        self._proxied = proxied
+        self._pool = 0
+        super().__init__(
+            redis=server if redis else False,
+            delay=DELAY,
+            ttl=TTL,
+            url=url,
+            environs=[clock(ahead) for ahead in clocks],
+        )
+
+    def __exit__(self, *details: object) -> None:
+        super().__exit__(*details)
+        if self._proxied:
+            self.proxy.stop()
+
+    @property
+    def server(self) -> RedisServer:
+        """The Redis, where there is one."""
+        assert self.redis is not None
+        return self.redis
+
+    def warm(self, seconds: float) -> None:
+        """Let every node hold the hot names, and the first one those that the others will find in Redis.
+
+        :param seconds: that the load will last.
+        """
+        self._pool = int(RATE * SHARES[POOL] * seconds / 2) + 1
+        asks = [(node, f"hot{number}.example") for number in range(HOT_NAMES) for node in range(3)]
+        asks += [(0, f"pool{number}.example") for number in range(self._pool)]
+        self.ask([Ask(at / 1500, node, text, "", kind_of(text)) for at, (node, text) in enumerate(asks)])
+
+    def load(self, seconds: float, **settings: Any) -> Load:
+        """Start the load."""
+        return self.start(plan(seconds, self._pool), **settings)
+
+
+def kind_of(text: str) -> int:
+    """Return the type that a name is asked for: some for AAAA."""
+    return AAAA if text.split(".", 1)[0][-1] in "05" else A
+
+
+def plan(seconds: float, pool: int, seed: int = 7) -> list[Ask]:
+    """Return a load for so long, over three nodes and with a pool of so many names; the same for the same seed."""
+    chance = random.Random(seed)
+    kinds, weights = list(SHARES), list(SHARES.values())
+    known: deque[Ask] = deque()
+    pools = [(node, number) for number in range(pool) for node in (1, 2)]
+    chance.shuffle(pools)
+    asks = []
+    for number in range(int(seconds * RATE)):
+        at, node = number / RATE, chance.randrange(3)
+        (kind,) = chance.choices(kinds, weights)
+        text = f"{kind}{chance.randrange(HOT_NAMES) if kind == HOT else number}.example"
+        if kind == AGAIN:
+            if not known or known[0].at > at - LAG:
+                continue
+            first = known.popleft()
+            node, text = (first.node + chance.randint(1, 2)) % 3, first.text
+        elif kind == POOL:
+            if not pools:
+                continue
+            node, number = pools.pop()
+            text = f"pool{number}.example"
+        asks.append(Ask(at, node, text, kind, kind_of(text)))
+        if kind == NEW:
+            known.append(asks[-1])
+    return asks

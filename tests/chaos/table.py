@@ -1,0 +1,54 @@
+"""The rows of the faults as a table for people, and the rules that they may not break."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+WORSE: Final = 1.2
+"""How much the 99th percentile with Redis hung may be above that without Redis."""
+
+HEADS: Final = (
+    "Fault", "Asked", "Lost", "SERVFAIL", "Wrong", "Asked again", "p99 held, before → during",
+    "p99 new, before → during", "Slowest", "In full use after",
+)  # fmt: skip
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the rows as a table in Markdown; times in milliseconds, but the last in seconds."""
+    lines = ["| " + " | ".join(HEADS) + " |", "| --- |" + " ---: |" * (len(HEADS) - 1)]
+    for row in rows:
+        before, during = row["before"], row["during"]
+        cells = [
+            row["text"], f"{row['asked']:,}", row["lost"], row["failed"], row["wrong"], row["retried"],
+            f"{before['held']:.1f} → {during['held']:.1f}", f"{before['new']:.1f} → {during['new']:.1f}",
+            f"{row['worst']:.0f}", "not seen" if row["full"] is None else f"{row['full']:.2f} s",
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def broken(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line for each rule that was broken."""
+    wrong = []
+    for row in rows:
+        wrong += [
+            f"{row['text']}: {row[what]} {what}: {'; '.join(row['evidence'])}"
+            for what in ("lost", "failed", "wrong", "trouble")
+            if row[what]
+        ]
+        if row["ages"] > 1:
+            wrong.append(f"{row['text']}: ages wrong by {row['ages']} s")
+    return wrong + never_worse(rows)
+
+
+def never_worse(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return where a hung Redis cost more than it may, against no Redis at all: the first row."""
+    wrong = []
+    for row in rows[1:]:
+        if "hung" in row["text"]:
+            for what in ("held", "new"):
+                ratio = row["later"][what] / rows[0]["during"][what]
+                if ratio > WORSE:
+                    wrong.append(f"{row['text']}: p99 of {what} names is {ratio:.2f} times that without Redis")
+    return wrong
