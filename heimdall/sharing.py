@@ -38,11 +38,13 @@ class Sharing:
     def start(self) -> None:
         """Connect, and from now on stay connected."""
         self.assurance.start()
+        self.sweep.start()
         self.link.start()
 
     def close(self) -> Deferred[None]:
         """Give the connection up; fires when it is gone."""
         self.assurance.stop()
+        self.sweep.stop()
         return self.link.close()
 
 

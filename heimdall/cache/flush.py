@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from math import inf
 from struct import Struct
 from typing import Final, cast
 
@@ -135,8 +136,8 @@ class Flushes:
         if not self._known:
             return False
         asked -= SLACK
-        return self._exact.get(name, 0.0) >= asked or (
-            bool(self._below) and any(self._below.get(suffix, 0.0) >= asked for suffix in suffixes(name))
+        return self._exact.get(name, -inf) >= asked or (
+            bool(self._below) and any(self._below.get(suffix, -inf) >= asked for suffix in suffixes(name))
         )
 
     def flush(self, name: bytes, subtree: bool) -> Deferred[Flush]:
@@ -215,7 +216,7 @@ class Flushes:
             self._merge()
         self._known[flush.id] = flush
         index = self._below if flush.subtree else self._exact
-        index[flush.name] = max(index.get(flush.name, 0.0), flush.time)
+        index[flush.name] = max(index.get(flush.name, -inf), flush.time)
         self._flushed.add(told)
         for forget in self.forgets:
             forget(flush)
@@ -240,4 +241,4 @@ class Flushes:
         self._below.clear()
         for flush in self._known.values():
             index = self._below if flush.subtree else self._exact
-            index[flush.name] = max(index.get(flush.name, 0.0), flush.time)
+            index[flush.name] = max(index.get(flush.name, -inf), flush.time)

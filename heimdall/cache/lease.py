@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from heimdall.interfaces import INotices
 from heimdall.tally import Count, Gauge, Tally
@@ -26,6 +27,8 @@ SHORTEST, LONGEST = 0.03, 0.4
 _GAIN: Final = 0.125
 """What a new time counts for, against all before it (as the round-trip times of TCP, RFC 6298)."""
 
+_UNSCRIPTED: Final = ("NOPERM", "ERR unknown command", "ERR This Redis command is not allowed")
+
 Woken = Callable[[bytes], None]
 """What is called with the value that was waited for; no bytes say that whoever asked gave up."""
 
@@ -37,12 +40,16 @@ class Leases:
     :param lasts: milliseconds of a lease that we take.
     """
 
+    _log = Logger()
+
     def __init__(self, notices: INotices, clock: IReactorTime) -> None:
         self._notices = notices
         self._clock = clock
         self.token = notices.token
         self.channels = notices.channel(b"")
         self.lasts = int(LASTS * 1000)
+        self.usable = True
+        """Whether Redis runs scripts for us; if not, every node asks for itself."""
         self._waiting: dict[bytes, list[Woken]] = {}
         self._usual: float | None = None
         self._spread = 0.0
@@ -55,6 +62,12 @@ class Leases:
             Gauge("heimdall_cache_lease_patience_seconds", "How long a follower waits now.", lambda: self.patience),
         ]
         notices.on(KIND, self._woken)
+
+    def refused(self, reason: str) -> None:
+        """Note why a script did not run; where none may be run, do without from now on."""
+        if self.usable and reason.startswith(_UNSCRIPTED):
+            self.usable = False
+            self._log.warn("Redis lets this user run no scripts: every node asks for itself")
 
     @property
     def hearing(self) -> bool:

@@ -23,8 +23,6 @@ AT_ONCE: Final = 256
 MOST_WAITING: Final = 10_000
 """Look-ups that wait for Redis at once; past that it is not asked."""
 
-_UNSCRIPTED: Final = ("NOPERM", "ERR unknown command", "ERR This Redis command is not allowed")
-
 Told = Callable[[list[object] | None], None]
 """What is called with a value for each key, or with None when Redis cannot tell.
 
@@ -61,7 +59,7 @@ class Reading:
 
     def __init__(self, link: ILink, clock: IReactorTime, *, budget: float, leases: Leases | None) -> None:
         self._link, self._clock, self._budget = link, clock, budget
-        self.leases = leases
+        self._leases = leases
         self._gathered: list[_Look] = []
         self._leased: list[_Look] = []
         self._waiting = 0
@@ -70,6 +68,11 @@ class Reading:
         errors = Count("heimdall_cache_redis_read_errors_total", "Look-ups in vain, whole batches.", "reason")
         self._trouble = Trouble(clock.seconds, "read", errors)
         self.tallies: list[Tally] = [self._times, errors]
+
+    @property
+    def leasing(self) -> bool:
+        """Whether leases can be taken."""
+        return self._leases is not None and self._leases.usable
 
     @property
     def ready(self) -> bool:
@@ -84,7 +87,7 @@ class Reading:
         :param late: called when that takes longer than the budget.
         """
         self._waiting += 1
-        (self._leased if leasing and self.leases is not None else self._gathered).append(_Look(keys, told, late))
+        (self._leased if leasing and self.leasing else self._gathered).append(_Look(keys, told, late))
         if not self._scheduled:
             self._scheduled = True
             self._clock.callLater(0, self._send)
@@ -106,8 +109,8 @@ class Reading:
     def _run(self, looks: list[_Look], leasing: bool) -> None:
         batch = _Batch(looks, self._clock.seconds(), self._clock.callLater(self._budget, self._late, looks))
         keys = [key for look in looks for key in look.keys]
-        if leasing and self.leases is not None:
-            reading = LOOK.run(self._link, keys, self.leases.token, self.leases.lasts)
+        if leasing and self._leases is not None:
+            reading = LOOK.run(self._link, keys, self._leases.token, self._leases.lasts)
         else:
             reading = self._link.run(b"MGET", *keys)
         reading.addCallbacks(self._replied, self._refused, callbackArgs=(batch, len(keys)), errbackArgs=(batch,))
@@ -136,9 +139,8 @@ class Reading:
     def _refused(self, failure: Failure, batch: _Batch) -> None:
         self._over(batch)
         self._trouble.failed(failure)
-        if self.leases is not None and failure.getErrorMessage().startswith(_UNSCRIPTED):
-            self._log.warn("Redis lets this user run no scripts: every node asks for itself")
-            self.leases = None
+        if self._leases is not None:
+            self._leases.refused(failure.getErrorMessage())
         for look in batch.looks:
             self._tell(look, None)
 

@@ -113,7 +113,7 @@ class Shared:
                 return
         if look.kept is not None and look.kept.origin == "stale":
             look.timer = self._clock.callLater(self._stale_after, self._answer_stale, look)
-        if look.kept is not None and self._reading.leases is not None and not look.asked and self._reading.ready:
+        if look.kept is not None and self._reading.leasing and not look.asked and self._reading.ready:
             # There is something, but not enough: one node asks for better.
             self._lookups.add(result)
             keys = [self._lease_head + look.keys[0]]

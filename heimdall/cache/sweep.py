@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from heimdall.cache.flush import Flush, Flushes
@@ -20,6 +20,9 @@ AT_ONCE: Final = 1000
 
 LEASE: Final = 10.0
 """Seconds after which another node may sweep, if the one that began has gone."""
+
+EVERY: Final = 5.0
+"""Seconds between two looks whether there is something to be done."""
 
 # What is asked for most: these keys of a name are deleted at once, the others when the sweep comes by.
 _TYPES: Final = (1, 2, 5, 6, 12, 15, 16, 28, 33, 35, 43, 48, 52, 64, 65, 257)
@@ -39,19 +42,40 @@ class Sweep:
         self._lease = f"{prefix}:flushes:sweeper"
         self._token = secrets.token_hex(8)
         self._running = False
+        self._next: IDelayedCall | None = None
         self._swept = Count("heimdall_cache_sweep_keys_total", "Keys deleted because their names were flushed.")
         self._failures = Count("heimdall_cache_sweep_failures_total", "Sweeps that another one has to end.")
         self.tallies: list[Tally] = [self._swept, self._failures]
 
-    def start(self) -> Deferred[None]:
-        """Sweep, if there is something to be swept and nobody else is at it. Never fails."""
-        if self._running or not self._link.up:
-            return Deferred.fromCoroutine(_nothing())
-        self._running = True
-        return Deferred.fromCoroutine(self._all()).addErrback(lambda _: self._failures.add()).addBoth(self._done)
+    def start(self) -> None:
+        """Read the log of flushes and sweep, now and then."""
+        self._next = self._clock.callLater(EVERY, self._again)
 
-    def _done(self, _: object) -> None:
-        self._running = False
+    def stop(self) -> None:
+        """Begin no more sweeps."""
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+    def run(self) -> Deferred[None]:
+        """Sweep, if there is something to be swept and nobody else is at it. Never fails."""
+        return Deferred.fromCoroutine(self._run())
+
+    def _again(self) -> None:
+        self._next = self._clock.callLater(EVERY, self._again)
+        self._flushes.sync()
+        self.run()
+
+    async def _run(self) -> None:
+        if self._running or not self._link.up:
+            return
+        self._running = True
+        try:
+            await self._all()
+        except LinkDown:
+            self._failures.add()
+        finally:
+            self._running = False
 
     async def _all(self) -> None:
         todo = await self._todo()
@@ -107,10 +131,6 @@ class Sweep:
         for together in places.values():
             deleted = await self._link.run("DEL", *together)
             self._swept.add(by=deleted if isinstance(deleted, int) else 0)
-
-
-async def _nothing() -> None:
-    """Do it."""
 
 
 def _plain(text: bytes) -> bytes:

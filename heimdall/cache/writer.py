@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from heimdall.cache.lease import KIND, Leases
 from heimdall.cache.scripts import STORE
-from heimdall.interfaces import ILink, LinkDown
+from heimdall.interfaces import ILink
 from heimdall.tally import Count, Tally
 
 AT_ONCE: Final = 256
@@ -74,7 +74,7 @@ class Writer:
 
     def __init__(self, link: ILink, clock: IReactorTime, *, most: int = 5000, leases: Leases | None = None) -> None:
         self._link, self._clock, self._most = link, clock, most
-        self.leases = leases
+        self._leases = leases
         # By key: a second write of a key takes the place of the first. No value means: delete.
         self._waiting: dict[bytes, tuple[bytes, int] | None] = {}
         self._bytes = 0
@@ -91,7 +91,7 @@ class Writer:
 
     def release(self, key: bytes, value: bytes) -> None:
         """Give up our lease at a key soon, and wake who waits there with a value, or with none."""
-        if self.leases is not None:
+        if self._leases is not None and self._leases.usable:
             self._add(key, (value, 0), len(value))
 
     def forget(self, key: bytes) -> None:
@@ -116,6 +116,7 @@ class Writer:
         batch = list(self._waiting.items())[:AT_ONCE]
         # Counted first: a link that is down answers at once.
         self._under_way = len(batch)
+        leases = self._leases if self._leases is not None and self._leases.usable else None
         values: dict[int, list[tuple[bytes, bytes, int]]] = {}
         for key, what in batch:
             del self._waiting[key]
@@ -124,19 +125,17 @@ class Writer:
                 continue
             value, milliseconds = what
             self._bytes -= len(value)
-            if self.leases is not None:
+            if leases is not None:
                 values.setdefault(self._link.place(key), []).append((key, value, milliseconds))
             elif milliseconds:
                 self._wait_for(self._link.run(b"SET", key, value, b"PX", milliseconds), 1)
             else:
                 self._answered(1)
-        for together in values.values():
-            self._wait_for(self._store(together), len(together))
+        if leases is not None:
+            for together in values.values():
+                self._wait_for(self._store(leases, together), len(together))
 
-    def _store(self, values: list[tuple[bytes, bytes, int]]) -> Deferred[object]:
-        leases = self.leases
-        if leases is None:
-            return fail(LinkDown("nobody waits for values any more"))
+    def _store(self, leases: Leases, values: list[tuple[bytes, bytes, int]]) -> Deferred[object]:
         arguments = [part for _, value, milliseconds in values for part in (value, milliseconds)]
         return STORE.run(self._link, [key for key, _, _ in values], leases.token, KIND, leases.channels, *arguments)
 
@@ -151,6 +150,8 @@ class Writer:
     def _failed(self, failure: Failure, size: int) -> None:
         self._writes.add("failed", by=size)
         self._trouble.failed(failure)
+        if self._leases is not None:
+            self._leases.refused(failure.getErrorMessage())
         self._answered(size)
 
     def _answered(self, size: int) -> None:

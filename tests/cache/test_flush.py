@@ -1,0 +1,280 @@
+"""Flushes: a log that all nodes share, and values that are older than a flush."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from heimdall.cache.assure import FROZEN, PATIENCE, TICK, Assurance
+from heimdall.cache.flush import KEPT, MOST, SLACK, Flush, Flushes
+from heimdall.cache.memory import Memory
+from heimdall.cache.once import Once
+from heimdall.message.wire import Malformed, from_text
+from heimdall.peers.notices import Notices
+from tests.cache.questions import positive, question
+from tests.cache.test_once import Source
+from tests.fakelink import FakeLink
+
+NAME = from_text("www.a.example")
+
+
+class LoggingLink(FakeLink):
+    """A link that knows sorted sets."""
+
+    def __init__(self, clock: Clock, beside: LoggingLink | None = None) -> None:
+        super().__init__(clock, beside)
+        self.sets: dict[str, dict[bytes, float]] = beside.sets if beside else {}
+
+    def _result(self, command: tuple[bytes | str | int, ...]) -> Deferred[object]:
+        name, key = str(command[0]), str(command[1])
+        if self.refusal:
+            return super()._result(command)
+        if name == "ZADD" and isinstance(command[3], bytes):
+            self.sets.setdefault(key, {})[command[3]] = float(command[2])
+        elif name == "ZRANGEBYSCORE":
+            low = float(command[2])
+            return succeed([member for member, score in self.sets.get(key, {}).items() if score >= low])
+        elif name == "PUBLISH":
+            return super()._result(command)
+        return succeed(1)
+
+
+class Node:
+    """A node, as far as flushes go."""
+
+    def __init__(self, clock: Clock, beside: Node | None = None) -> None:
+        self.link: LoggingLink = LoggingLink(clock, beside.link if beside else None)
+        self.notices = Notices(self.link, clock)
+        self.flushes = Flushes(self.link, self.notices, clock)
+        self.memory = Memory(1_000_000, stale_window=3600)
+        self.source = Source()
+        self.once = Once(self.memory, self.source, clock)
+        self.flushes.forgets += [
+            lambda flush: self.memory.forget_names(flush.matches),
+            lambda flush: self.once.forget(flush.matches),
+        ]
+        self.assurance = Assurance(self.link, self.notices, self.flushes, self.memory, clock)
+
+
+class Case(SynchronousTestCase):
+    """Two nodes on one Redis."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.one = Node(self.clock)
+        self.two = Node(self.clock, self.one)
+
+    def now(self) -> float:
+        """The time of Redis."""
+        return self.one.link.now() or 0.0
+
+    def hold(self, node: Node, *names: str) -> None:
+        """Have a node hold answers."""
+        for name in names:
+            node.memory.put(question(name), positive(name, ttl=3600), self.clock.seconds())
+
+    def holds(self, node: Node, name: str) -> bool:
+        """Whether a node gives an answer from memory."""
+        return node.memory.get(question(name), self.clock.seconds()) is not None
+
+
+class Facts(SynchronousTestCase):
+    """A flush, as it is told and logged."""
+
+    @given(st.binary(min_size=8, max_size=8), st.integers(0, 1 << 50), st.booleans())
+    def test_there_and_back(self, identity: bytes, milliseconds: int, subtree: bool) -> None:
+        """A flush is read as it was written."""
+        flush = Flush(identity, milliseconds / 1000, NAME, subtree)
+        self.assertEqual(Flush.from_bytes(flush.to_bytes()), flush)
+
+    @given(st.binary(max_size=60))
+    def test_rubbish(self, data: bytes) -> None:
+        """Rubbish is Malformed, or a flush of a whole name; nothing else is raised."""
+        try:
+            flush = Flush.from_bytes(data)
+        except Malformed:
+            return
+        self.assertEqual(flush.name[-1:], b"\0")
+
+    def test_matches(self) -> None:
+        """A flush concerns the keys of its name, with subtree those below it as well, and no others."""
+        exact, below = (Flush(b"i" * 8, 1.0, from_text("a.example"), subtree) for subtree in (False, True))
+        for name, wanted in (
+            ("a.example", (True, True)),
+            ("www.a.example", (False, True)),
+            ("x.www.a.example", (False, True)),
+            ("aa.example", (False, False)),
+            ("example", (False, False)),
+            ("a.example.com", (False, False)),
+        ):
+            key = question(name).key
+            self.assertEqual((exact.matches(key), below.matches(key)), wanted, name)
+        everything = Flush(b"i" * 8, 1.0, b"\0", subtree=True)
+        self.assertTrue(everything.matches(question().key))
+
+
+class Flushing(Case):
+    """A name is flushed."""
+
+    def test_everywhere(self) -> None:
+        """A flush reaches the memory of every node: all types of the name, and nothing else."""
+        for node in (self.one, self.two):
+            self.hold(node, "www.a.example", "a.example", "b.example")
+        flush = self.successResultOf(self.one.flushes.flush(NAME, False))
+        for node in (self.one, self.two):
+            held = [self.holds(node, name) for name in ("www.a.example", "a.example", "b.example")]
+            self.assertEqual((held, node.flushes.known()[0].id), ([False, True, True], flush.id))
+
+    def test_subtree(self) -> None:
+        """With subtree all names below go as well."""
+        self.hold(self.two, "www.a.example", "a.example", "b.example")
+        self.one.flushes.flush(from_text("a.example"), True)
+        held = [self.holds(self.two, name) for name in ("www.a.example", "a.example", "b.example")]
+        self.assertEqual(held, [False, False, True])
+
+    def test_values(self) -> None:
+        """A value is covered when its upstream was asked before the flush, by a margin for clocks that differ."""
+        self.one.flushes.flush(NAME, False)
+        now = self.now()
+        for asked, covered in ((now - 60, True), (now, True), (now + SLACK * 2, False)):
+            self.assertEqual(self.two.flushes.covers(NAME, asked), covered)
+        self.assertFalse(self.two.flushes.covers(from_text("b.example"), 0.0))
+        self.assertFalse(self.two.flushes.covers(from_text("x.www.a.example"), now - 60))
+        self.one.flushes.flush(from_text("a.example"), True)
+        self.assertTrue(self.two.flushes.covers(from_text("x.www.a.example"), now))
+
+    def test_in_flight(self) -> None:
+        """What is being asked during the flush is asked anew: the old answer is heard by nobody."""
+        asked = self.two.once.ask(question("www.a.example"))
+        _, old = self.two.source.asked[0]
+        self.one.flushes.flush(NAME, False)
+        self.assertEqual((len(self.two.source.asked), self.two.source.cancelled), (2, 1))
+        if not old.called:
+            old.callback(positive("www.a.example", data="192.0.2.1"))
+        self.assertNoResult(asked)
+        self.two.source.give(positive("www.a.example", data="192.0.2.2"))
+        self.assertIn(bytes((192, 0, 2, 2)), self.successResultOf(asked).body)
+        self.two.once.close()
+
+    def test_without_redis(self) -> None:
+        """Without Redis the flush counts here, fails so that people are told, and is logged when Redis is back."""
+        self.one.link.become(up=False)
+        self.hold(self.one, "www.a.example")
+        self.failureResultOf(self.one.flushes.flush(NAME, False))
+        self.assertFalse(self.holds(self.one, "www.a.example"))
+        self.one.link.become(up=True)
+        self.assertTrue(self.successResultOf(self.one.flushes.sync()))
+        self.successResultOf(self.two.flushes.sync())
+        self.assertEqual(len(self.two.flushes.known()), 1)
+
+    def test_forgetting(self) -> None:
+        """After an hour a flush is forgotten: Redis was swept of what it concerned long ago."""
+        self.one.flushes.flush(NAME, False)
+        self.clock.advance(KEPT + 1)
+        self.successResultOf(self.one.flushes.sync())
+        self.assertEqual(self.one.flushes.known(), [])
+        self.assertFalse(self.one.flushes.covers(NAME, 0.0))
+
+    def test_hostile(self) -> None:
+        """A flush from the far future or past, or one that is none, is counted and not applied."""
+        self.hold(self.two, "www.a.example")
+        for data in (
+            b"rubbish",
+            Flush(b"i" * 8, self.now() + 2 * KEPT, NAME, False).to_bytes(),
+            Flush(b"j" * 8, self.now() - 2 * KEPT, NAME, False).to_bytes(),
+        ):
+            self.one.notices.tell(b"F", data)
+            self.one.link.sets.setdefault(self.two.flushes.log_key, {})[data] = 1e18
+        self.successResultOf(self.two.flushes.sync())
+        self.assertEqual((self.two.flushes.known(), self.holds(self.two, "www.a.example")), ([], True))
+
+    def test_bounded(self) -> None:
+        """Past the most that are remembered one flush of everything stands for the oldest; nothing is lost."""
+        self.one.link.become(up=False)
+        first = self.now()
+        for number in range(MOST + 1):
+            self.one.flushes.flush(from_text(f"n{number}.example"), False).addErrback(lambda _: None)
+            self.clock.advance(0.001)
+        self.assertLessEqual(len(self.one.flushes.known()), MOST)
+        self.assertTrue(self.one.flushes.covers(from_text("n0.example"), first - 1))
+
+    def test_rubbish_reply(self) -> None:
+        """A log that cannot be read leaves what is known as it is."""
+        self.one.link.refusal = {"ZRANGEBYSCORE": "WRONGTYPE"}
+        self.assertFalse(self.successResultOf(self.one.flushes.sync()))
+        self.one.link.refusal = {}
+        self.one.link.run = lambda *command: succeed(None)  # type: ignore[method-assign]
+        self.assertTrue(self.successResultOf(self.one.flushes.sync()))
+
+
+class Missing(Case):
+    """Nodes that may have missed a flush."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for node in (self.one, self.two):
+            node.assurance.start()
+            self.addCleanup(node.assurance.stop)
+        self.clock.advance(TICK)
+
+    def test_cut_off(self) -> None:
+        """A node that did not hear forgets what it missed before it answers from memory again."""
+        self.hold(self.two, "www.a.example", "b.example")
+        self.two.link.become(up=False, hearing=False)
+        self.one.flushes.flush(NAME, False)
+        self.assertTrue(self.holds(self.two, "www.a.example"), "cut off, it cannot know")
+        self.two.link.become(up=True, hearing=True)
+        self.assertEqual([self.holds(self.two, name) for name in ("www.a.example", "b.example")], [False, True])
+
+    def test_frozen(self) -> None:
+        """A node that was frozen answers nothing from memory before it has read the log."""
+        self.hold(self.two, "b.example")
+        self.two.link.holding = True
+        for call in self.clock.getDelayedCalls():
+            call.reset(FROZEN * 2)  # it was not only we who were frozen
+        self.clock.advance(FROZEN + TICK)
+        self.assertFalse(self.holds(self.two, "b.example"))
+        self.two.link.release()
+        self.assertTrue(self.holds(self.two, "b.example"))
+
+    def test_frozen_found_by_the_timer(self) -> None:
+        """If no query comes first, the timer finds out."""
+        self.two.link.holding = True
+        self.clock.rightNow += FROZEN + TICK
+        self.clock.advance(0)
+        self.assertEqual(self.two.memory.sure_until, 0.0)
+        self.two.link.release()
+
+    def test_no_reply(self) -> None:
+        """When the log cannot be read in time, memory is believed: no answer would be worse."""
+        self.hold(self.two, "b.example")
+        self.two.link.become(hearing=False)
+        self.two.link.holding = True
+        self.two.link.become(hearing=True)
+        self.assertFalse(self.holds(self.two, "b.example"))
+        self.clock.advance(PATIENCE)
+        self.assertTrue(self.holds(self.two, "b.example"))
+        self.two.link.holding = False
+        self.two.link._held.clear()
+
+    def test_restarted_empty(self) -> None:
+        """A Redis that lost its log gets it back from the nodes, so that one that was cut off learns of it."""
+        self.two.link.become(up=False, hearing=False)
+        self.one.flushes.flush(NAME, False)
+        self.one.link.sets.clear()
+        self.one.link.become(hearing=False)
+        self.one.link.become(hearing=True)
+        self.hold(self.two, "www.a.example")
+        self.two.link.become(up=True, hearing=True)
+        self.assertFalse(self.holds(self.two, "www.a.example"))
+
+    def test_stopped(self) -> None:
+        """Once stopped, memory is believed."""
+        self.two.assurance.stop()
+        self.hold(self.two, "b.example")
+        self.clock.advance(600)
+        self.assertTrue(self.holds(self.two, "b.example"))

@@ -1,0 +1,253 @@
+"""One flight per question in the cluster."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from heimdall.cache.lease import LONGEST, SHORTEST, Leases
+from heimdall.interfaces import NoAnswer
+from heimdall.message.answer import Answer
+from heimdall.message.edns import ExtendedError
+from heimdall.message.query import Query
+from heimdall.peers.notices import Notices
+from tests.cache.leasing import Member
+from tests.cache.questions import failure, positive, question
+from tests.fakelink import FakeLink
+
+KEY = b"heimdall:c1:" + question().key
+LEASE = b"heimdall:l1:" + question().key
+
+
+class Case(SynchronousTestCase):
+    """Three nodes on one Redis."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.one = Member(self.clock)
+        self.two, self.three = Member(self.clock, self.one), Member(self.clock, self.one)
+
+    def ask(self, node: Member, query: Query | None = None) -> Deferred[Answer]:
+        """Ask a node, and let its look-up go out."""
+        asked = node.shared.ask(query or question())
+        self.turn()
+        return asked
+
+    def turn(self, seconds: float = 0.0) -> None:
+        """Let time pass, and what was put off to the next turn be done."""
+        self.clock.advance(0)
+        self.clock.advance(seconds)
+        for _ in range(3):
+            self.clock.advance(0)
+
+    def questions(self) -> int:
+        """How often upstreams were asked."""
+        return sum(len(node.source.asked) for node in (self.one, self.two, self.three))
+
+    def tearDown(self) -> None:
+        """No lease is left in Redis, and nobody is left waiting."""
+        self.turn(10)
+        for node in (self.one, self.two, self.three):
+            self.assertEqual(node.leases._waiting, {})
+        left = [key for key, value in self.one.link.values.items() if value[:1] == b"\0"]
+        self.assertEqual(left, [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class Flights(Case):
+    """A question that no node knows."""
+
+    def test_one_for_all(self) -> None:
+        """One node asks; the others are woken with its answer, from Redis, and know it is the same."""
+        asked = [self.ask(node) for node in (self.one, self.two, self.three)]
+        self.assertEqual(self.questions(), 1)
+        self.turn(0.1)
+        self.one.source.give(positive())
+        self.turn()
+        origins = [self.successResultOf(each).origin for each in asked]
+        self.assertEqual((origins, self.questions()), (["upstream", "redis", "redis"], 1))
+        self.assertNotEqual(self.one.link.values[KEY][0], 0)
+
+    def test_leader_is_silent(self) -> None:
+        """A leader that died wakes nobody: the others ask for themselves when their patience ends."""
+        self.ask(self.one)
+        self.one.link.become(up=False, hearing=False)
+        asked = self.ask(self.two)
+        self.turn(LONGEST - 0.01)
+        self.assertEqual(len(self.two.source.asked), 0)
+        self.turn(0.02)
+        self.two.source.give(positive())
+        self.assertEqual(self.successResultOf(asked).origin, "upstream")
+        self.turn()
+
+    def test_leader_fails(self) -> None:
+        """A leader that learnt nothing says so at once: a failure is not shared, the others ask for themselves."""
+        for told in (failure(), NoAnswer("silent", ExtendedError(22)), positive(ttl=0)):
+            first, second = self.ask(self.one), self.ask(self.two)
+            self.assertEqual(len(self.two.source.asked), 0)
+            self.one.source.give(told)
+            self.turn()
+            self.two.source.give(positive(ttl=0))
+            self.assertEqual(self.successResultOf(second).origin, "upstream")
+            if isinstance(told, Answer):
+                self.successResultOf(first)
+            else:
+                self.failureResultOf(first, NoAnswer)
+            self.two.source.asked.clear()
+            self.turn()
+
+    def test_leader_gives_up(self) -> None:
+        """A leader whose question is called off gives its lease up."""
+        first, second = self.ask(self.one), self.ask(self.two)
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.turn()
+        self.two.source.give(positive())
+        self.assertEqual(self.successResultOf(second).origin, "upstream")
+        self.turn()
+
+    def test_leader_again(self) -> None:
+        """A node that asks again for what it asks already goes ahead: it would wait for itself."""
+        first, again = self.ask(self.one), self.ask(self.one)
+        self.assertEqual(self.questions(), 2)
+        for _, waiting in self.one.source.asked:
+            waiting.callback(positive())
+        self.successResultOf(first)
+        self.successResultOf(again)
+        self.turn()
+
+    def test_deaf(self) -> None:
+        """A node that would not hear that it is woken asks for itself at once."""
+        self.ask(self.one)
+        self.two.link.become(hearing=False)
+        asked = self.ask(self.two)
+        self.two.source.give(positive())
+        self.assertEqual(self.successResultOf(asked).origin, "upstream")
+        self.one.source.give(positive())
+        self.turn()
+
+    def test_follower_leaves(self) -> None:
+        """A follower that is called off waits for nothing."""
+        self.ask(self.one)
+        asked = self.ask(self.two)
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        self.one.source.give(positive())
+        self.turn()
+        self.assertEqual(len(self.two.source.asked), 0)
+
+    def test_woken_too_late(self) -> None:
+        """A follower that asks for itself already takes whichever answer comes first."""
+        self.ask(self.one)
+        asked = self.ask(self.two)
+        self.turn(LONGEST + 0.01)
+        self.assertEqual(len(self.two.source.asked), 1)
+        self.two.source.give(positive(data="192.0.2.9"))
+        self.assertEqual(self.successResultOf(asked).origin, "upstream")
+        self.one.source.give(positive())
+        self.turn()
+
+    def test_forged_wake(self) -> None:
+        """A wake with a value that is no answer makes the follower ask for itself."""
+        self.ask(self.one)
+        asked = self.ask(self.two)
+        payload = len(KEY).to_bytes(2, "big") + KEY + b"\1rubbish"
+        self.three.notices.tell(b"W", payload, self.two.notices.token)
+        self.turn()
+        self.two.source.give(positive())
+        self.assertEqual(self.successResultOf(asked).origin, "upstream")
+        self.one.source.give(positive())
+        self.turn()
+
+    def test_scripts_not_allowed(self) -> None:
+        """Where a user may run no scripts, every node asks for itself, and answers are shared all the same."""
+        self.one.link.refusal = {"EVALSHA": "NOPERM no scripts for you"}
+        asked = self.ask(self.one)
+        self.one.source.give(positive())
+        self.successResultOf(asked)
+        self.turn()
+        self.ask(self.one, question("b.example"))
+        self.assertIn("MGET", self.one.link.names())
+        self.one.source.give(positive("b.example"))
+        self.turn()
+        self.assertIn("SET", self.one.link.names())
+
+    def test_unknown_script(self) -> None:
+        """A Redis that does not know a script, since it was restarted, is sent the whole of it."""
+        self.one.link.refusal = {"EVALSHA": "NOSCRIPT No matching script"}
+        asked = self.ask(self.one)
+        self.assertIn("EVAL", self.one.link.names())
+        self.one.source.give(positive())
+        self.successResultOf(asked)
+        self.one.link.refusal = {}
+        self.one.link.values.clear()
+        self.turn()
+
+
+class Better(Case):
+    """A question to which Redis has an answer that is not good enough."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ask(self.one)
+        self.one.source.give(positive(ttl=60))
+        self.turn()
+        for node in (self.one, self.two, self.three):
+            node.source.asked.clear()
+
+    def test_refresh(self) -> None:
+        """A refresh is one question of one node, and what it brings reaches the other that wanted it."""
+        self.turn(55)
+        first = self.ask(self.one, question().again(5.0))
+        second = self.ask(self.two, question().again(5.0))
+        self.assertEqual(self.questions(), 1)
+        self.one.source.give(positive(ttl=60))
+        self.turn()
+        self.assertEqual([self.successResultOf(each).origin for each in (first, second)], ["upstream", "redis"])
+
+    def test_stale(self) -> None:
+        """A stale answer is renewed by one node; if that takes too long, the others give what is stale."""
+        self.turn(100)
+        first, second = self.ask(self.one), self.ask(self.two)
+        self.assertEqual(self.questions(), 1)
+        self.turn(1.8)
+        self.assertEqual([self.successResultOf(each).origin for each in (first, second)], ["stale", "stale"])
+        self.one.source.give(positive())
+        if self.two.source.asked:
+            self.two.source.give(positive())
+        self.turn()
+
+    def test_stale_and_nothing_better(self) -> None:
+        """When the leader learns nothing, the others ask, and give what is stale when they learn nothing either."""
+        self.turn(100)
+        first, second = self.ask(self.one), self.ask(self.two)
+        self.one.source.give(failure())
+        self.turn()
+        self.two.source.give(failure())
+        self.assertEqual([self.successResultOf(each).origin for each in (first, second)], ["stale", "stale"])
+        self.assertNotIn(LEASE, self.one.link.values)
+
+
+class Patience(SynchronousTestCase):
+    """How long a follower waits."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.leases = Leases(Notices(FakeLink(self.clock), self.clock), self.clock)
+
+    def test_unknown(self) -> None:
+        """While nothing is known of the upstream, a follower waits as long as it may."""
+        self.assertEqual(self.leases.patience, LONGEST)
+
+    def test_learnt(self) -> None:
+        """It waits a little longer than the upstream usually takes, within bounds."""
+        for _ in range(50):
+            self.leases.took(0.05)
+        self.assertTrue(0.1 <= self.leases.patience < 0.15, self.leases.patience)
+        for _ in range(100):
+            self.leases.took(0.001)
+        self.assertEqual(self.leases.patience, SHORTEST)
+        for _ in range(100):
+            self.leases.took(3.0)
+        self.assertEqual(self.leases.patience, LONGEST)

@@ -1,0 +1,94 @@
+"""Redis is swept of what was flushed: a real one."""
+
+from __future__ import annotations
+
+from heimdall.cache.flush import Flushes
+from heimdall.cache.sweep import Sweep
+from heimdall.message.wire import from_text
+from heimdall.peers.notices import Notices
+from tests.cache.questions import question
+from tests.rediscase import RedisCase, reactor, until
+
+
+class Sweeping(RedisCase):
+    """What a sweep takes and what it leaves."""
+
+    async def start(self) -> None:
+        """Connect, and lay some values."""
+        self.redis = self.server()
+        self.link = self.linked(self.redis.url)
+        await until(lambda: self.link.up)
+        self.flushes = Flushes(self.link, Notices(self.link, reactor), reactor)
+        self.sweep = Sweep(self.link, self.flushes, reactor)
+        for name in ("a.example", "www.a.example", "aa.example", "b.example", "*.a.example"):
+            for qtype in (1, 28, 999):
+                self.redis.command("SET", b"heimdall:c1:" + question(name, qtype).key, b"\2value")
+        self.redis.command("SET", "heimdall:node:a.example", "a member")
+        self.redis.command("SET", "other:c1:" + "x" * 9, "another program's")
+
+    def left(self) -> set[bytes]:
+        """The keys that are left, of answers."""
+        return set(self.redis.command("KEYS", "heimdall:c1:*"))
+
+    async def test_name(self) -> None:
+        """A name goes with all its types, and nothing else goes."""
+        await self.start()
+        await self.flushes.flush(from_text("a.example"), False)
+        await self.sweep.run()
+        gone = {b"heimdall:c1:" + question("a.example", qtype).key for qtype in (1, 28, 999)}
+        self.assertEqual((len(self.left()), self.left() & gone), (12, set()))
+        self.assertEqual(self.redis.command("EXISTS", "heimdall:node:a.example", "other:c1:" + "x" * 9), 2)
+
+    async def test_subtree(self) -> None:
+        """A subtree goes whole; a star in a name is a star."""
+        await self.start()
+        await self.flushes.flush(from_text("*.a.example"), True)
+        await self.sweep.run()
+        self.assertEqual(len(self.left()), 12)
+        await self.flushes.flush(from_text("a.example"), True)
+        await self.sweep.run()
+        self.assertEqual(len(self.left()), 6)
+
+    async def test_many(self) -> None:
+        """Many keys are swept in steps, and what is done is not done again."""
+        await self.start()
+        for number in range(5000):
+            self.redis.command("SET", b"heimdall:c1:" + question(f"n{number}.a.example").key, b"\2value")
+        await self.flushes.flush(from_text("a.example"), True)
+        await self.sweep.run()
+        self.assertEqual(len(self.left()), 6)
+        self.assertEqual(self.redis.command("ZCARD", self.flushes.todo_key), 0)
+        self.assertEqual(self.redis.command("EXISTS", "heimdall:flushes:sweeper"), 0)
+
+    async def test_one_at_a_time(self) -> None:
+        """While another node sweeps, this one does not."""
+        await self.start()
+        self.redis.command("SET", "heimdall:flushes:sweeper", "somebody", "PX", 10_000)
+        await self.flushes.flush(from_text("a.example"), False)
+        await self.sweep.run()
+        self.assertEqual(len(self.left()), 15)
+
+    async def test_rubbish(self) -> None:
+        """Rubbish among what is to be swept is thrown away."""
+        await self.start()
+        self.redis.command("ZADD", self.flushes.todo_key, 1, "rubbish")
+        await self.sweep.run()
+        self.assertEqual(self.redis.command("ZCARD", self.flushes.todo_key), 0)
+
+    async def test_redis_dies(self) -> None:
+        """A sweep that Redis does not survive is counted, and left to another."""
+        await self.start()
+        await self.flushes.flush(from_text("a.example"), False)
+        self.redis.kill()
+        await self.sweep.run()
+        await self.sweep.run()
+        self.assertFalse(self.sweep._running)
+
+    async def test_by_itself(self) -> None:
+        """A started sweep does what is due now and then, and reads the log of flushes."""
+        await self.start()
+        self.sweep.start()
+        self.addCleanup(self.sweep.stop)
+        await self.flushes.flush(from_text("a.example"), False)
+        self.sweep.run()
+        await until(lambda: len(self.left()) == 12)
