@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from heimdall.cache.flush import Flush, Flushes
+from heimdall.cache.keys import likely, pattern
 from heimdall.interfaces import ILink, LinkDown
 from heimdall.message.wire import Malformed
 from heimdall.tally import Count, Tally
@@ -23,9 +24,6 @@ LEASE: Final = 10.0
 
 EVERY: Final = 5.0
 """Seconds between two looks whether there is something to be done."""
-
-# What is asked for most: these keys of a name are deleted at once, the others when the sweep comes by.
-_TYPES: Final = (1, 2, 5, 6, 12, 15, 16, 28, 33, 35, 43, 48, 52, 64, 65, 257)
 
 
 class Sweep:
@@ -85,12 +83,11 @@ class Sweep:
             return
         for flush in todo.values():
             if not flush.subtree:
-                await self._delete(self._likely(flush.name))
+                # What is asked for most goes at once, the rest when the sweep comes by.
+                await self._delete([self._head + key for key in likely(flush.name)])
         cursor: object = b"0"
         while True:
-            reply = await self._link.run(
-                "SCAN", cast(bytes, cursor), "MATCH", _plain(self._head) + b"*", "COUNT", AT_ONCE
-            )
+            reply = await self._link.run("SCAN", cast(bytes, cursor), "MATCH", pattern(self._head), "COUNT", AT_ONCE)
             if not isinstance(reply, list) or len(reply) != 2 or not isinstance(reply[1], list):
                 raise LinkDown("SCAN was answered with rubbish")
             cursor, keys = reply
@@ -111,13 +108,6 @@ class Sweep:
                 await self._link.run("ZREM", self._flushes.todo_key, member)
         return found
 
-    def _likely(self, name: bytes) -> list[bytes]:
-        return [
-            self._head + name + kind.to_bytes(2, "big") + b"\0\1" + bytes((flags,))
-            for kind in _TYPES
-            for flags in range(4)
-        ]
-
     def _wanted(self, key: object, flushes: Iterable[Flush]) -> bool:
         if not isinstance(key, bytes) or not key.startswith(self._head):
             return False
@@ -131,8 +121,3 @@ class Sweep:
         for together in places.values():
             deleted = await self._link.run("DEL", *together)
             self._swept.add(by=deleted if isinstance(deleted, int) else 0)
-
-
-def _plain(text: bytes) -> bytes:
-    """Return a pattern that fits just this text."""
-    return b"".join(b"\\" + bytes((byte,)) if byte in b"*?[]\\^-" else bytes((byte,)) for byte in text)
