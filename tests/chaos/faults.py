@@ -179,10 +179,9 @@ def lossy(stage: Stage) -> Iterator[None]:
 
 @contextmanager
 def paused(stage: Stage) -> Iterator[None]:
-    """Have Redis hold all clients."""
-    stage.server.command("CLIENT", "PAUSE", 60_000, "ALL")
+    """Have Redis hold all clients, whoever would end that among them."""
+    stage.server.command("CLIENT", "PAUSE", int(1000 * stage.lasts), "ALL")
     yield
-    stage.server.command("CLIENT", "UNPAUSE")
 
 
 @contextmanager

@@ -35,6 +35,7 @@ def play(
     lasts = seconds or fault.seconds
     say("three nodes, a Redis and an upstream start")
     with Stage(**fault.stage) as stage:
+        stage.lasts = lasts
         longest = START + before + lasts + after + SLACK
         stage.warm(START + before + lasts + after)
         load = stage.load(longest)

@@ -50,7 +50,10 @@ class Stage(Cluster):
     :param proxied: whether they reach it through ``proxy``.
     :param password: of Redis.
     :param clocks: seconds that the wall clock of each node is ahead; none for the true time.
+    :ivar lasts: seconds that the fault will last.
     """
+
+    lasts = 0.0
 
     def __init__(
         self, *, redis: bool = True, proxied: bool = False, password: str = "", clocks: tuple[int, ...] = ()
@@ -118,6 +121,8 @@ def plan(seconds: float, pool: int, seed: int = 7) -> list[Ask]:
         if kind == AGAIN:
             if not known or known[0].at > at - LAG:
                 continue
+            while len(known) > 1 and known[1].at <= at - LAG:
+                known.popleft()
             first = known.popleft()
             node, text = (first.node + chance.randint(1, 2)) % 3, first.text
         elif kind == POOL:
