@@ -15,11 +15,15 @@ from twisted.logger import Logger
 
 from heimdall.accept.sockets import Bound
 from heimdall.config.settings import Redis, Settings
+from heimdall.console import Console
 from heimdall.fetch.server import parse
 from heimdall.interfaces import Member
+from heimdall.peers.inspect import Inquiries
 from heimdall.peers.registry import Registry
 from heimdall.pipeline import Path, lay
 from heimdall.watch.admin import Admin
+from heimdall.watch.caches import Caches
+from heimdall.watch.trust import Trust
 
 ORIGINS = ("memory", "redis", "upstream", "stale", "local", "blocked")
 """Who may have known an answer."""
@@ -60,10 +64,11 @@ class Node(Service):
         self._hostname = socket.gethostname()
         self._pod_ip = environ.get("POD_IP") or _own_address(settings.fetch.upstreams)
         self.registry: Registry | None = None
+        self.inquiries: Inquiries | None = None
         peers = settings.peers
-        if path.link is not None:
+        if path.sharing is not None:
             self.registry = Registry(
-                path.link,
+                path.sharing.link,
                 reactor,
                 node=peers.node,
                 hostname=self._hostname,
@@ -74,14 +79,32 @@ class Node(Service):
                 expiry=peers.expiry,
                 prefix=settings.redis.prefix,
             )
-        tallies = [*path.tallies, *(self.registry.tallies if self.registry else ())]
+            self.inquiries = Inquiries(
+                path.sharing.notices,
+                reactor,
+                node=self.registry.id,
+                held=path.inspection.memory,
+                knows=path.sharing.flushes.knows,
+                members=self.registry.members,
+            )
+        own = [part for part in (self.registry, self.inquiries) if part is not None]
+        tallies = [*path.tallies, *(tally for part in own for tally in part.tallies)]
         self.admin = Admin(
             clock=reactor,
             tallies=tallies,
             ready=self.ready,
             own=self.member,
             members=self.registry.members if self.registry else None,
+            caches=Caches(
+                Console(path, self.id, reactor, self.inquiries),
+                Trust(settings.watch.token_file, (self._hostname, peers.node)),
+            ),
         )
+
+    @property
+    def id(self) -> str:
+        """The name of this node in the cluster."""
+        return self.registry.id if self.registry else self._settings.peers.node or self._hostname
 
     def status(self) -> str:
         """Return how this node does: one of the states of the registry.
@@ -113,7 +136,7 @@ class Node(Service):
         link = self.path.link
         now = link.now() if link is not None else None
         return Member(
-            id=self.registry.id if self.registry else self._settings.peers.node or self._hostname,
+            id=self.id,
             hostname=self._hostname,
             pod_ip=self._pod_ip,
             last_heartbeat=round(time.time() if now is None else now, 3),

@@ -21,6 +21,7 @@ from heimdall.admit.rules import Blocked
 from heimdall.admit.special import Special
 from heimdall.bridge import Resolver, ResolverSource
 from heimdall.cache.bounds import Bounds
+from heimdall.cache.inspect import Inspection
 from heimdall.cache.memory import Memory
 from heimdall.cache.once import Once
 from heimdall.config.settings import Admit, Fetch, Settings
@@ -44,7 +45,8 @@ class Path:
     """All parts of the path, joined.
 
     ``datagrams`` and ``server`` take the messages of clients, ``inside`` the questions of a program; ``sharing``
-    is None where Redis is not used, and ``groups`` are the upstreams, those of all names first.
+    is None where Redis is not used, ``inspection`` looks into both tiers, and ``groups`` are the upstreams, those of
+    all names first.
     """
 
     datagrams: Datagrams
@@ -53,6 +55,7 @@ class Path:
     memory: Memory
     once: Once
     sharing: Sharing | None
+    inspection: Inspection
     groups: tuple[Group, ...]
     tallies: tuple[Tally, ...]
     clock: IReactorTime
@@ -155,7 +158,8 @@ def lay(settings: Settings, reactor: Any) -> Path:
     counting += [memory, once, *clients, *names, faults, crowd, server, datagrams]
     tallies = [tally for part in counting for tally in getattr(part, "tallies", ())]
     inside = Inside(memory, names, once, clock)
-    return Path(datagrams, server, inside, memory, once, sharing, tuple(groups), tuple(tallies), clock)
+    inspection = sharing.inspection if sharing is not None else Inspection(memory, clock)
+    return Path(datagrams, server, inside, memory, once, sharing, inspection, tuple(groups), tuple(tallies), clock)
 
 
 def _client_gates(admit: Admit, clock: IReactorTime) -> list[IGate]:

@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from heimdall.cache.assure import Assurance
 from heimdall.cache.flush import Flushes
+from heimdall.cache.inspect import Inspection
 from heimdall.cache.lease import Leases
 from heimdall.cache.memory import Memory
 from heimdall.cache.redis import Shared
@@ -33,6 +34,7 @@ class Sharing:
     sweep: Sweep
     assurance: Assurance
     source: Shared
+    inspection: Inspection
     tallies: tuple[Tally, ...]
 
     def start(self) -> None:
@@ -64,6 +66,7 @@ def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISourc
     sweep = Sweep(link, flushes, clock, prefix=redis.prefix)
     assurance = Assurance(link, notices, flushes, memory, clock)
     leases = Leases(notices, clock)
+    seal = load(redis.secret, redis.secret_file, redis.former_secret_file)
     source = Shared(
         link,
         next,
@@ -74,10 +77,11 @@ def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISourc
         stale=window > 0,
         stale_after=cache.stale_after,
         most_writes=redis.most_writes,
-        seal=load(redis.secret, redis.secret_file, redis.former_secret_file),
+        seal=seal,
         leases=leases,
         covers=flushes.covers,
     )
+    inspection = Inspection(memory, clock, link, seal, flushes.covers, redis.prefix)
     parts: list[Any] = [link, notices, leases, flushes, sweep, assurance, source]
     tallies = tuple(tally for part in parts for tally in part.tallies)
-    return Sharing(link, notices, leases, flushes, sweep, assurance, source, tallies)
+    return Sharing(link, notices, leases, flushes, sweep, assurance, source, inspection, tallies)

@@ -138,6 +138,11 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
     )
 
 
+def stored_at(value: bytes) -> float:
+    """Return when a value that :func:`from_bytes` takes was stored: seconds since 1970 on the clock of Redis."""
+    return (int.from_bytes(value[:8], "big") >> 16 & _LATEST) * TICK
+
+
 def _aged(message: bytes, at: int, count: int, age: int) -> tuple[bytes, tuple[int, ...], int]:
     """Return the records with their TTLs ``age`` seconds later, the places of these, and the lowest TTL before."""
     if count > MOST_RECORDS:

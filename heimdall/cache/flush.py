@@ -128,6 +128,10 @@ class Flushes:
         """Return the flushes that are remembered, the oldest first."""
         return sorted(self._known.values(), key=lambda flush: flush.time)
 
+    def knows(self, identity: bytes) -> bool:
+        """Return whether the flush of this id was applied here."""
+        return identity in self._known
+
     def covers(self, name: bytes, asked: float) -> bool:
         """Return whether a name was flushed after its upstream was asked.
 

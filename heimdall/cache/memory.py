@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from math import inf
 
-from attrs import evolve
+from attrs import evolve, frozen
 from zope.interface import implementer
 
 from heimdall.cache.eviction import Eviction, Place
@@ -21,14 +21,32 @@ ENTRY_BYTES = 700
 class _Entry(Place):
     """One answer, when it came, and how it looks at the present second."""
 
-    __slots__ = ("age", "answer", "body", "born", "expires", "refresh_at")
+    __slots__ = ("age", "answer", "body", "born", "expires", "origin", "refresh_at")
 
     answer: Answer
     body: bytes
     age: int
     born: float
     expires: float
+    origin: str
     refresh_at: float
+
+
+@frozen
+class Kept:
+    """An answer in memory, for people to look at.
+
+    ``body`` its records with the TTLs of this moment; ``origin`` where it came from; ``age`` seconds that it has been
+    here, and ``left`` those until it is stale; ``uses`` how often it was given, as far as the eviction counts.
+    """
+
+    key: bytes
+    answer: Answer
+    body: bytes
+    origin: str
+    age: float
+    left: float
+    uses: int
 
 
 @implementer(IHotCache)
@@ -115,6 +133,7 @@ class Memory:
             self._order.enter(entry, size)
         else:
             self._order.resize(entry, size)
+        entry.origin = answer.origin
         entry.answer = answer if answer.origin == "stale" else evolve(answer, origin="memory")
         entry.body = answer.body
         entry.age = 0
@@ -142,6 +161,69 @@ class Memory:
         for key in found:
             self.forget(key)
         return len(found)
+
+    def inspect(self, name: bytes, now: float, keys: Iterable[bytes] | None = None) -> list[Kept]:
+        """Return what is held for a name, stale answers too.
+
+        :param keys: look under these alone; None for all, which takes a look at every key.
+        """
+        wanted = [key for key in self._entries if key.startswith(name)] if keys is None else keys
+        found = [entry for entry in map(self._entries.get, wanted) if entry is not None and now < entry.dies]
+        return [
+            Kept(
+                key=entry.key,
+                answer=entry.answer,
+                body=aged(entry.answer.body, entry.answer.spots, int(now - entry.born)),
+                origin=entry.origin,
+                age=now - entry.born,
+                left=entry.expires - now,
+                uses=entry.uses,
+            )
+            for entry in found
+        ]
+
+    def growth(self, size: int) -> Iterator[list[tuple[int, bytes]]]:
+        """Yield, for ``size`` answers at a time, how often each was used since that was noted, and its key.
+
+        Answers may come and go between two steps.
+        """
+        entries = list(self._entries.values())
+        for start in range(0, len(entries), size):
+            yield [
+                (entry.uses - entry.noted, entry.key)
+                for entry in entries[start : start + size]
+                if entry.uses > entry.noted
+            ]
+
+    def note(self, key: bytes) -> tuple[Answer, int] | None:
+        """Take note of how often an answer was used; return it, and the uses since the last time."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        grown = entry.uses - entry.noted
+        entry.noted = entry.uses
+        return entry.answer, grown
+
+    def life(self, key: bytes) -> tuple[float, float, float] | None:
+        """Return of the answer to a question when it came, should be refreshed, and expires; None when none is held.
+
+        :param key: the question's, without a client's subnet.
+        """
+        entry = self._plain(key)
+        return None if entry is None else (entry.born, entry.refresh_at, entry.expires)
+
+    def renew(self, query: Query, now: float) -> bool:
+        """Refresh an answer whose time for that has come, though nobody asks; return whether that was to be done."""
+        entry = self._plain(query.key)
+        if entry is None or not entry.refresh_at <= now < entry.expires or self.refresh is None:
+            return False
+        entry.refresh_at = inf
+        self.refresh(query, entry.expires - now)
+        return True
+
+    def _plain(self, key: bytes) -> _Entry | None:
+        """Return what answers a question without a client's subnet, be it stale."""
+        return self._entries.get(key) or self._entries.get(key[:-5] + b"\0\0" + key[-3:])
 
     def _other(self, query: Query) -> _Entry | None:
         """Return what answers a query though it is held under another key than the query's own."""

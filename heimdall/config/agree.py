@@ -114,6 +114,8 @@ def _files(settings: Settings, readable: Callable[[str], bool]) -> Iterator[Conf
     if settings.redis.enabled:
         names = ("password_file", "ca_file", "secret_file", "former_secret_file")
         files += [(f"redis.{name}", getattr(settings.redis, name)) for name in names]
+    if settings.watch.enabled:
+        files.append(("watch.token_file", settings.watch.token_file))
     for path, file in files:
         if file and not readable(file):
             yield _conflict(file, "a file that can be read", path)

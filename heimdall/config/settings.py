@@ -148,6 +148,10 @@ class Watch:
 
     enabled: bool = key(True, "Whether to serve HTTP.")
     http: str = key("127.0.0.1:9053", "Address for metrics, probes and the API.", kind="address")
+    token_file: str = key(
+        "", "File with a token of at least 16 bytes: who shows it may flush from any machine, others from this one.",
+        kind="file",
+    )  # fmt: skip
     log: str = key("text", "Format of the log: text or json.", kind="choice:text|json")
     query_log: bool = key(False, "Log every query: for a short look, not for every day.")
 

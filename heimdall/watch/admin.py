@@ -1,13 +1,11 @@
-"""The HTTP an operator and a cluster ask: metrics, probes, and who is a member."""
+"""The HTTP an operator and a cluster ask: metrics, probes, who is a member, and what the cache holds."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
-from typing import Final
+from typing import Any
 
-from attrs import frozen
 from cattrs import Converter
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -18,32 +16,21 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from heimdall.interfaces import LinkDown, Member
 from heimdall.tally import Tally
+from heimdall.watch.caches import Caches
 from heimdall.watch.metrics import Metrics
+from heimdall.watch.page import TEXT, Page, page
 from heimdall.watch.site import Guarded
 
 MEMBERS_WAIT = 2.0
 """Seconds that the list of members may take before it is given without Redis."""
-
-_TEXT: Final = "text/plain; charset=utf-8"
-_JSON: Final = "application/json"
 
 _converter = Converter()
 # JSON has no word for infinity or for what is not a number.
 _converter.register_unstructure_hook(float, lambda number: number if isfinite(number) else None)
 
 
-@frozen
-class Page:
-    """What is sent back: status, content type and body."""
-
-    status: int
-    kind: str
-    body: bytes
-
-
-def page(value: object, status: int = 200) -> Page:
-    """Return a value as a page of JSON."""
-    return Page(status, _JSON, json.dumps(value, indent=2, allow_nan=False).encode() + b"\n")
+Show = Callable[[Request], Deferred[Page]]
+"""Answers one request."""
 
 
 class Admin(Resource):
@@ -54,6 +41,9 @@ class Admin(Resource):
     :param ready: returns whether queries should be sent here, and if not, why.
     :param own: returns this node as the registry would list it.
     :param members: returns who is in the cluster, or fails with :class:`LinkDown`; None where nothing is shared.
+    :param caches: the pages on the cache; None where there are none.
+    :param top: returns what is asked for most in the cluster, as JSON, or fails with :class:`LinkDown`; None where
+        nobody keeps count.
     """
 
     isLeaf = True
@@ -67,22 +57,31 @@ class Admin(Resource):
         ready: Callable[[], tuple[bool, Sequence[str]]],
         own: Callable[[], Member],
         members: Callable[[], Deferred[Sequence[Member]]] | None = None,
+        caches: Caches | None = None,
+        top: Callable[[], Deferred[Mapping[str, Any]]] | None = None,
     ) -> None:
         super().__init__()
         self._clock = clock
         self._ready = ready
         self._own = own
         self._members = members
+        self._top = top
         self.site = Guarded(self, clock)
-        self._metrics = Metrics(tallies, self.site.tallies)
-        self.tallies: list[Tally] = [*self._metrics.tallies, *self.site.tallies]
-        self._pages: dict[bytes, Callable[[Request], Deferred[Page]]] = {
-            b"/": self._show_index,
-            b"/metrics": self._show_metrics,
-            b"/live": self._show_live,
-            b"/ready": self._show_ready,
-            b"/api/v1/members": self._show_members,
+        judged = caches.tallies if caches is not None else []
+        self._metrics = Metrics(tallies, self.site.tallies, judged)
+        self.tallies: list[Tally] = [*self._metrics.tallies, *self.site.tallies, *judged]
+        # By path, and there by method.
+        self._pages: dict[bytes, dict[bytes, Show]] = {
+            b"/": {b"GET": self._show_index},
+            b"/metrics": {b"GET": self._show_metrics},
+            b"/live": {b"GET": self._show_live},
+            b"/ready": {b"GET": self._show_ready},
+            b"/api/v1/members": {b"GET": self._show_members},
         }
+        if caches is not None:
+            self._pages[b"/api/v1/cache"] = {b"GET": caches.show, b"DELETE": caches.flush}
+        if top is not None:
+            self._pages[b"/api/v1/top"] = {b"GET": self._show_top}
 
     def render(self, request: Request) -> int:
         """Answer one request; a client that leaves ends the work for it."""
@@ -93,12 +92,14 @@ class Admin(Resource):
         return NOT_DONE_YET
 
     def _show(self, request: Request) -> Deferred[Page]:
-        show = self._pages.get(request.path)
-        if show is None:
+        methods = self._pages.get(request.path)
+        if methods is None:
             return succeed(page({"error": "there is no such page"}, 404))
-        if request.method not in (b"GET", b"HEAD"):
-            request.setHeader(b"Allow", b"GET, HEAD")
-            return succeed(page({"error": "this page can only be read"}, 405))
+        show = methods.get(b"GET" if request.method == b"HEAD" else request.method)
+        if show is None:
+            allowed = b", ".join([b"GET", b"HEAD", *(method for method in methods if method != b"GET")])
+            request.setHeader(b"Allow", allowed)
+            return succeed(page({"error": f"this page takes {allowed.decode()} only"}, 405))
         return show(request)
 
     def _send(self, shown: Page, request: Request) -> None:
@@ -117,14 +118,14 @@ class Admin(Resource):
 
     def _show_index(self, request: Request) -> Deferred[Page]:
         text = "Heimdall\n\n" + "".join(f"{path.decode()}\n" for path in self._pages)
-        return succeed(Page(200, _TEXT, text.encode()))
+        return succeed(Page(200, TEXT, text.encode()))
 
     def _show_metrics(self, request: Request) -> Deferred[Page]:
         kind, text = self._metrics.render(request.getHeader("accept") or "")
         return succeed(Page(200, kind, text))
 
     def _show_live(self, request: Request) -> Deferred[Page]:
-        return succeed(Page(200, _TEXT, b"ok\n"))
+        return succeed(Page(200, TEXT, b"ok\n"))
 
     def _show_ready(self, request: Request) -> Deferred[Page]:
         ready, reasons = self._ready()
@@ -135,6 +136,16 @@ class Admin(Resource):
             return succeed(self._listed([], "Redis is not in use"))
         listed = self._members().addTimeout(MEMBERS_WAIT, self._clock)
         return listed.addCallbacks(self._listed, self._unlisted)
+
+    def _show_top(self, request: Request) -> Deferred[Page]:
+        if self._top is None:
+            return succeed(page({"error": "nobody counts here"}, 503))
+        counted = self._top().addTimeout(MEMBERS_WAIT, self._clock)
+        return counted.addCallbacks(page, self._uncounted)
+
+    def _uncounted(self, failure: Failure) -> Page:
+        failure.trap(LinkDown, TimeoutError)
+        return page({"error": failure.getErrorMessage()}, 503)
 
     def _unlisted(self, failure: Failure) -> Page:
         failure.trap(LinkDown, TimeoutError)

@@ -1,0 +1,103 @@
+"""Tell in words what is held under a key, for people to read: never on the path of a query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any, Final
+
+from heimdall.message.answer import Answer
+from heimdall.message.query import AD
+
+MOST_RECORDS: Final = 50
+"""Records of one answer that are shown."""
+
+MOST_TEXT: Final = 500
+"""Characters of one record that are shown."""
+
+Held = Mapping[str, Any]
+"""One thing that is held, as JSON: see :func:`shown`."""
+
+_QUERY_RESPONSE: Final = 0x80
+
+
+def shown(key: bytes, state: str, **more: Any) -> Held:
+    """Return what the key itself says, and what state its value is in.
+
+    ``type`` the type asked for, or "any" for the answer that a name does not exist; ``flags`` of DO and CD those
+    that are set; ``subnet`` that of the clients it is for, or None; ``state`` is fresh, stale, flushed, rubbish or
+    asked (a node is asking).
+
+    :param key: without prefix; it begins with a whole name.
+    """
+    end = name_end(key)
+    kind, flags, subnet = int.from_bytes(key[end : end + 2], "big"), key[end + 4 : end + 5], key[end + 5 :]
+    marks = flags[0] if flags else 0
+    return {
+        "type": type_text(kind),
+        "flags": [text for text, bit in (("DO", 1), ("CD", 2)) if marks & bit],
+        "subnet": _subnet(subnet),
+        "state": state,
+        **more,
+    }
+
+
+def contents(answer: Answer, body: bytes) -> Held:
+    """Return what an answer says: ``rcode``, ``ad`` for validated, ``bytes`` of its records, ``records`` as text.
+
+    :param body: its records with the TTLs of this moment.
+    """
+    records = _records(answer, body)
+    return {
+        "rcode": _rcode(answer.rcode),
+        "ad": bool(answer.flags & AD),
+        "bytes": len(body),
+        "count": sum(answer.counts),
+        "records": [record[:MOST_TEXT] for record in records[:MOST_RECORDS]],
+    }
+
+
+def type_text(kind: int) -> str:
+    """Return the name of a type; "any" for 0, which is no type."""
+    import dns.rdatatype
+
+    return dns.rdatatype.to_text(dns.rdatatype.RdataType.make(kind)) if kind else "any"
+
+
+def name_end(key: bytes) -> int:
+    """Return where the name ends that a key begins with; its length when there is no whole one."""
+    at = 0
+    while at < len(key) and key[at]:
+        at += key[at] + 1
+    return min(at + 1, len(key))
+
+
+def _rcode(rcode: int) -> str:
+    import dns.rcode
+
+    return dns.rcode.to_text(dns.rcode.Rcode.make(rcode))
+
+
+def _records(answer: Answer, body: bytes) -> list[str]:
+    """Return the records as in a zone file; none when they cannot be read."""
+    import dns.message
+    from dns.exception import DNSException
+
+    sections = b"".join(count.to_bytes(2, "big") for count in answer.counts)
+    head = bytes((0, 0, _QUERY_RESPONSE, 0)) + b"\0\1" + sections
+    try:
+        message = dns.message.from_wire(head + answer.question + body)
+        texts = [rrset.to_text() for section in message.sections[1:] for rrset in section]
+    except (DNSException, ValueError):
+        return []
+    return [line for text in texts for line in text.splitlines()]
+
+
+def _subnet(part: bytes) -> str | None:
+    """Return the network in the last part of a key (RFC 7871); "?" when it is none."""
+    if not part:
+        return None
+    size = {1: 4, 2: 16}.get(part[0])
+    if size is None or len(part) < 2 or len(part) > 2 + size:
+        return "?"
+    return f"{ip_address(part[2:].ljust(size, bytes(1)))}/{part[1]}"

@@ -1,0 +1,117 @@
+"""What an operator does with the cache of the whole cluster: flush a name, and see who holds what for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from heimdall.cache.flush import Flush
+from heimdall.cache.inspect import Shelf
+from heimdall.cache.shown import type_text
+from heimdall.interfaces import LinkDown
+from heimdall.message.wire import to_text
+from heimdall.peers.inspect import NO_FLUSH, WAIT, Inquiries, Round
+from heimdall.pipeline import Path
+
+NO_REDIS: Final = "Redis is not in use"
+
+
+@frozen
+class Console:
+    """The cache of the cluster, from this node.
+
+    :param node: the name of this node.
+    :param inquiries: how to ask the other nodes; None where there are none.
+    """
+
+    path: Path
+    node: str
+    clock: IReactorTime
+    inquiries: Inquiries | None = None
+
+    def flush(self, name: bytes, subtree: bool) -> Deferred[Mapping[str, Any]]:
+        """Flush a name in every tier of every node, and wait a moment for who confirms it.
+
+        :return: fires with ``id`` and ``time`` of the flush; ``shared``, whether Redis was told, else the
+            ``reason``; ``swept``, whether Redis was searched through already; ``nodes`` that have forgotten the
+            name, and ``silent`` members that have not said so.
+        """
+        return Deferred.fromCoroutine(self._flush(name, subtree))
+
+    async def _flush(self, name: bytes, subtree: bool) -> Mapping[str, Any]:
+        told: dict[str, Any] = {"name": to_text(name), "subtree": subtree, "id": "", "time": round(time.time(), 3)}
+        told |= {"shared": False, "reason": NO_REDIS, "swept": False, "nodes": [self.node], "silent": []}
+        sharing = self.path.sharing
+        if sharing is None:
+            wanted = Flush(bytes(8), 0.0, name, subtree).matches
+            self.path.memory.forget_names(wanted)
+            self.path.once.forget(wanted)
+            return told
+        try:
+            flush = await sharing.flushes.flush(name, subtree)
+        except LinkDown as error:
+            return told | {"reason": str(error)}
+        told |= {"id": flush.id.hex(), "time": round(flush.time, 3), "shared": True, "reason": ""}
+        swept = _within(WAIT, sharing.sweep.run(), self.clock)
+        others = await self._ask(name, flush=flush.id)
+        told["nodes"] = [self.node, *(each.node for each in others.told if each.flushed)]
+        told["silent"] = sorted({*others.silent, *(each.node for each in others.told if not each.flushed)})
+        await swept
+        with suppress(LinkDown):
+            left = await sharing.link.run("ZSCORE", sharing.flushes.todo_key, flush.to_bytes())
+            told["swept"] = left is None
+        return told
+
+    def inspect(self, name: bytes, qtype: int = 0, every: bool = False) -> Deferred[Mapping[str, Any]]:
+        """Look up what Redis and the memory of every node hold for a name.
+
+        :param qtype: one type, or 0 for all that are common.
+        :param every: search through all keys, for uncommon types and for answers that are for a client's subnet.
+        """
+        return Deferred.fromCoroutine(self._inspect(name, qtype, every))
+
+    async def _inspect(self, name: bytes, qtype: int, every: bool) -> Mapping[str, Any]:
+        inspection = self.path.inspection
+        own = {"node": self.node, "own": True, "held": inspection.memory(name, qtype, every), "whole": True}
+        replying = self._ask(name, qtype, every)
+        try:
+            shelf, reason = await inspection.redis(name, qtype, every), ""
+        except LinkDown as error:
+            shelf, reason = Shelf((), False), str(error)
+        others = await replying
+        told = [{"node": e.node, "own": False, "held": e.held, "whole": e.whole} for e in others.told]
+        return {
+            "name": to_text(name),
+            "type": type_text(qtype) if qtype else None,
+            "redis": {"held": shelf.held, "complete": shelf.complete, "reason": reason},
+            "nodes": [own, *told],
+            "silent": others.silent,
+            "reason": others.reason,
+        }
+
+    def _ask(self, name: bytes, qtype: int = 0, every: bool = False, flush: bytes = NO_FLUSH) -> Deferred[Round]:
+        """Ask the other nodes; never fails."""
+        if self.inquiries is None:
+            return succeed(Round((), (), NO_REDIS))
+        asking = self.inquiries.ask(name, qtype, every, flush)
+        return asking.addErrback(_nobody)
+
+
+def _nobody(failure: Failure) -> Round:
+    failure.trap(LinkDown)
+    return Round((), (), failure.getErrorMessage())
+
+
+def _within(seconds: float, work: Deferred[None], clock: IReactorTime) -> Deferred[None]:
+    """Return what fires when the work is done, or not done in time; it goes on, whatever becomes of who waits."""
+    waiter: Deferred[None] = Deferred()
+    work.addBoth(lambda _: None if waiter.called else waiter.callback(None))
+    waiter.addTimeout(seconds, clock, lambda *_: None)
+    return waiter

@@ -1,0 +1,25 @@
+"""What is sent back to who asked over HTTP."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from attrs import frozen
+
+TEXT: Final = "text/plain; charset=utf-8"
+JSON: Final = "application/json"
+
+
+@frozen
+class Page:
+    """What is sent back: status, content type and body."""
+
+    status: int
+    kind: str
+    body: bytes
+
+
+def page(value: object, status: int = 200) -> Page:
+    """Return a value as a page of JSON."""
+    return Page(status, JSON, json.dumps(value, indent=2, allow_nan=False).encode() + b"\n")

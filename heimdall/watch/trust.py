@@ -1,0 +1,117 @@
+"""Who may change things over HTTP: this machine, or who bears the token; never a page that somebody's browser shows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from hmac import compare_digest
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+from twisted.logger import Logger
+from twisted.web.server import Request
+
+from heimdall.tally import Count, Tally
+
+SHORTEST: Final = 16
+"""Bytes that a token has at least."""
+
+LONGEST: Final = 4096
+"""Bytes that it has at most."""
+
+_FORWARDED: Final = ("x-forwarded-for", "forwarded", "x-real-ip")
+
+
+class Trust:
+    """Judges requests that change something.
+
+    :param token_file: the file that holds the token; read anew each time, so that it may be changed. Empty for none.
+    :param names: what this machine is called, beside its addresses and localhost.
+    """
+
+    log = Logger()
+
+    def __init__(self, token_file: str = "", names: Collection[str] = ()) -> None:
+        self._file = token_file
+        self._names = {"localhost", *(name.lower() for name in names)}
+        self._unread = ""
+        self._refused = Count("heimdall_watch_refused_total", "HTTP requests refused that would change things.", "why")
+        self.tallies: list[Tally] = [self._refused]
+
+    def refuse(self, request: Request) -> str:
+        """Return why a request may change nothing; empty when it may."""
+        why, text = self._judge(request)
+        if why:
+            self._refused.add(why)
+        return text
+
+    def _judge(self, request: Request) -> tuple[str, str]:
+        host = request.getHeader("host") or ""
+        # A browser says on whose behalf it asks (Fetch Metadata; RFC 6454, 7).
+        if (request.getHeader("sec-fetch-site") or "none") not in ("none", "same-origin"):
+            return "foreign", "a page of another site may not ask for this"
+        origin = request.getHeader("origin")
+        if origin is not None and origin.partition("://")[2].lower() != host.lower():
+            return "foreign", "a page of another site may not ask for this"
+        shown = request.getHeader("authorization")
+        if shown is not None:
+            return ("", "") if self._bears(shown) else ("token", "this is not the token")
+        if not _from_here(request):
+            return "elsewhere", "who asks from another machine has to show the token of watch.token_file"
+        # A name of anybody's can be made to lead here, by who wants a browser to take us for his own site.
+        if not self._is_ours(host):
+            return "host", "ask by an IP address, or as localhost"
+        return "", ""
+
+    def _bears(self, shown: str) -> bool:
+        scheme, _, token = shown.partition(" ")
+        expected = self._token()
+        return scheme.lower() == "bearer" and bool(expected) and compare_digest(token.strip().encode(), expected)
+
+    def _token(self) -> bytes:
+        if not self._file:
+            return b""
+        try:
+            with Path(self._file).open("rb") as opened:
+                token = opened.read(LONGEST + 1).strip()
+        except OSError as error:
+            return self._without(error.strerror or type(error).__name__)
+        if not SHORTEST <= len(token) <= LONGEST:
+            return self._without(f"a token has {SHORTEST} to {LONGEST} bytes")
+        self._unread = ""
+        return token
+
+    def _without(self, why: str) -> bytes:
+        if why != self._unread:
+            self._unread = why
+            self.log.warn("No token is taken from {file}: {why}", file=self._file, why=why)
+        return b""
+
+    def _is_ours(self, host: str) -> bool:
+        name = host.lower()
+        if name.startswith("["):
+            name = name[1:].partition("]")[0]
+        elif name.count(":") == 1:
+            name = name.partition(":")[0]
+        return not name or name in self._names or _is_address(name)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _from_here(request: Request) -> bool:
+    """Whether a request comes from this machine, and is not passed on for another."""
+    if any(request.getHeader(name) is not None for name in _FORWARDED):
+        return False
+    peer = request.getClientAddress()
+    try:
+        address = ip_address(getattr(peer, "host", "").partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
