@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Editable in the old way, for twistd to find its plugin beside the package.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e
 
-.PHONY: run test bench wheel clean
+.PHONY: run test bench chaos wheel clean
 
 # make run ARGS="--listen 127.0.0.1:5353 --upstream 192.0.2.1"
 run: $(VENV)/.run
@@ -15,8 +15,13 @@ run: $(VENV)/.run
 test: $(VENV)/.dev
 	$(BIN)/python -m tests
 
+# make bench ARGS="cluster --only flight"; without ARGS, a list
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# make chaos ARGS="--only hung"
+chaos: $(VENV)/.dev
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel

@@ -176,13 +176,10 @@ class _Load:
         now = time.monotonic()
         if not self.flying or self.flying[0][0] > now:
             return
-        flying, self.flying = self.flying, []
-        for ends, query, node in flying:
-            if not query.open:
-                continue
-            if ends > now:
-                self.flying.append((ends, query, node))
-            elif now - query.began < LOST:
+        over = [one for one in self.flying if one[0] <= now]
+        self.flying = [one for one in self.flying if one[0] > now]  # in order, as what is sent now is due last
+        for _, query, node in over:
+            if query.open and now - query.began < LOST:
                 query.retries += 1
                 self.send(query, node + 1)
 

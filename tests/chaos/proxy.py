@@ -35,6 +35,7 @@ class Proxy:
         self._chance = random.Random(seed)
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ends: set[asyncio.StreamWriter] = set()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -46,8 +47,9 @@ class Proxy:
 
     def stop(self) -> None:
         """End every connection."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(10)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -56,8 +58,8 @@ class Proxy:
         self._ready.set()
         self._loop.run_forever()
         server.close()
-        for task in self._tasks:
-            task.cancel()
+        for end in list(self._ends):
+            end.transport.abort()
         self._loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
         self._loop.close()
 
@@ -71,6 +73,7 @@ class Proxy:
         except OSError:
             writer.close()
             return
+        self._ends |= {writer, before}
         ways = [asyncio.ensure_future(self._pass(*way)) for way in ((reader, before), (behind, writer))]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -79,6 +82,7 @@ class Proxy:
                 way.cancel()
             for end in (writer, before):
                 end.transport.abort()
+                self._ends.discard(end)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass one direction on, each segment when it is due."""
