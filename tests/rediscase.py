@@ -10,7 +10,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
-from heimdall.redislink import Link, connect_to
+from heimdall.redislink import Startable, connect_to
 from tests.redisserver import RedisServer
 
 reactor: Any = global_reactor
@@ -53,7 +53,7 @@ class RedisCase(TestCase):
         self.addCleanup(server.stop)
         return server.start()
 
-    def linked(self, url: str, **settings: Any) -> Link:
+    def linked(self, url: str, **settings: Any) -> Startable:
         """Start a link."""
         link = connect_to(reactor, url, **settings)
         self.addCleanup(link.close)

@@ -1,4 +1,4 @@
-"""A real redis-server for tests: on a free port, to be killed, hung, restarted and locked as a test needs it."""
+"""Real redis-servers for tests: alone, with sentinels or as a cluster, to be killed, hung, restarted and locked."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from ipaddress import ip_address
@@ -58,17 +60,33 @@ class RedisServer:
     :param password: of the default user; empty for none.
     :param tls: speak TLS, with a certificate of a CA made for the purpose, whose file is ``ca_file``.
     :param unix: listen on the Unix socket ``path`` instead.
+    :param users: lines of an ACL file: ``"user reader on >password ~* &* +@read"``.
+    :param like: another server, whose certificates to use.
     """
 
-    def __init__(self, *, password: str = "", tls: bool = False, unix: bool = False, **options: str) -> None:
+    def __init__(
+        self,
+        *,
+        password: str = "",
+        tls: bool = False,
+        unix: bool = False,
+        users: Sequence[str] = (),
+        like: RedisServer | None = None,
+        **options: str,
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="heimdall-redis-"))
         self.port = free_port()
         self.path = str(self.folder / "redis.sock") if unix else ""
         self.password, self.tls, self.options = password, tls, options
-        self.ca_file = str(self.folder / "ca.pem")
+        self._certificates = like.folder if like else self.folder
+        self.ca_file = str(self._certificates / "ca.pem")
+        self.cert_file, self.key_file = str(self._certificates / "client.pem"), str(self._certificates / "client.key")
         self._process: subprocess.Popen[bytes] | None = None
-        if tls:
+        if tls and like is None:
             make_certificates(self.folder)
+        if users:
+            (self.folder / "users.acl").write_text("".join(f"{user}\n" for user in users))
+            self.options["aclfile"] = str(self.folder / "users.acl")
 
     @property
     def url(self) -> str:
@@ -79,18 +97,24 @@ class RedisServer:
 
     def start(self) -> RedisServer:
         """Start it, and wait until it answers."""
-        arguments = {"save": "", "appendonly": "no", "bind": "127.0.0.1", "dir": str(self.folder), **self.options}
-        if self.tls:
-            certificate, key = str(self.folder / "server.pem"), str(self.folder / "server.key")
-            arguments |= {"port": "0", "tls_port": str(self.port), "tls_auth_clients": "no"}
-            arguments |= {"tls_cert_file": certificate, "tls_key_file": key, "tls_ca_cert_file": self.ca_file}
-        else:
-            arguments["port"] = "0" if self.path else str(self.port)
-        if self.path:
-            arguments["unixsocket"] = self.path
+        arguments = {"save": "", "appendonly": "no", "bind": "127.0.0.1", "dir": str(self.folder)}
+        arguments |= self._listening()
         if self.password:
-            arguments["requirepass"] = self.password
-        command = [binary()]
+            arguments |= {"requirepass": self.password, "masterauth": self.password}
+        self._run([binary()], arguments | self.options)
+        return self
+
+    def _listening(self) -> dict[str, str]:
+        listening = {"port": "0" if self.path or self.tls else str(self.port)}
+        if self.path:
+            listening["unixsocket"] = self.path
+        if self.tls:
+            certificate, key = str(self._certificates / "server.pem"), str(self._certificates / "server.key")
+            listening |= {"tls_port": str(self.port), "tls_auth_clients": "no", "tls_replication": "yes"}
+            listening |= {"tls_cert_file": certificate, "tls_key_file": key, "tls_ca_cert_file": self.ca_file}
+        return listening
+
+    def _run(self, command: list[str], arguments: dict[str, str]) -> None:
         for name, value in arguments.items():
             command += ["--" + name.replace("_", "-"), *(value.split() if name == "replicaof" else [value])]
         with (self.folder / "log").open("ab") as log:
@@ -98,7 +122,6 @@ class RedisServer:
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent
             )
         self._wait_for_it()
-        return self
 
     def _wait_for_it(self) -> None:
         end = time.monotonic() + 10
@@ -114,11 +137,12 @@ class RedisServer:
         raise AssertionError("redis-server did not start: " + (self.folder / "log").read_text()[-500:])
 
     def command(self, *command: bytes | str | int) -> Any:
-        """Run one command over a connection of its own; an error reply is raised. Not with TLS."""
+        """Run one command over a connection of its own; an error reply is raised."""
         reader = hiredis.Reader()
-        with socket.socket(socket.AF_UNIX if self.path else socket.AF_INET) as connection:
-            connection.settimeout(5)
-            connection.connect(self.path or ("127.0.0.1", self.port))
+        plain = socket.socket(socket.AF_UNIX if self.path else socket.AF_INET)
+        plain.settimeout(5)
+        plain.connect(self.path or ("127.0.0.1", self.port))
+        with self._secured(plain) as connection:
             commands = [("AUTH", self.password)] * bool(self.password) + [command]
             connection.sendall(b"".join(hiredis.pack_command(cast(Any, one)) for one in commands))
             reply: Any = None
@@ -128,6 +152,13 @@ class RedisServer:
         if isinstance(reply, Exception):
             raise reply
         return reply
+
+    def _secured(self, plain: socket.socket) -> socket.socket:
+        if not self.tls:
+            return plain
+        context = ssl.create_default_context(cafile=self.ca_file)
+        context.load_cert_chain(self.cert_file, self.key_file)
+        return context.wrap_socket(plain, server_hostname="localhost")
 
     def pause(self) -> None:
         """Hang it: its sockets stay open, and nothing answers."""
@@ -160,9 +191,9 @@ class RedisServer:
 
 
 def make_certificates(folder: Path, host: str = "localhost") -> None:
-    """Write ca.pem, and server.pem with server.key for a host, signed by that CA."""
+    """Write ca.pem, server.pem with server.key for a host, and client.pem with client.key, signed by that CA."""
     now = datetime.now(UTC)
-    ca_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    ca_key, server_key, client_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "CA of the tests")])
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     names = x509.SubjectAlternativeName([x509.DNSName(host), x509.IPAddress(ip_address("127.0.0.1"))])
@@ -182,10 +213,107 @@ def make_certificates(folder: Path, host: str = "localhost") -> None:
             made = made.add_extension(names, critical=False)
         return made.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
+    client = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "client of the tests")])
     (folder / "ca.pem").write_bytes(certificate(ca_name, ca_key, ca=True))
-    (folder / "server.pem").write_bytes(certificate(name, server_key, ca=False))
-    (folder / "server.key").write_bytes(
-        server_key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    for file, subject, key in (("server", name, server_key), ("client", client, client_key)):
+        (folder / f"{file}.pem").write_bytes(certificate(subject, key, ca=False))
+        (folder / f"{file}.key").write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
         )
-    )
+
+
+class Sentinel(RedisServer):
+    """One sentinel, that watches a master under the name ``main`` and calls it down after a second.
+
+    :param quorum: sentinels that must agree.
+    :param settings: as of :class:`RedisServer`.
+    """
+
+    def __init__(self, master: RedisServer, *, quorum: int = 2, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.master, self.quorum = master, quorum
+
+    def start(self) -> Sentinel:
+        """Start it, and wait until it answers."""
+        master = self.master
+        lines = [
+            f"sentinel monitor main 127.0.0.1 {master.port} {self.quorum}",
+            "sentinel down-after-milliseconds main 1000",
+            "sentinel failover-timeout main 3000",
+        ]
+        if master.password:
+            lines.append(f"sentinel auth-pass main {master.password}")
+        if self.password:
+            lines.append(f"sentinel sentinel-pass {self.password}")
+            lines.append(f"requirepass {self.password}")
+        lines += [f"{name.replace('_', '-')} {value}" for name, value in self._listening().items()]
+        file = self.folder / "sentinel.conf"
+        if not file.exists():  # a sentinel writes into it what it learns
+            file.write_text("\n".join([*lines, "bind 127.0.0.1", f"dir {self.folder}", ""]))
+        self._run([binary(), str(file), "--sentinel"], {})
+        return self
+
+
+def wait_for(true: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait until something is true that needs no reactor; errors count as not yet."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if true():
+                return
+        except (OSError, hiredis.HiredisError):
+            pass
+        time.sleep(0.02)
+    raise AssertionError(f"not true after {seconds} s")
+
+
+def watched(sentinels: int = 3, **settings: Any) -> tuple[RedisServer, RedisServer, list[Sentinel]]:
+    """Start a master, its replica and sentinels that know of each other; return all of them.
+
+    :param settings: as of :class:`RedisServer`, for each.
+    """
+    master = RedisServer(**settings).start()
+    like = master if settings.get("tls") else None
+    replica = RedisServer(like=like, replicaof=f"127.0.0.1 {master.port}", **settings).start()
+    wait_for(lambda: b"master_link_status:up" in replica.command("INFO", "replication"))
+    watching = [Sentinel(master, like=like, **settings).start() for _ in range(sentinels)]
+
+    def agreed(sentinel: Sentinel) -> bool:
+        found = sentinel.command("SENTINEL", "master", "main")
+        state = dict(zip(found[::2], found[1::2], strict=True))
+        return bool(state[b"num-other-sentinels"] == b"%d" % (sentinels - 1) and state[b"num-slaves"] == b"1")
+
+    wait_for(lambda: all(agreed(sentinel) for sentinel in watching))
+    return master, replica, watching
+
+
+def cluster(masters: int = 3, *, replicas: bool = True, **options: str) -> list[RedisServer]:
+    """Start a Redis Cluster, and return its masters, then their replicas in the same order.
+
+    A node that is away for a second is failed over; the slots of the others are served meanwhile.
+    """
+    settings: dict[str, Any] = {
+        "cluster_enabled": "yes",
+        "cluster_node_timeout": "1000",
+        "cluster_require_full_coverage": "no",
+        "cluster_config_file": "nodes.conf",
+        **options,
+    }
+    count = masters * (2 if replicas else 1)
+    nodes = [RedisServer(cluster_port=str(free_port()), **settings).start() for _ in range(count)]
+    for number, node in enumerate(nodes):
+        node.command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        if number < masters:
+            first, last = 16384 * number // masters, 16384 * (number + 1) // masters - 1
+            node.command("CLUSTER", "ADDSLOTSRANGE", first, last)
+        nodes[0].command("CLUSTER", "MEET", "127.0.0.1", node.port, node.options["cluster_port"])
+    wait_for(lambda: all(b"cluster_known_nodes:%d" % count in node.command("CLUSTER", "INFO") for node in nodes))
+    ids = [node.command("CLUSTER", "MYID") for node in nodes[:masters]]
+    for node, master in zip(nodes[masters:], ids, strict=False):
+        wait_for(lambda node=node, master=master: node.command("CLUSTER", "REPLICATE", master) == b"OK")  # type: ignore[misc]
+    wait_for(lambda: all(b"cluster_state:ok" in node.command("CLUSTER", "INFO") for node in nodes))
+    for node in nodes[masters:]:
+        wait_for(lambda node=node: b"master_link_status:up" in node.command("INFO", "replication"))  # type: ignore[misc]
+    return nodes

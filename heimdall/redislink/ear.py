@@ -15,7 +15,7 @@ from heimdall.redislink.gone import REMEDIES, Gone, reasoned
 from heimdall.redislink.greeting import Login
 from heimdall.redislink.ledger import Ledger
 from heimdall.redislink.life import Life
-from heimdall.redislink.wire import Only, Wire
+from heimdall.redislink.wire import Wire
 
 CHECK: Final = 3.0
 """Seconds between two PINGs on the connection that listens."""
@@ -74,8 +74,7 @@ class Ear:
 
     def again(self, gone: Gone) -> None:
         """Leave this connection for a new one."""
-        if self._life.wire is not None:
-            self._life.wire.abort(gone)
+        self._life.again(gone)
 
     def close(self) -> Deferred[None]:
         """Disconnect and stay so; fires when the connection is gone."""
@@ -86,7 +85,7 @@ class Ear:
     async def _connection(self) -> Gone:
         wire = Wire(self._clock.seconds, lambda _: None, self._pushed)
         try:
-            await self._endpoint.connect(Only(wire)).addTimeout(self._silent, self._clock)
+            await self._life.reach(self._endpoint, wire, self._silent)
         except Exception as error:
             return Gone.of(error)
         try:

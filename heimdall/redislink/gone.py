@@ -12,6 +12,7 @@ from heimdall.interfaces import LinkDown
 
 REMEDIES: Final = {
     "closed": "",
+    "cluster": "see what CLUSTER INFO says there; is it a Redis Cluster?",
     "database": "correct the number of the database",
     "loading": "none is needed: Redis is reading its data",
     "lost": "look into the log of Redis; does it want rediss://?",
@@ -24,6 +25,7 @@ REMEDIES: Final = {
     "readonly": "none is needed where Redis fails over; else it is a replica that we were sent to",
     "refused": "start Redis, or correct its address",
     "role": "none is needed while Redis fails over",
+    "sentinel": "start the sentinels, or correct their addresses and the name of the service",
     "silent": "Redis hangs, or the network drops its packets",
     "switched": "",
     "timeout": "Redis hangs, or a firewall drops its packets",
@@ -38,6 +40,8 @@ _BY_WORD: Final = {
     "NOPERM": "permission",
     "WRONGPASS": "password",
 }
+
+_BY_PART: Final = {"DB index": "database", "cluster support disabled": "cluster"}
 
 
 class Gone(Exception):
@@ -55,7 +59,8 @@ class Gone(Exception):
         # Another party wrote it: keep it short, and in one line.
         text = "".join(c if c.isprintable() else "?" for c in str(error)[:200]) or type(error).__name__
         if isinstance(error, LinkDown):
-            return cls("database" if "DB index" in text else _BY_WORD.get(text.split(" ", 1)[0], "other"), text)
+            reason = next((reason for part, reason in _BY_PART.items() if part in text), "")
+            return cls(reason or _BY_WORD.get(text.split(" ", 1)[0], "other"), text)
         if isinstance(error, (DNSLookupError, UnknownHostError)):
             return cls("name", "its host name is not known")
         if isinstance(error, (TookTooLong, UserError)):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from heimdall.tally import Count, Tally, Times
+from heimdall.interfaces import ILink
+from heimdall.tally import Count, Gauge, Tally, Times
 
 
 class Ledger:
@@ -15,4 +16,9 @@ class Ledger:
         self.times = Times("heimdall_redislink_round_trip_seconds", "From a command to its reply.")
         self.deaf = Count("heimdall_redislink_ear_errors_total", "Failed attempts to listen, lost ears.", "reason")
         self.messages = Count("heimdall_redislink_messages_total", "Messages heard, by what came of them.", "result")
-        self.tallies: list[Tally] = [self.changes, self.ends, self.commands, self.times, self.deaf, self.messages]
+
+    def tallies(self, link: ILink) -> list[Tally]:
+        """Return all of it, with how a link is at the moment."""
+        up = Gauge("heimdall_redislink_connection_up", "1 when Redis answers in time, else 0.", lambda: float(link.up))
+        ear = Gauge("heimdall_redislink_ear_up", "1 when messages reach us, else 0.", lambda: float(link.hearing))
+        return [self.changes, self.ends, self.commands, self.times, self.deaf, self.messages, up, ear]

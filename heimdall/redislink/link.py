@@ -17,8 +17,9 @@ from heimdall.redislink.gone import REMEDIES, Gone
 from heimdall.redislink.greeting import Login, read_time
 from heimdall.redislink.ledger import Ledger
 from heimdall.redislink.life import Life
-from heimdall.redislink.wire import Only, Wire
-from heimdall.tally import Gauge, Tally
+from heimdall.redislink.watchers import Watchers
+from heimdall.redislink.wire import Wire
+from heimdall.tally import Tally
 
 QUIET: Final = 30.0
 """Seconds between two log lines that say it was slow: near the limit it may change many times a second."""
@@ -74,9 +75,10 @@ class Link:
         self._ahead: float | None = None
         self._why = "not connected yet"
         self._told: set[str] = set()
+        self._news = True
         self._quiet_until = 0.0
         self._readonly_until, self._readonly_wait = 0.0, READONLY_WAITS[0]
-        self._watchers: list[Callable[[], None]] = []
+        self._watchers = Watchers()
         self._log = Logger()
         self._ledger = ledger or Ledger()
         self._life = Life(clock, self._connection, self._ended)
@@ -84,15 +86,13 @@ class Link:
             clock,
             endpoint,
             self._login,
-            changed=self._changed,
+            changed=self._watchers.tell,
             lonely=lambda: not self.up,
             shown=shown,
             silent=silent,
             ledger=self._ledger,
         )
-        up = Gauge("heimdall_redislink_connection_up", "1 when Redis answers in time, else 0.", lambda: float(self.up))
-        ear = Gauge("heimdall_redislink_ear_up", "1 when messages reach us, else 0.", lambda: float(self.hearing))
-        self.tallies: list[Tally] = [*self._ledger.tallies, up, ear]
+        self.tallies: list[Tally] = self._ledger.tallies(self)
 
     @property
     def hearing(self) -> bool:
@@ -113,7 +113,7 @@ class Link:
         if len(wire.waiting) >= self._most_waiting:
             self._ledger.commands.add("full")
             return fail(LinkDown("too many commands in flight"))
-        return self._send(wire, *command).addErrback(self._refused, wire)
+        return self._send(wire, *command)
 
     def now(self) -> float | None:
         """Return the time on Redis's clock, in seconds since 1970; None until it was read once."""
@@ -129,13 +129,12 @@ class Link:
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Call ``changed`` after each change of ``up`` or ``hearing``."""
-        self._watchers.append(changed)
+        self._watchers.add(changed)
 
     def again(self, gone: Gone) -> None:
         """Leave the connections for new ones, as what is at their end is no longer what we want."""
+        self._life.again(gone)
         self._ear.again(gone)
-        if self._life.wire is not None:
-            self._life.wire.abort(gone)
 
     def close(self) -> Deferred[None]:
         """Disconnect and stay so; fires when the connections are gone."""
@@ -146,9 +145,9 @@ class Link:
 
     async def _connection(self) -> Gone:
         """Connect, stay as long as it lasts, and return why it ended."""
-        wire = Wire(self._clock.seconds, self._replied)
+        wire = Wire(self._clock.seconds, self._replied, refused=self._refused)
         try:
-            await self._endpoint.connect(Only(wire)).addTimeout(self._silent, self._clock)
+            await self._life.reach(self._endpoint, wire, self._silent)
         except Exception as error:
             return Gone.of(error)
         self._life.wire = wire
@@ -172,13 +171,14 @@ class Link:
         self._ledger.ends.add(gone.reason)
         self._become(AWAY, gone)
 
-    def _refused(self, failure: Failure, wire: Wire) -> Failure:
-        """See whether Redis has become a replica: then its address may lead to the new master by now."""
-        if str(failure.value).startswith("READONLY") and self._clock.seconds() >= self._readonly_until:
-            self._readonly_until = self._clock.seconds() + self._readonly_wait
-            self._readonly_wait = min(self._readonly_wait * 2, READONLY_WAITS[1])
-            self._clock.callLater(0, wire.abort, Gone("readonly", "it takes no writes"))
-        return failure
+    def _refused(self, text: str) -> None:
+        """See whether Redis has become a replica: its address may lead to the new master by now."""
+        now = self._clock.seconds()
+        if ("READONLY " in text or "MASTERDOWN " in text) and now >= self._readonly_until:
+            waits = self._readonly_wait
+            self._readonly_until, self._readonly_wait = now + waits, min(waits * 2, READONLY_WAITS[1])
+            # Not from within its own reply: others may stand behind it in the same bytes.
+            self._clock.callLater(0, self.again, Gone("readonly", "it takes no writes"))
 
     # Whether it answers in time.
 
@@ -261,26 +261,22 @@ class Link:
             self._why = f"{gone.reason}: {gone}"
             if gone.reason not in self._told:
                 self._told.add(gone.reason)
+                self._news = True
                 remedy = REMEDIES[gone.reason]
                 self._log.warn("no Redis at {at}: {why}; {remedy}", at=self._shown, why=str(gone), remedy=remedy)
-        elif state == UP and (before == AWAY or "slow" in self._told):
-            self._told.clear()
+        elif state == UP and self._news:
+            # A Redis that takes no writes is left for a new connection now and then: it is told once.
+            self._told &= {"readonly"}
+            self._news = False
             self._log.info("Redis answers at {at}", at=self._shown)
         elif state == SLOW:
             self._why = "slow: a reply is overdue"
             if self._clock.seconds() >= self._quiet_until:
                 self._quiet_until = self._clock.seconds() + QUIET
-                self._told.add("slow")
+                self._news = True
                 self._log.warn("Redis at {at} is slow: done without until it answers in time", at=self._shown)
         if self.up != was_up:
-            self._changed()
-
-    def _changed(self) -> None:
-        for changed in self._watchers:
-            try:
-                changed()
-            except Exception:
-                self._log.failure("a change of the link could not be dealt with")
+            self._watchers.tell()
 
 
 def _ignored(_: Failure) -> None:

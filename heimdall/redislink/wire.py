@@ -37,6 +37,7 @@ class Wire(Protocol):
     :param seconds: the clock.
     :param replied: called with the round trip in seconds of each reply, before its waiter has it.
     :param pushed: called with whatever Redis says; returns whether that was a message, and no reply.
+    :param refused: called with the text of each reply that is an error.
     """
 
     def __init__(
@@ -44,11 +45,12 @@ class Wire(Protocol):
         seconds: Callable[[], float],
         replied: Callable[[float], None],
         pushed: Callable[[object], bool] | None = None,
+        refused: Callable[[str], None] | None = None,
     ) -> None:
         self.waiting: deque[Call] = deque()
         self.heard = 0.0
         self.lost: Deferred[Gone] = Deferred()
-        self._seconds, self._replied = seconds, replied
+        self._seconds, self._replied, self._refused = seconds, replied, refused
         self._parser = _parser()
         if pushed is not None:
             self._parser.replyReceived = partial(self._sort, pushed, self._parser.replyReceived)
@@ -110,6 +112,8 @@ class Wire(Protocol):
             self._unread = 0
             self.heard = self._seconds()
             self._replied(self.heard - call.sent)
+            if self._refused is not None and isinstance(reply, Exception):
+                self._refused(str(reply))
         if call.waiter.called:
             return
         if isinstance(reply, Exception):

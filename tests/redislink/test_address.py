@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
 
-from heimdall.redislink import Address, connect_to
-from tests.redisserver import make_certificates
+from heimdall.interfaces import ILink
+from heimdall.redislink import Address, Cluster, Link, ReadOnly, ReadSplit, SentinelLink, connect_to
 
 
 class Urls(SynchronousTestCase):
@@ -19,12 +18,26 @@ class Urls(SynchronousTestCase):
     def test_parts(self) -> None:
         """Host, port, user, password and database come from their places, percent signs undone."""
         for url, meant in (
-            ("redis://cache", Address("cache")),
-            ("redis://cache:7000/3", Address("cache", 7000, database=3)),
-            ("redis://cache/", Address("cache")),
-            ("redis://cache?db=4", Address("cache", database=4)),
-            ("rediss://u:p@cache", Address("cache", tls=True, user="u", password="p")),
-            ("redis://:p%40ss%2F@[::1]:7", Address("::1", 7, password="p@ss/")),
+            ("redis://cache", Address((("cache", 6379),))),
+            ("redis://cache:7000/3", Address((("cache", 7000),), database=3)),
+            ("redis://cache/", Address((("cache", 6379),))),
+            ("redis://cache?db=4", Address((("cache", 6379),), database=4)),
+            ("rediss://u:p@cache", Address((("cache", 6379),), tls=True, user="u", password="p")),
+            ("redis://:p%40ss%2F@[::1]:7", Address((("::1", 7),), password="p@ss/")),
+            (
+                "redis+sentinel://u:p@a,b:1,[::1]/main/2",
+                Address(
+                    (("a", 26379), ("b", 1), ("::1", 26379)),
+                    user="u",
+                    password="p",
+                    database=2,
+                    kind="sentinel",
+                    service="main",
+                ),
+            ),
+            ("rediss+sentinel://a/m%2F", Address((("a", 26379),), tls=True, kind="sentinel", service="m/")),
+            ("redis+cluster://a,b:1", Address((("a", 6379), ("b", 1)), kind="cluster")),
+            ("rediss+cluster://a/0", Address((("a", 6379),), tls=True, kind="cluster")),
             ("unix:///run/r.sock", Address(path="/run/r.sock")),
             ("unix://u:p@/run/r.sock?db=2", Address(path="/run/r.sock", user="u", password="p", database=2)),
         ):
@@ -36,6 +49,8 @@ class Urls(SynchronousTestCase):
             ("redis://u:secret@cache/3", "redis://cache:6379/3"),
             ("rediss://:secret@[::1]:7", "rediss://[::1]:7/0"),
             ("unix://:secret@/run/r.sock", "unix:///run/r.sock"),
+            ("redis+sentinel://:secret@a,b/main", "redis+sentinel://a:26379,b:26379/main/0"),
+            ("rediss+cluster://:secret@[::1],b:7", "rediss+cluster://[::1]:6379,b:7"),
         ):
             self.assertEqual(str(Address.parse(url)), shown)
             self.assertNotIn("secret", repr(Address.parse(url)))
@@ -52,6 +67,15 @@ class Urls(SynchronousTestCase):
             "redis://:secret@cache:70000",
             "redis://:sec]ret@[cache",
             "redis://:secret@cache/one",
+            "redis://:secret@one,two",
+            "redis+secret://cache",
+            "unix+sentinel:///secret",
+            "redis+sentinel://:secret@a,b",
+            "redis+sentinel://:secret@a,,b/main",
+            "redis+sentinel://:secret@a,b:port/main",
+            "redis+sentinel://a/main/secret",
+            "redis+cluster://:secret@a/1",
+            "redis+cluster://secret@" + "a," * 64 + "a",
             "redis://:secret@cache/-1",
             "redis://:secret@cache/99999999999999",
             "redis://:secret@cache/²",
@@ -63,41 +87,27 @@ class Urls(SynchronousTestCase):
             self.assertNotIn("secret", str(error))
 
 
-class Ways(SynchronousTestCase):
-    """The way to an address."""
+class Connecting(SynchronousTestCase):
+    """A link of the right kind for each URL."""
 
-    def endpoint(self, url: str, ca_file: str = "") -> Any:
-        clock: Any = Clock()
-        return Address.parse(url).endpoint(clock, ca_file)
-
-    def test_unix(self) -> None:
-        """A Unix socket is reached as such."""
-        self.assertIsInstance(self.endpoint("unix:///run/r.sock"), UNIXClientEndpoint)
-
-    def test_foreign_host(self) -> None:
-        """A host name outside ASCII is asked for in Punycode."""
-        self.assertIn("xn--mnchen-3ya", repr(self.endpoint("redis://münchen").__dict__))
-
-    def test_trust(self) -> None:
-        """Without certificates of our own the system's are trusted; with a file, those in it."""
-        self.endpoint("rediss://cache")
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        make_certificates(folder)
-        self.endpoint("rediss://cache", str(folder / "ca.pem"))
-
-    def test_bad_certificates(self) -> None:
-        """A file that is missing, without certificates or with broken ones is named in the refusal."""
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        (folder / "empty").write_bytes(b"nothing")
-        (folder / "broken").write_bytes(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-        for name in ("missing", "empty", "broken"):
-            error = self.assertRaises(ValueError, self.endpoint, "rediss://cache", str(folder / name))
-            self.assertIn(str(folder / name), str(error))
-
-    def test_connect_to(self) -> None:
+    def test_kinds(self) -> None:
         """A link is made from a URL, and does nothing before it is started."""
         clock: Any = Clock()
-        link = connect_to(clock, "redis://cache", time_limit=0.5)
-        self.assertEqual((link.up, clock.getDelayedCalls()), (False, []))
+        for url, kind in (
+            ("redis://127.0.0.1", Link),
+            ("unix:///run/r.sock", Link),
+            ("redis+sentinel://127.0.0.1/main", SentinelLink),
+            ("redis+cluster://127.0.0.1", Cluster),
+        ):
+            link = connect_to(clock, url, time_limit=0.5)
+            self.assertIs(type(link), kind)
+            self.assertEqual((link.up, link.hearing, clock.getDelayedCalls()), (False, False, []))
+            self.assertTrue(verifyObject(ILink, link))
+            self.successResultOf(link.close())
+
+    def test_fronts(self) -> None:
+        """With a replica look-ups go there; a node that only reads has its writes refused."""
+        clock: Any = Clock()
+        link = connect_to(clock, "redis://127.0.0.1", replica_url="redis://127.0.0.2")
+        self.assertIsInstance(link, ReadSplit)
+        self.assertIsInstance(connect_to(clock, "redis://127.0.0.1", reads_only=True), ReadOnly)

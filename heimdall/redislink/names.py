@@ -1,0 +1,78 @@
+"""Look up the host of Redis at servers of its own, so that we never wait for ourselves."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IAddress, IHostnameResolver, IHostResolution, IResolutionReceiver
+from twisted.names import dns
+from zope.interface import implementer
+
+WAITS = (0.5, 1.0)
+"""Seconds that each server gets, round by round."""
+
+
+@implementer(IHostResolution)
+class Resolution:
+    """One name that is looked up."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.cancelled: Deferred[Any] | None = None
+
+    def cancel(self) -> None:
+        """Give it up."""
+        if self.cancelled is not None:
+            self.cancelled.cancel()
+
+
+@implementer(IHostnameResolver)
+class Names:
+    """Asks some DNS servers and no others, for both kinds of addresses at once. Names must be complete.
+
+    :param servers: IP addresses and ports.
+    """
+
+    def __init__(self, reactor: Any, servers: Sequence[tuple[str, int]]) -> None:
+        from twisted.names.client import Resolver
+
+        self._resolver = Resolver(servers=list(servers), reactor=reactor, timeout=WAITS)
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> IHostResolution:
+        """Look up a name, and hand over its addresses; none when nobody knows it."""
+        resolution = Resolution(hostName)
+        resolutionReceiver.resolutionBegan(resolution)
+        name = hostName.encode("idna") if not hostName.isascii() else hostName.encode()
+        asked = [self._resolver.lookupAddress(name), self._resolver.lookupIPV6Address(name)]
+        resolution.cancelled = both = DeferredList(asked, consumeErrors=True)
+
+        def answered(results: list[tuple[bool, Any]]) -> None:
+            for good, result in results:
+                for record in result[0] if good else ():
+                    address = _address(record.payload, portNumber, transportSemantics)
+                    if address is not None and (addressTypes is None or type(address) in addressTypes):
+                        resolutionReceiver.addressResolved(address)
+
+        both.addCallback(answered)
+        both.addBoth(lambda _: resolutionReceiver.resolutionComplete())
+        return resolution
+
+
+def _address(data: Any, port: int, semantics: str) -> IAddress | None:
+    kind: Any = semantics
+    if isinstance(data, dns.Record_A):
+        return IPv4Address(kind, data.dottedQuad(), port)
+    if isinstance(data, dns.Record_AAAA):
+        return IPv6Address(kind, socket.inet_ntop(socket.AF_INET6, data.address), port)
+    return None

@@ -1,0 +1,137 @@
+"""Links in front of other links: look-ups at a replica near us, and nodes that only read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from twisted.internet.defer import Deferred, fail, gatherResults
+from zope.interface import implementer
+
+from heimdall.interfaces import Heard, ILink, LinkDown
+from heimdall.redislink.cluster import Cluster
+from heimdall.redislink.link import Link
+from heimdall.redislink.slots import word
+from heimdall.tally import Count, Gauge, Tally
+
+LOOKUPS: Final = frozenset((b"GET", b"MGET"))
+"""Commands that a replica answers as well."""
+
+READS: Final = LOOKUPS | {
+    b"CLUSTER", b"DBSIZE", b"EVALSHA_RO", b"EVAL_RO", b"EXISTS", b"INFO", b"MEMORY", b"PING", b"PTTL", b"PUBLISH",
+    b"SCAN", b"STRLEN", b"TIME", b"TTL", b"TYPE", b"ZCARD", b"ZCOUNT", b"ZRANGE", b"ZRANGEBYSCORE", b"ZREVRANGE",
+    b"ZREVRANGEBYSCORE", b"ZSCORE",
+}  # fmt: skip
+"""Commands that change no key."""
+
+Startable: TypeAlias = "Link | Cluster | ReadSplit | ReadOnly"
+"""A link as :func:`heimdall.redislink.connect_to` makes it."""
+
+
+class _Front:
+    """A link that leaves to the one behind it whatever it does not do itself."""
+
+    def __init__(self, behind: Startable) -> None:
+        self._behind = behind
+
+    @property
+    def up(self) -> bool:
+        """Whether Redis answers."""
+        return self._behind.up
+
+    @property
+    def hearing(self) -> bool:
+        """Whether messages on all channels reach us now."""
+        return self._behind.hearing
+
+    def start(self) -> None:
+        """Connect, and from now on stay connected."""
+        self._behind.start()
+
+    def now(self) -> float | None:
+        """Return the time on the clock of Redis, in seconds since 1970; None until it was read once."""
+        return self._behind.now()
+
+    def place(self, key: bytes) -> int:
+        """Return where a key lives."""
+        return self._behind.place(key)
+
+    def listen(self, channel: str, heard: Heard) -> None:
+        """Call ``heard`` with each message on a channel from now on, whatever becomes of connections."""
+        self._behind.listen(channel, heard)
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call ``changed`` after each change of ``up`` or ``hearing``."""
+        self._behind.watch(changed)
+
+    def close(self) -> Deferred[None]:
+        """Disconnect and stay so; fires when the connections are gone."""
+        return self._behind.close()
+
+
+@implementer(ILink)
+class ReadSplit(_Front):
+    """Looks keys up at a replica, and does all else at the master. A replica that is away is done without.
+
+    While the master is away the replica goes on: what is read from it may be old by as much as it is behind.
+    """
+
+    def __init__(self, master: Startable, replica: Startable) -> None:
+        super().__init__(master)
+        self._replica = replica
+        self._split = Count("heimdall_redislink_lookups_total", "Look-ups, by where they went.", "place")
+        up = Gauge("heimdall_redislink_replica_up", "1 when the replica answers in time, else 0.", self._replica_up)
+        self.tallies: list[Tally] = [*master.tallies, self._split, up]
+
+    @property
+    def up(self) -> bool:
+        """Whether anybody answers."""
+        return self._behind.up or self._replica.up
+
+    def start(self) -> None:
+        """Connect to both, and from now on stay connected."""
+        super().start()
+        self._replica.start()
+
+    def run(self, *command: bytes | str | int) -> Deferred[object]:
+        """Run one command, at the replica where it is a look-up."""
+        if word(command[0]).upper() in LOOKUPS:
+            near = self._replica.up
+            self._split.add("replica" if near else "master")
+            if near:
+                return self._replica.run(*command)
+        return self._behind.run(*command)
+
+    def now(self) -> float | None:
+        """Return the time on the clock of the master, or of the replica until that is known."""
+        time = self._behind.now()
+        return self._replica.now() if time is None else time
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call ``changed`` after each change of ``up`` or ``hearing``."""
+        super().watch(changed)
+        self._replica.watch(changed)
+
+    def close(self) -> Deferred[None]:
+        """Disconnect from both and stay so."""
+        return gatherResults([super().close(), self._replica.close()]).addCallback(lambda _: None)
+
+    def _replica_up(self) -> float:
+        return float(self._replica.up)
+
+
+@implementer(ILink)
+class ReadOnly(_Front):
+    """Refuses every command that may change a key: this node reads what others share, and shares nothing."""
+
+    def __init__(self, behind: Startable) -> None:
+        super().__init__(behind)
+        self._refused = Count("heimdall_redislink_refused_total", "Commands refused, as this node only reads.")
+        self.tallies: list[Tally] = [*behind.tallies, self._refused]
+
+    def run(self, *command: bytes | str | int) -> Deferred[object]:
+        """Run one command that reads, or publishes."""
+        if word(command[0]).upper() in READS:
+            return self._behind.run(*command)
+        self._refused.add()
+        return fail(LinkDown("NOPERM this node only reads: redis.role"))

@@ -1,0 +1,100 @@
+"""Redis behind real sentinels: whoever they make the master is found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.threads import deferToThread
+
+from heimdall.interfaces import LinkDown
+from heimdall.redislink import Startable
+from tests.rediscase import RedisCase, pause, reactor, until
+from tests.redislink.test_live import ends
+from tests.redisserver import RedisServer, Sentinel, free_port, watched
+
+LONGEST_FAILOVER = 12.0
+"""Seconds from the master's death to the first write at the new one, with some room for a busy machine."""
+
+
+class Sentinels(RedisCase):
+    """A master, a replica and three sentinels that call a master down after a second."""
+
+    timeout = 120
+
+    async def watched(self, **settings: Any) -> tuple[RedisServer, RedisServer, list[Sentinel]]:
+        """Start them all."""
+        master, replica, sentinels = await deferToThread(watched, **settings)
+        for server in (master, replica, *sentinels):
+            self.addCleanup(server.stop)
+        return master, replica, sentinels
+
+    def url(self, sentinels: list[Sentinel], *, scheme: str = "redis", login: str = "", host: str = "127.0.0.1") -> str:
+        """Return the URL of the service."""
+        hosts = ",".join(f"{host}:{sentinel.port}" for sentinel in sentinels)
+        return f"{scheme}+sentinel://{login}{hosts}/main"
+
+    async def writes_again(self, link: Startable) -> float:
+        """Wait until a value can be written; return the seconds."""
+        began = reactor.seconds()
+        while reactor.seconds() - began < 60:
+            try:
+                await link.run("SET", "k", "new")
+            except LinkDown:
+                await pause(0.01)
+            else:
+                return float(reactor.seconds() - began)
+        raise AssertionError("no write in a minute")
+
+    async def test_failover(self) -> None:
+        """A master that is killed is followed by its replica, and one that hangs as well; channels too."""
+        master, replica, sentinels = await self.watched()
+        # One sentinel of four does not exist: the others are asked.
+        link = self.linked(self.url(sentinels).replace("//", f"//127.0.0.1:{free_port()},"))
+        heard: list[bytes] = []
+        link.listen("c", heard.append)
+        await until(lambda: link.up and link.hearing)
+        await link.run("SET", "k", "old")
+        master.kill()
+        killed = await self.writes_again(link)
+        self.assertLess(killed, LONGEST_FAILOVER)
+        self.assertEqual(replica.command("GET", "k"), b"new")
+        await until(lambda: link.hearing)
+        await link.run("PUBLISH", "c", "here")
+        await until(lambda: heard == [b"here"])
+        master.start()  # the sentinels make it a replica of the other
+        await until(lambda: master.command("ROLE")[0] == b"slave" and master.command("GET", "k") == b"new", 30)
+        await pause(3.1)  # no failover within the failover timeout of the last one
+        replica.pause()
+        hung = await self.writes_again(link)
+        self.assertLess(hung, LONGEST_FAILOVER)
+        self.assertEqual(master.command("GET", "k"), b"new")
+        await until(lambda: link.hearing)
+        print(f"\nusable again: {killed:.2f} s after the kill, {hung:.2f} s after the hang")
+
+    async def test_secrets(self) -> None:
+        """Through sentinels with TLS, a password there and another user's here, both are used."""
+        master, _, sentinels = await self.watched(tls=True, password="secret")
+        file = Path(self.mktemp())
+        file.write_text("secret\n")
+        link = self.linked(
+            self.url(sentinels, scheme="rediss", login="default:secret@"),
+            ca_file=master.ca_file,
+            sentinel_password_file=str(file),
+        )
+        without = self.linked(self.url(sentinels, scheme="rediss", login=":secret@"), ca_file=master.ca_file)
+        await until(lambda: link.up)
+        self.assertEqual(await link.run("SET", "k", "v"), b"OK")
+        await until(lambda: ends(without, "sentinel"))
+        self.assertNotIn("secret", " ".join(self.events))
+
+    async def test_nobody_knows(self) -> None:
+        """Sentinels that are away, or know no such service, are told as such."""
+        sentinel = Sentinel(self.server(), quorum=1)
+        self.addCleanup(sentinel.stop)
+        sentinel.start()
+        away = self.linked(f"redis+sentinel://127.0.0.1:{free_port()}/main")
+        other = self.linked(self.url([sentinel]) + "-other")
+        await until(lambda: ends(away, "sentinel") and ends(other, "sentinel"))
+        self.assertIn("no such service", " ".join(self.events))
+        self.assertFalse(away.up or other.up)
