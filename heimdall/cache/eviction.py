@@ -17,14 +17,18 @@ _DEAD_ALLOWED = 1000
 
 
 class Place:
-    """A place in the queues: what is held there, its bytes, and how often it was used since it moved."""
+    """A place in the queues: what is held there, its bytes, and how often it was used since it moved.
 
-    __slots__ = ("dies", "key", "main", "size", "uses")
+    ``noted`` is how many of its uses somebody has taken note of; it may be negative, as ``uses`` starts anew at times.
+    """
+
+    __slots__ = ("dies", "key", "main", "noted", "size", "uses")
 
     def __init__(self, key: bytes) -> None:
         self.key = key
         self.size = 0
         self.uses = 0
+        self.noted = 0
         self.main = False
         self.dies = 0.0
 
@@ -83,7 +87,7 @@ class Eviction:
             else:
                 place = self._main.popleft()
                 if place.size and place.uses and now < place.dies:
-                    place.uses = min(place.uses, _MOST_CHANCES) - 1
+                    _reset(place, min(place.uses, _MOST_CHANCES) - 1)
                     self._main.append(place)
                     continue
             if place.size:
@@ -95,7 +99,7 @@ class Eviction:
     def _promote(self, place: Place) -> None:
         self._small_bytes -= place.size
         place.main = True
-        place.uses = 0
+        _reset(place, 0)
         self._main.append(place)
 
     def _remember(self, place: Place) -> None:
@@ -103,3 +107,9 @@ class Eviction:
             self._ghosts[hash(place.key)] = None
             if len(self._ghosts) > len(self._main) + _DEAD_ALLOWED:
                 del self._ghosts[next(iter(self._ghosts))]
+
+
+def _reset(place: Place, uses: int) -> None:
+    """Set the uses of a place, and lose none that nobody has noted yet."""
+    place.noted += uses - place.uses
+    place.uses = uses
