@@ -97,10 +97,14 @@ class Line:
 
 def sentences(*parts: object) -> list[Sentence]:
     """Return every sentence that some parts understand."""
-    marked = [
-        (part, name, getattr(getattr(type(part), name), "sentence", None)) for part in parts for name in dir(part)
-    ]
-    return [Sentence(*mark, getattr(part, name)) for part, name, mark in marked if mark is not None]
+    found = []
+    for part in parts:
+        for name in dir(type(part)):
+            # Of the class: to read it of the part would make its properties act.
+            mark = getattr(getattr(type(part), name), "sentence", None)
+            if mark is not None:
+                found.append(Sentence(mark[0], mark[1], getattr(part, name)))
+    return found
 
 
 def rule(path: Path) -> str:
