@@ -225,7 +225,8 @@ class Once:
         waiters, flight.waiters = flight.waiters, []
         self._waiting -= len(waiters)
         for waiter in waiters:
-            waiter.callback(answer)
+            if not waiter.called:  # one that had its answer may have cancelled this one
+                waiter.callback(answer)
 
 
 def _stale(answer: Answer) -> Answer:

@@ -70,6 +70,14 @@ class Case(SynchronousTestCase):
 class Flights(Case):
     """One flight per question."""
 
+    def test_cancelled_by_another(self) -> None:
+        """An asker that is cancelled because another had its answer costs nobody behind it the answer."""
+        first, second, third = (self.once.ask(question()) for _ in range(3))
+        first.addCallback(lambda _: second.cancel())
+        self.source.give(positive())
+        self.failureResultOf(second, CancelledError)
+        self.assertEqual(self.successResultOf(third).origin, "upstream")
+
     def test_interface(self) -> None:
         """Once is a source."""
         self.assertTrue(verifyObject(ISource, self.once))
