@@ -17,6 +17,9 @@ from heimdall.tally import Count, Gauge, Tally
 ENTRY_BYTES = 700
 """What an answer takes besides its key and its records: objects and places in tables (a test measures it)."""
 
+SPOT_BYTES = 40
+"""What the place of one TTL takes: an answer of many small records is mostly these."""
+
 
 class _Entry(Place):
     """One answer, when it came, and how it looks at the present second."""
@@ -68,8 +71,8 @@ class Memory:
         """Return the fresh answer to a query and its records with the TTLs of this second, or None."""
         entry = self._entries.get(query.key) if query.subnet is None else None
         if entry is None or now >= entry.expires:
-            entry = self._other(query)
-            if entry is None or now >= entry.expires:
+            entry = next((held for held in self._all(query) if now < held.expires), None)
+            if entry is None:
                 return None
         entry.uses += 1
         age = int(now - entry.born)
@@ -83,11 +86,12 @@ class Memory:
         return entry.answer, entry.body
 
     def held(self, query: Query, now: float) -> tuple[Answer, float, float] | None:
-        """Return what is held for a query, be it stale: the answer, when it expires and when it is forgotten."""
-        entry = self._entries.get(query.key) if query.subnet is None else None
-        if entry is None or now >= entry.dies:
-            entry = self._other(query)
-        return None if entry is None or now >= entry.dies else (entry.answer, entry.expires, entry.dies)
+        """Return what was learnt last for a query, be it stale: the answer, when it expires and is forgotten."""
+        held = [entry for entry in self._all(query) if now < entry.dies]
+        if not held:
+            return None
+        entry = max(held, key=lambda entry: entry.born)
+        return entry.answer, entry.expires, entry.dies
 
     def put(self, query: Query, answer: Answer, now: float, dies: float | None = None) -> None:
         """Hold an answer for its TTL, and behind it for the stale window or until ``dies``."""
@@ -98,7 +102,7 @@ class Memory:
         else:
             key = query.key
         entry = self._entries.get(key)
-        size = ENTRY_BYTES + 2 * len(key) + 2 * len(answer.body)
+        size = ENTRY_BYTES + 2 * len(key) + 2 * len(answer.body) + SPOT_BYTES * len(answer.spots)
         if entry is None:
             entry = self._entries[key] = _Entry(key)
             self._order.enter(entry, size)
@@ -122,11 +126,10 @@ class Memory:
         if entry is not None:
             self._order.leave(entry)
 
-    def _other(self, query: Query) -> _Entry | None:
-        """Return what answers a query though it is held under another key than the query's own."""
-        if query.subnet is not None:
-            return next(filter(None, map(self._entries.get, query.keys())), None)
-        return self._entries.get(_any_type(query))
+    def _all(self, query: Query) -> list[_Entry]:
+        """Return what is held for a query, under whatever key, the closest first."""
+        keys = query.keys() if query.subnet is not None else (query.key, _any_type(query))
+        return [entry for entry in map(self._entries.get, keys) if entry is not None]
 
 
 def _any_type(query: Query) -> bytes:
