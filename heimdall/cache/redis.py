@@ -26,6 +26,10 @@ AT_ONCE: Final = 256
 MOST_WAITING: Final = 10_000
 """Look-ups that wait for Redis at once; past that it is not asked."""
 
+NEWER: Final = 1.0
+"""Seconds that a value must outlive what a refresh is to replace: else our own may pass for news, since we know
+Redis's clock a little better or worse each time."""
+
 STALE_TTL: Final = 30
 """The TTL of a stale answer, in seconds (RFC 8767, 4)."""
 
@@ -194,7 +198,7 @@ class Shared:
                 self._writer.forget(self._head + key)
                 result = "rubbish"
                 continue
-            if left > query.least:
+            if left > (query.least and query.least + NEWER):
                 if not look.asked:
                     self._lookups.add("hit")
                 self._finish(look, answer)
