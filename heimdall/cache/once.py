@@ -175,7 +175,8 @@ class Once:
             self._failed_with(answer, flight)
             return
         if answer.origin == "stale":
-            self._memory.put(query, answer, now, now + answer.ttl)
+            held = self._memory.held(query, now)
+            self._memory.put(query, answer, now, max(now + answer.ttl, held[2] if held else 0.0))
         elif answer.keep and answer.ttl:
             self._memory.put(query, answer, now)
         self._land(flight, answer)
@@ -194,10 +195,13 @@ class Once:
         """Nothing good came: what is held is given though it is stale, else the failure, for a while."""
         now = self._clock.seconds()
         query = flight.query
-        held = self._memory.held(query, now)
-        if held is not None and held[1] > now and not flight.waiters:
-            self._land(flight, answer)  # a refresh in vain: what is held is still fresh
+        known = self._memory.get(query, now)
+        if known is not None:
+            # A refresh in vain, or another flight learnt for every type that the name does not exist.
+            fresh, body = known
+            self._land(flight, fresh.with_body(body))
             return
+        held = self._memory.held(query, now)
         if held is not None and self._stale_after is not None:
             answer = _stale(held[0])
             self._stale_given.add("failure", by=len(flight.waiters))

@@ -82,6 +82,11 @@ class Answer:
         """Return the answer as it is ``age`` seconds later: every TTL less by that, none below 0."""
         return evolve(self, body=aged(self.body, self.spots, age), ttl=max(self.ttl - age, 0), origin=origin)
 
+    def with_body(self, body: bytes) -> Answer:
+        """Return the answer with its records as they are at some later moment, and the TTL that is left then."""
+        ttls = [_TTL.unpack_from(body, spot)[0] for spot in self.spots]
+        return evolve(self, body=body, ttl=min(ttls, default=self.ttl))
+
 
 def aged(body: bytes, spots: Iterable[int], age: int) -> bytes:
     """Return the records with each TTL lowered by ``age`` seconds, none below 0."""
@@ -176,7 +181,7 @@ class _Records:
         self.errors = edns.errors(pairs)
         for code, data in pairs:
             if code == edns.CLIENT_SUBNET and len(data) >= 4:
-                self.scope = data[3]
+                self.scope = min(data[3], 128)  # no address has more bits
 
     def ttls(self, question: bytes, rcode: int) -> tuple[list[int], bool]:
         """Return the TTL of each record as it may be used, and whether there is one to keep the whole by."""

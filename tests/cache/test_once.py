@@ -280,7 +280,6 @@ class Stale(Case):
         asked = self.once.ask(question())
         self.source.give(negative("a.example"))
         self.successResultOf(asked)
-        self.memory.forget(question().key)
         self.clock.advance(400)
         asked = self.once.ask(question())
         self.source.give(failure())
@@ -303,6 +302,25 @@ class Stale(Case):
         now = self.clock.seconds()
         self.assertIsNotNone(self.memory.get(question("b.example"), now + 29))
         self.assertIsNone(self.memory.held(question("b.example"), now + 30))
+
+    def test_stale_from_the_source_for_what_is_held(self) -> None:
+        """A stale answer from behind takes nothing from the time that what is held stale may be used."""
+        before = self.memory.held(question(), self.clock.seconds())
+        asked = self.once.ask(question())
+        self.source.give(positive().with_ttls(30, "stale"))
+        self.successResultOf(asked)
+        after = self.memory.held(question(), self.clock.seconds())
+        assert before and after
+        self.assertEqual(after[2], before[2])
+
+    def test_fresh_from_another_flight(self) -> None:
+        """Behind a failure, what another flight has learnt for every type meanwhile is given, as fresh as it is."""
+        first, second = (self.once.ask(question("no.example", qtype)) for qtype in (1, 28))
+        self.source.asked[-2][1].callback(negative())
+        self.source.give(failure("no.example"))
+        self.assertEqual(self.successResultOf(first).rcode, 3)
+        answer = self.successResultOf(second)
+        self.assertEqual((answer.rcode, answer.origin, answer.ttl), (3, "memory", 300))
 
 
 class Refresh(Case):

@@ -150,6 +150,12 @@ class Reading(SynchronousTestCase):
         soa = b"\0\0\6\0\1\0\0\0\x3c\0\2\0\0"
         self.assertFalse(answer.read(wire[:9] + b"\1" + wire[10:] + soa).keep)
 
+    def test_impossible_scope(self) -> None:
+        """A scope of more bits than any address has is taken as the longest."""
+        reply = dns.message.make_response(dns.message.make_query("a.example.", "A", use_edns=0))
+        reply.use_edns(0, 0, 1232, options=[option(8, bytes((0, 1, 24, 200, 192, 0, 2)))])
+        self.assertEqual(answer.read(reply.to_wire()).scope, 128)
+
     def test_other_options(self) -> None:
         """Options of the upstream that mean nothing to us are left out."""
         reply = dns.message.make_response(dns.message.make_query("a.example.", "A", use_edns=0))
