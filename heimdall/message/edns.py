@@ -62,7 +62,8 @@ def option(code: int, data: bytes) -> bytes:
 
 def error_option(error: ExtendedError) -> bytes:
     """Return the option that carries an extended error."""
-    return option(EXTENDED_ERROR, error.code.to_bytes(2, "big") + error.text.encode()[:64])
+    text = error.text.encode()[:64].decode(errors="ignore").encode()  # cut between two characters
+    return option(EXTENDED_ERROR, error.code.to_bytes(2, "big") + text)
 
 
 def options(data: bytes) -> list[tuple[int, bytes]]:
@@ -114,7 +115,10 @@ class Subnet:
         limit, size = _LIMITS[family]
         if length > size * 8 or len(data) - 4 != (length + 7) // 8:
             raise Malformed("a client subnet whose length does not fit its address")
-        return cls(family, length, data[4:].ljust(size, b"\0")).cut(min(length, limit))
+        whole = cls(family, length, data[4:].ljust(size, b"\0"))
+        if whole != whole.cut(length):
+            raise Malformed("a client subnet with bits behind its prefix")
+        return whole.cut(min(length, limit))
 
     def cut(self, length: int) -> Subnet:
         """Return the network of ``length`` bits that this one lies in."""
