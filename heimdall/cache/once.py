@@ -23,6 +23,9 @@ from heimdall.tally import Count, Gauge, Tally
 STALE_TTL = 30
 """Seconds: the TTL of a stale answer, and how long an upstream that failed is not asked again (RFC 8767, 5)."""
 
+QUIET = 60.0
+"""Seconds in which a source that breaks is logged once."""
+
 _TOO_LATE = ExtendedError(edns.NO_REACHABLE_AUTHORITY, "no upstream answered in time")
 _TOO_MANY = ExtendedError(edns.OTHER, "too many queries are waiting")
 _BROKEN = ExtendedError(edns.OTHER, "a source failed")
@@ -81,9 +84,12 @@ class Once:
         self._sweep: IDelayedCall | None = None
         self._asked = Count("heimdall_cache_once_asked_total", "Questions that memory did not know.", "result")
         self._stale_given = Count("heimdall_cache_once_stale_total", "Stale answers given behind a failure.", "reason")
+        self._faults = Count("heimdall_cache_once_faults_total", "Questions whose source met a bug.")
+        self._quiet_until = 0.0
         self.tallies: list[Tally] = [
             self._asked,
             self._stale_given,
+            self._faults,
             Gauge("heimdall_cache_once_flights", "Questions on their way.", self._flights.__len__),
             Gauge("heimdall_cache_once_waiting_queries", "Askers that wait for them.", lambda: self._waiting),
         ]
@@ -188,7 +194,11 @@ class Once:
         if isinstance(failure.value, NoAnswer):
             error = failure.value.error
         elif not isinstance(failure.value, CancelledError):
-            self._log.failure("A source failed for type {qtype}", failure, qtype=flight.query.qtype)
+            self._faults.add()
+            now = self._clock.seconds()
+            if now >= self._quiet_until:
+                self._quiet_until = now + QUIET
+                self._log.failure("A source failed for type {qtype}", failure, qtype=flight.query.qtype)
         self._failed_with(make(flight.query, SERVFAIL, "upstream", error), flight)
 
     def _failed_with(self, answer: Answer, flight: _Flight) -> None:

@@ -194,13 +194,17 @@ class Keeping(Case):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_a_source_that_raises(self) -> None:
-        """A source that raises where it should have failed is a failure like others, and is logged."""
+        """A source that raises where it should have failed is a failure like others, logged once a minute."""
 
         def broken(query: Query) -> Deferred[Answer]:
             raise ZeroDivisionError
 
         self.source.ask = broken  # type: ignore[method-assign]
         self.assertEqual(self.successResultOf(self.once.ask(question())).rcode, 2)
+        self.assertEqual(self.successResultOf(self.once.ask(question("b.example"))).rcode, 2)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.clock.advance(60)
+        self.successResultOf(self.once.ask(question()))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
