@@ -15,7 +15,7 @@ from heimdall.fetch.health import Health
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.reply import silent
 from heimdall.interfaces import IExchange, ISource, NoAnswer
-from heimdall.message.answer import Answer
+from heimdall.message.answer import TC, Answer
 from heimdall.message.query import AD, BADVERS, FORMERR, NOTIMP, REFUSED, SERVFAIL, Query
 
 RETRY, GROWTH = 0.4, 1.5
@@ -234,10 +234,11 @@ class Flight:
         self._tries.remove(one)
         if self._done:
             return
-        if answer.rcode not in _FAILURES:
+        rank = _rank(answer)
+        if rank is None:
             self._finish(answer)
             return
-        if self._best is None or _FAILURES.index(answer.rcode) < _FAILURES.index(self._best.rcode):
+        if self._best is None or rank < (_rank(self._best) or 0):
             self._best = answer
         if not one.look:
             self._step()
@@ -284,3 +285,13 @@ class Flight:
         self._end("cancelled")
         for one in list(self._tries):
             one.deferred.cancel()
+
+
+def _rank(answer: Answer) -> int | None:
+    """Return how little an answer is worth that another server may better: the less, the better. None for a good one.
+
+    Half an answer that could not be had whole is worth more than a failure: a client may ask for it over TCP itself.
+    """
+    if answer.rcode in _FAILURES:
+        return 1 + _FAILURES.index(answer.rcode)
+    return 0 if answer.flags & TC else None
