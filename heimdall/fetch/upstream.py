@@ -16,16 +16,21 @@ from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.reply import silent
 from heimdall.interfaces import IExchange, ISource, NoAnswer
 from heimdall.message.answer import TC, Answer
-from heimdall.message.query import AD, BADVERS, FORMERR, NOTIMP, REFUSED, SERVFAIL, Query
+from heimdall.message.query import AD, FORMERR, NOTIMP, NXDOMAIN, REFUSED, SERVFAIL, Query
 
 RETRY, GROWTH = 0.4, 1.5
 """Seconds before a server is asked a second time, and how much longer the pause before each further time is."""
 
+YXDOMAIN = 6
+"""The code of a DNAME that leads too far (RFC 6672, 2.2)."""
+
 ROUNDS, ROUNDS_REFUSED = 5, 3
 """How often one server is asked one question at most, and how often if it says at once that it cannot be reached."""
 
-# What another server may answer better, the one that says most to a client first.
-_FAILURES = (SERVFAIL, REFUSED, NOTIMP, FORMERR, BADVERS)
+# What a name can be answered with; all else another server may answer better.
+_GOOD = (0, NXDOMAIN, YXDOMAIN)
+# Of that, what says most to a client, that first.
+_FAILURES = (SERVFAIL, REFUSED, NOTIMP, FORMERR)
 
 
 class Upstream:
@@ -111,8 +116,8 @@ class Group:
         self.closed = True
         for server in self.servers:
             server.exchange.close()
-        for flight in list(self.flights):
-            flight.fail()
+        while self.flights:
+            next(iter(self.flights)).fail()
 
 
 class Try:
@@ -139,7 +144,7 @@ class Try:
         took = group.clock.seconds() - self.sent
         self.server.inflight -= 1
         group.ledger.seconds.observe(took)
-        if self.server.health.replied(took, answer.rcode not in _FAILURES):
+        if self.server.health.replied(took, answer.rcode in _GOOD):
             group.log.info("upstream {server} answers again", server=self.server.text)
         self.flight.answered(self, answer)
 
@@ -251,7 +256,7 @@ class Flight:
 
     def _step(self) -> None:
         """Turn to the next server at once; with none left, wait for those still asked, or for the next round."""
-        if self.group.closed:
+        if self.group.closed or self.group.clock.seconds() >= self.ends:
             self.fail()
         elif self._asked < len(self._order):
             self._go_on("next")
@@ -274,6 +279,9 @@ class Flight:
         self._end("failure" if answer is self._best else "answer")
         if answer.flags & AD and not self.group.trust_ad:
             answer = evolve(answer, flags=answer.flags & ~AD)
+        if answer.rcode > 15:
+            # What the server says of our EDNS is between it and us.
+            answer = evolve(answer, rcode=SERVFAIL)
         self.deferred.callback(answer)
 
     def fail(self) -> None:
@@ -292,6 +300,6 @@ def _rank(answer: Answer) -> int | None:
 
     Half an answer that could not be had whole is worth more than a failure: a client may ask for it over TCP itself.
     """
-    if answer.rcode in _FAILURES:
-        return 1 + _FAILURES.index(answer.rcode)
-    return 0 if answer.flags & TC else None
+    if answer.rcode in _GOOD:
+        return 0 if answer.flags & TC else None
+    return 1 + (_FAILURES.index(answer.rcode) if answer.rcode in _FAILURES else len(_FAILURES))

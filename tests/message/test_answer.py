@@ -185,6 +185,9 @@ class Changing(SynchronousTestCase):
         self.assertIs(read.bounded(0, 900, 10), read)
         no = answer.read(reply_wire("no.example.", "A", rcode=NXDOMAIN, authority=(SOA,)))
         self.assertEqual(no.bounded(90, 600, 10).ttl, 10)
+        alias = "www.example. 600 CNAME a.example."
+        behind = answer.read(reply_wire("www.example.", "AAAA", alias, authority=(SOA,)))
+        self.assertEqual(behind.bounded(0, 600, 10).ttl, 10)
 
     def test_bounds_do_not_keep_a_failure(self) -> None:
         """What must not be kept is not made to be kept by a floor."""
