@@ -13,24 +13,17 @@ from zope.interface import implementer
 
 from heimdall.fetch.health import Health
 from heimdall.fetch.ledger import Ledger
+from heimdall.fetch.rank import GOOD, rank
 from heimdall.fetch.reply import silent
 from heimdall.interfaces import IExchange, ISource, NoAnswer
-from heimdall.message.answer import TC, Answer
-from heimdall.message.query import AD, FORMERR, NOTIMP, NXDOMAIN, REFUSED, SERVFAIL, Query
+from heimdall.message.answer import Answer
+from heimdall.message.query import AD, SERVFAIL, Query
 
 RETRY, GROWTH = 0.4, 1.5
 """Seconds before a server is asked a second time, and how much longer the pause before each further time is."""
 
-YXDOMAIN = 6
-"""The code of a DNAME that leads too far (RFC 6672, 2.2)."""
-
 ROUNDS, ROUNDS_REFUSED = 5, 3
 """How often one server is asked one question at most, and how often if it says at once that it cannot be reached."""
-
-# What a name can be answered with; all else another server may answer better.
-_GOOD = (0, NXDOMAIN, YXDOMAIN)
-# Of that, what says most to a client, that first.
-_FAILURES = (SERVFAIL, REFUSED, NOTIMP, FORMERR)
 
 
 class Upstream:
@@ -144,7 +137,7 @@ class Try:
         took = group.clock.seconds() - self.sent
         self.server.inflight -= 1
         group.ledger.seconds.observe(took)
-        if self.server.health.replied(took, answer.rcode in _GOOD):
+        if self.server.health.replied(took, answer.rcode in GOOD):
             group.log.info("upstream {server} answers again", server=self.server.text)
         self.flight.answered(self, answer)
 
@@ -239,11 +232,11 @@ class Flight:
         self._tries.remove(one)
         if self._done:
             return
-        rank = _rank(answer)
-        if rank is None:
+        worth = rank(answer)
+        if worth is None:
             self._finish(answer)
             return
-        if self._best is None or rank < (_rank(self._best) or 0):
+        if self._best is None or worth < (rank(self._best) or 0):
             self._best = answer
         if not one.look:
             self._step()
@@ -293,13 +286,3 @@ class Flight:
         self._end("cancelled")
         for one in list(self._tries):
             one.deferred.cancel()
-
-
-def _rank(answer: Answer) -> int | None:
-    """Return how little an answer is worth that another server may better: the less, the better. None for a good one.
-
-    Half an answer that could not be had whole is worth more than a failure: a client may ask for it over TCP itself.
-    """
-    if answer.rcode in _GOOD:
-        return 0 if answer.flags & TC else None
-    return 1 + (_FAILURES.index(answer.rcode) if answer.rcode in _FAILURES else len(_FAILURES))
