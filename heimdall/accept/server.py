@@ -90,6 +90,10 @@ class Server(DNSServerFactory):
             Gauge("heimdall_accept_pending_queries", "Queries without a reply so far.", lambda: self._pending),
         ]
 
+    def logPrefix(self) -> str:
+        """Return what the reactor calls us in its log."""
+        return "DNS over TCP"
+
     def buildProtocol(self, addr: IAddress | None) -> Stream:
         """Return the protocol of a new TCP connection."""
         return Stream(self)

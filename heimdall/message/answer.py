@@ -16,8 +16,8 @@ AA, TC = 0x0400, 0x0200
 
 NS, CNAME, SOA, RRSIG = 2, 5, 6, 46
 
-MOST_RECORDS = 2000
-"""Records a message may hold: 64 KiB of the smallest useful ones are fewer."""
+MOST_RECORDS = 4096
+"""Records a message may hold: of the smallest useful ones, 16 bytes each, fewer fit 64 KiB."""
 
 _TTL = Struct("!I")
 _FIXED = Struct("!HHIH")

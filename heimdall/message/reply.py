@@ -57,7 +57,7 @@ def fit(query: Query, answer: Answer, body: bytes, udp_size: int = edns.UDP_SIZE
 def _opt(query: Query, answer: Answer, errors: Iterable[ExtendedError]) -> bytes:
     options = b"".join(map(edns.error_option, errors))
     if query.subnet is not None:
-        options += query.subnet.to_option(answer.scope or 0)  # RFC 7871, 7.2.1
+        options += query.subnet.to_reply(answer.scope or 0)  # RFC 7871, 7.2.1
     return edns.opt(query.do, answer.rcode, options)
 
 

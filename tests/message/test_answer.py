@@ -144,6 +144,13 @@ class Reading(SynchronousTestCase):
             with self.assertRaises(Malformed):
                 answer.read(bad)
 
+    def test_as_many_as_fit(self) -> None:
+        """As many records as fit a message are read: a large RRset is no attack."""
+        wire = reply_wire("a.example.", "A", "a.example. 60 A 192.0.2.1")
+        record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\xc0\0\2\1"
+        read = answer.read(wire[:6] + (4001).to_bytes(2, "big") + wire[8:] + record * 4000)
+        self.assertEqual(read.counts[0], 4001)
+
     def test_short_soa(self) -> None:
         """A SOA too short to have a minimum is none."""
         wire = reply_wire("a.example.", "A")

@@ -123,8 +123,8 @@ class Fitting(SynchronousTestCase):
         self.assertEqual(self.reply(query_wire("www.example.", use_edns=0), known).rcode(), dns.rcode.BADVERS)
 
     def test_subnet(self) -> None:
-        """Who gave a subnet is told for how many bits of it the answer is meant (RFC 7871, 7.2.1)."""
-        wire = query_wire("www.example.", use_edns=0, options=[dns.edns.ECSOption("192.0.2.9", 24)])
+        """Who gave a subnet gets it back as it was, with the bits of it that the answer is for (RFC 7871, 7.2.1)."""
+        wire = query_wire("www.example.", use_edns=0, options=[dns.edns.ECSOption("192.0.2.9", 32)])
         for scope, told in ((None, 0), (16, 16)):
             (option,) = self.reply(wire, evolve(self.known, scope=scope)).options
-            self.assertEqual(option.to_text(), f"ECS 192.0.2.0/24 scope/{told}")
+            self.assertEqual(option.to_text(), f"ECS 192.0.2.9/32 scope/{told}")
