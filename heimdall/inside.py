@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import evolve
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
@@ -35,7 +34,7 @@ class Inside:
         known = self._memory.get(query, self._clock.seconds())
         if known is not None:
             answer, body = known
-            return succeed(evolve(answer, body=body))
+            return succeed(answer.with_body(body))
         for gate in self._gates:
             verdict = gate.judge(query)
             if isinstance(verdict, Answer):

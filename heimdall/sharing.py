@@ -19,7 +19,7 @@ from heimdall.cache.sweep import Sweep
 from heimdall.config.settings import Cache, Redis
 from heimdall.interfaces import ISource
 from heimdall.peers.notices import Notices
-from heimdall.redislink import Link, connect_to
+from heimdall.redislink import Startable, connect_to
 from heimdall.tally import Tally
 
 
@@ -27,7 +27,7 @@ from heimdall.tally import Tally
 class Sharing:
     """The parts, joined; ``source`` is where a flight of this node goes on."""
 
-    link: Link
+    link: Startable
     notices: Notices
     leases: Leases
     flushes: Flushes
@@ -80,6 +80,7 @@ def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISourc
         seal=seal,
         leases=leases,
         covers=flushes.covers,
+        ceilings=(cache.ttl_ceiling, cache.negative_ceiling),
     )
     inspection = Inspection(memory, clock, link, seal, flushes.covers, redis.prefix)
     parts: list[Any] = [link, notices, leases, flushes, sweep, assurance, source]

@@ -20,15 +20,16 @@ from heimdall.accept.engine import Client, Faults, Later
 from heimdall.accept.stream import Stream
 from heimdall.interfaces import Drop, IGate, IHotCache, ISource
 from heimdall.message import edns
-from heimdall.message.answer import Answer, make
+from heimdall.message.answer import TC, Answer, make
 from heimdall.message.edns import ExtendedError
-from heimdall.message.query import RD, REFUSED, Query, read
+from heimdall.message.query import RD, REFUSED, SERVFAIL, Query, read
 from heimdall.message.reply import fit
 from heimdall.message.wire import to_text
 from heimdall.tally import Count, Gauge, Tally, Times
 
 RCODES = {0: "noerror", 1: "formerr", 2: "servfail", 3: "nxdomain", 4: "notimp", 5: "refused", 16: "badvers"}
 
+_CUT = ExtendedError(edns.NETWORK_ERROR, "the answer could not be had whole")
 _NOT_RECURSIVE = ExtendedError(edns.NOT_AUTHORITATIVE, "recursion was not desired")
 
 
@@ -88,6 +89,10 @@ class Server(DNSServerFactory):
             self._times,
             Gauge("heimdall_accept_pending_queries", "Queries without a reply so far.", lambda: self._pending),
         ]
+
+    def logPrefix(self) -> str:
+        """Return what the reactor calls us in its log."""
+        return "DNS over TCP"
 
     def buildProtocol(self, addr: IAddress | None) -> Stream:
         """Return the protocol of a new TCP connection."""
@@ -171,6 +176,9 @@ class Server(DNSServerFactory):
         return reply
 
     def _found(self, answer: Answer, query: Query, started: float) -> bytes:
+        if answer.flags & TC and query.stream:
+            # Half an answer sends a client to TCP; this one came that way.
+            answer = make(query, SERVFAIL, answer.origin, _CUT)
         return self._reply(query, answer, answer.body, started)
 
     def _broken(self, failure: Failure, query: Query) -> bytes:

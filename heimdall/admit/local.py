@@ -94,10 +94,11 @@ class Local:
         host = address.read(words[0])
         if host is None or len(words) < 2:
             raise ValueError("no address, or no name")
-        names = [from_text(word) for word in words[1:]]
+        # What localhost is, is not for a file to say (RFC 6761, 6.3).
+        names = [name for name in map(from_text, words[1:]) if not name.endswith(b"\x09localhost\0")]
         for name in names:
             self._add((name, A if isinstance(host, IPv4Address) else AAAA, TTL, host.packed))
-        if not host.is_unspecified:
+        if names and not host.is_unspecified:
             reverse = from_text(host.reverse_pointer)
             if PTR not in self._names.get(reverse, ()):
                 self._add((reverse, PTR, TTL, names[0]))

@@ -17,6 +17,9 @@ from heimdall.tally import Count, Gauge, Tally
 ENTRY_BYTES = 700
 """What an answer takes besides its key and its records: objects and places in tables (a test measures it)."""
 
+SPOT_BYTES = 40
+"""What the place of one TTL takes: an answer of many small records is mostly these."""
+
 
 class _Entry(Place):
     """One answer, when it came, and how it looks at the present second."""
@@ -89,8 +92,8 @@ class Memory:
         """Return the fresh answer to a query and its records with the TTLs of this second, or None."""
         entry = self._entries.get(query.key) if query.subnet is None else None
         if entry is None or now >= entry.expires:
-            entry = self._other(query)
-            if entry is None or now >= entry.expires:
+            entry = next((held for held in self._all(query) if now < held.expires), None)
+            if entry is None:
                 return None
         if now >= self.sure_until:
             if self.doubted is not None:
@@ -108,15 +111,12 @@ class Memory:
         return entry.answer, entry.body
 
     def held(self, query: Query, now: float) -> tuple[Answer, float, float] | None:
-        """Return what is held for a query, be it stale: the answer, when it expires and when it is forgotten."""
-        entry = self._entries.get(query.key) if query.subnet is None else None
-        if entry is None or now >= entry.dies:
-            entry = self._other(query)
-        return (
-            None
-            if entry is None or now >= min(entry.dies, self.sure_until)
-            else (entry.answer, entry.expires, entry.dies)
-        )
+        """Return what was learnt last for a query, be it stale: the answer, when it expires and is forgotten."""
+        held = [entry for entry in self._all(query) if now < min(entry.dies, self.sure_until)]
+        if not held:
+            return None
+        entry = max(held, key=lambda entry: entry.born)
+        return entry.answer, entry.expires, entry.dies
 
     def put(self, query: Query, answer: Answer, now: float, dies: float | None = None) -> None:
         """Hold an answer for its TTL, and behind it for the stale window or until ``dies``."""
@@ -127,7 +127,7 @@ class Memory:
         else:
             key = query.key
         entry = self._entries.get(key)
-        size = ENTRY_BYTES + 2 * len(key) + 2 * len(answer.body)
+        size = ENTRY_BYTES + 2 * len(key) + 2 * len(answer.body) + SPOT_BYTES * len(answer.spots)
         if entry is None:
             entry = self._entries[key] = _Entry(key)
             self._order.enter(entry, size)
@@ -225,11 +225,10 @@ class Memory:
         """Return what answers a question without a client's subnet, be it stale."""
         return self._entries.get(key) or self._entries.get(key[:-5] + b"\0\0" + key[-3:])
 
-    def _other(self, query: Query) -> _Entry | None:
-        """Return what answers a query though it is held under another key than the query's own."""
-        if query.subnet is not None:
-            return next(filter(None, map(self._entries.get, query.keys())), None)
-        return self._entries.get(_any_type(query))
+    def _all(self, query: Query) -> list[_Entry]:
+        """Return what is held for a query, under whatever key, the closest first."""
+        keys = query.keys() if query.subnet is not None else (query.key, _any_type(query))
+        return [entry for entry in map(self._entries.get, keys) if entry is not None]
 
 
 def _any_type(query: Query) -> bytes:

@@ -25,6 +25,9 @@ from heimdall.tally import Count, Gauge, Tally
 STALE_TTL = 30
 """Seconds: the TTL of a stale answer, and how long an upstream that failed is not asked again (RFC 8767, 5)."""
 
+QUIET = 60.0
+"""Seconds in which a source that breaks is logged once."""
+
 _TOO_LATE = ExtendedError(edns.NO_REACHABLE_AUTHORITY, "no upstream answered in time")
 _TOO_MANY = ExtendedError(edns.OTHER, "too many queries are waiting")
 _BROKEN = ExtendedError(edns.OTHER, "a source failed")
@@ -85,9 +88,12 @@ class Once:
         self._sweep: IDelayedCall | None = None
         self._asked = Count("heimdall_cache_once_asked_total", "Questions that memory did not know.", "result")
         self._stale_given = Count("heimdall_cache_once_stale_total", "Stale answers given behind a failure.", "reason")
+        self._faults = Count("heimdall_cache_once_faults_total", "Questions whose source met a bug.")
+        self._quiet_until = 0.0
         self.tallies: list[Tally] = [
             self._asked,
             self._stale_given,
+            self._faults,
             Gauge("heimdall_cache_once_flights", "Questions on their way.", self._flights.__len__),
             Gauge("heimdall_cache_once_waiting_queries", "Askers that wait for them.", lambda: self._waiting),
         ]
@@ -196,7 +202,8 @@ class Once:
             self._failed_with(answer, flight)
             return
         if answer.origin == "stale":
-            self._memory.put(query, answer, now, now + answer.ttl)
+            held = self._memory.held(query, now)
+            self._memory.put(query, answer, now, max(now + answer.ttl, held[2] if held else 0.0))
         elif answer.keep and answer.ttl:
             self._memory.put(query, answer, now)
         self._land(flight, answer)
@@ -208,17 +215,24 @@ class Once:
         if isinstance(failure.value, NoAnswer):
             error = failure.value.error
         elif not isinstance(failure.value, CancelledError):
-            self._log.failure("A source failed for type {qtype}", failure, qtype=flight.query.qtype)
+            self._faults.add()
+            now = self._clock.seconds()
+            if now >= self._quiet_until:
+                self._quiet_until = now + QUIET
+                self._log.failure("A source failed for type {qtype}", failure, qtype=flight.query.qtype)
         self._failed_with(make(flight.query, SERVFAIL, "upstream", error), flight)
 
     def _failed_with(self, answer: Answer, flight: _Flight) -> None:
         """Nothing good came: what is held is given though it is stale, else the failure, for a while."""
         now = self._clock.seconds()
         query = flight.query
-        held = self._memory.held(query, now)
-        if held is not None and held[1] > now and not flight.waiters:
-            self._land(flight, answer)  # a refresh in vain: what is held is still fresh
+        known = self._memory.get(query, now)
+        if known is not None:
+            # A refresh in vain, or another flight learnt for every type that the name does not exist.
+            fresh, body = known
+            self._land(flight, fresh.with_body(body))
             return
+        held = self._memory.held(query, now)
         if held is not None and self._stale_after is not None:
             answer = _stale(held[0])
             self._stale_given.add("failure", by=len(flight.waiters))
@@ -246,7 +260,8 @@ class Once:
         waiters, flight.waiters = flight.waiters, []
         self._waiting -= len(waiters)
         for waiter in waiters:
-            waiter.callback(answer)
+            if not waiter.called:  # one that had its answer may have cancelled this one
+                waiter.callback(answer)
 
 
 def _stale(answer: Answer) -> Answer:

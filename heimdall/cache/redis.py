@@ -39,6 +39,7 @@ class Shared:
     :param leases: one flight per question in the cluster; None to ask for ourselves alone.
     :param covers: whether a name was flushed since its upstream was asked .
     :param reader: store nothing.
+    :param ceilings: the greatest TTL, in seconds, of any answer, and of one that says no.
     """
 
     def __init__(
@@ -57,13 +58,14 @@ class Shared:
         leases: Leases | None = None,
         covers: Covers = never,
         reader: bool = False,
+        ceilings: tuple[int, int] = (86400, 86400),
     ) -> None:
         self._link, self._next, self._clock = link, next, clock
         self._head, self._lease_head = (f"{prefix}:{space}:".encode() for space in ("c1", "l1"))
         self._stale_after = stale_after
         self._leases = None if reader else leases
         self._reading = Reading(link, clock, budget=budget, leases=self._leases)
-        self._worth = Worth(seal or Seal(), covers, window if stale else 0)
+        self._worth = Worth(seal or Seal(), covers, window if stale else 0, ceilings)
         self._reader = reader
         self._writer = Writer(link, clock, most=most_writes, leases=self._leases)
         self._lookups = Count("heimdall_cache_redis_lookups_total", "Look-ups in Redis.", "result")

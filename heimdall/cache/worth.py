@@ -17,6 +17,10 @@ from heimdall.tally import Count, Tally
 STALE_TTL: Final = 30
 """The TTL of a stale answer, in seconds (RFC 8767, 4)."""
 
+NEWER: Final = 1.0
+"""Seconds that a value must outlive what a refresh is to replace: else our own may pass for news, since we know
+Redis's clock a little better or worse each time."""
+
 LONG_AGO: Final = 10.0
 """Seconds after which an answer is not stored: whoever waited so long for it was frozen, and the world went on."""
 
@@ -37,10 +41,11 @@ class Worth:
     :param seal: what values are sealed with.
     :param covers: what was flushed.
     :param window: seconds behind its TTL in which an answer may be used stale.
+    :param ceilings: the greatest TTL of any answer, and of one that says no: a node with others may have stored it.
     """
 
-    def __init__(self, seal: Seal, covers: Covers, window: int) -> None:
-        self._seal, self._covers, self._window = seal, covers, window
+    def __init__(self, seal: Seal, covers: Covers, window: int, ceilings: tuple[int, int]) -> None:
+        self._seal, self._covers, self._window, self._ceilings = seal, covers, window, ceilings
         self._rubbish = Count("heimdall_cache_redis_rubbish_total", "Values that are no answer.", "reason")
         self.tallies: list[Tally] = [self._rubbish]
 
@@ -59,7 +64,9 @@ class Worth:
             return "rubbish", None
         if self._covers(query.name, asked):
             return "flushed", None
-        if left > query.least:
+        if answer.ttl > min(self._ceilings):
+            answer = answer.bounded(0, *self._ceilings)
+        if left > (query.least and query.least + NEWER):
             return "hit", answer
         if left > 0:
             return "miss", answer

@@ -142,9 +142,12 @@ def _adopt(
     """
     path = settings.fetch.resolv_conf
     try:
-        conf = resolv.parse(machine.read_file(path))
+        text = machine.read_file(path)
+    except UnicodeDecodeError as error:  # a name in a comment, as a rule: the addresses can be read all the same
+        text = error.object.decode(errors="replace")
     except (OSError, ValueError) as error:
         raise NoServers(f"{path} cannot be read", Fault(path, "a file that can be read", str(error))) from None
+    conf = resolv.parse(text)
     own = agree.Own(settings.accept.listen, machine.is_ours)
     upstreams = tuple(str(upstream) for upstream in conf.upstreams if upstream not in own)
     if not upstreams:

@@ -29,7 +29,9 @@ def parse(text: str) -> ResolvConf:
         word, *values = line.split() or [""]
         if word == "nameserver" and values and len(upstreams) < MOST:
             try:
-                upstreams[Upstream(ip(values[0]), DNS_PORT)] = None
+                host = ip(values[0])
+                # The C library takes the unspecified address for this machine.
+                upstreams[Upstream({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), DNS_PORT)] = None
             except ValueError:
                 continue
         elif word == "options":

@@ -31,7 +31,7 @@ class Accept:
     listen: tuple[str, ...] = key(
         ("127.0.0.1:1053", "[::1]:1053"), "Addresses to serve DNS on, UDP and TCP each.", kind="address"
     )
-    udp_size: int = key(1232, "The largest reply over UDP, in bytes (RFC 9715).", kind="512-4096")
+    udp_size: int = key(1232, "The largest reply over UDP, in bytes (RFC 9715).", kind="512-1232")
     tcp_connections: int = key(1000, "TCP connections at once, of all clients.", kind="1-65535")
     tcp_connections_per_client: int = key(50, "TCP connections at once from one client address.", kind="1-65535")
     tcp_idle: float = key(10.0, "Close a TCP connection that was idle for so long (RFC 7766).", kind="seconds")

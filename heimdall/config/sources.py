@@ -120,9 +120,12 @@ def strangers(environ: Mapping[str, str]) -> Iterator[str]:
     known = {key.variable for key in KEYS.values()}
     for name in sorted(environ):
         section, _, rest = name.removeprefix("HEIMDALL_").lower().partition("_")
-        ours = name.startswith("HEIMDALL_") and section in SECTIONS
-        if ours and name not in known and not _INJECTED.search(name):
-            close = _close(rest, section)
+        ours = name.startswith("HEIMDALL_") and name not in (*known, CONFIG)
+        if ours and not _INJECTED.search(name):
+            known_section = section in SECTIONS
+            close = _close(rest, section) if known_section else _close(name.removeprefix("HEIMDALL_").lower(), "")
+            if not known_section and not close:
+                continue  # somebody else's
             yield printable(f"environment {name} sets nothing" + (f"; did you mean {close.variable}?" if close else ""))
 
 
@@ -138,7 +141,7 @@ def _unknown(path: str) -> str:
 
 
 def _close(name: str, section: str) -> Key | None:
-    """Return the key of a section whose name is nearest to what was written, or None."""
-    keys = {key.name: key for key in KEYS.values() if key.section == section}
+    """Return the key of a section, or of any, whose name is nearest to what was written, or None."""
+    keys = {key.name: key for key in KEYS.values() if section in ("", key.section)}
     close = get_close_matches(name, keys, 1)
     return keys[close[0]] if close else None

@@ -97,12 +97,7 @@ class Port:
         :raises OSError: the system did not take it.
         """
         self.uses -= 1
-        try:
-            self._sock.send(wire)
-        except ConnectionRefusedError:
-            # So the system tells that an earlier question was refused; this one has not left yet.
-            self.refuse()
-            self._sock.send(wire)
+        self._sock.send(wire)
         self.flights[flight.identity] = flight
         self.owner.inflight += 1
 
@@ -210,16 +205,30 @@ class Udp:
         if self.inflight >= self._most:
             return self._failed("full", "too many questions wait for this server")
         try:
-            port = self._pick()
-            identity = self._dice.draw()
-            while identity in port.flights:
-                identity = self._dice.draw()
-            flight = Flight(port, identity, query.key[: len(query.question)])
-            port.send(self._write(query, identity), flight)
+            flight = self._send(query)
+        except ConnectionRefusedError as error:
+            return self._failed("refused", f"the question cannot be sent: {error.strerror}")
         except OSError as error:
             return self._failed("socket", f"the question cannot be sent: {error.strerror}")
-        flight.timer = self._clock.callLater(timeout, flight.expire)
+        flight.timer = self._clock.callLater(max(timeout, 0.0), flight.expire)
         return flight.deferred
+
+    def _send(self, query: Query) -> Flight:
+        port = self._pick()
+        try:
+            return self._send_by(port, query)
+        except ConnectionRefusedError:
+            # So the system tells that an earlier question was refused; this one has not left yet.
+            port.refuse()
+            return self._send_by(self._pick(), query)
+
+    def _send_by(self, port: Port, query: Query) -> Flight:
+        identity = self._dice.draw()
+        while identity in port.flights:
+            identity = self._dice.draw()
+        flight = Flight(port, identity, query.key[: len(query.question)])
+        port.send(self._write(query, identity), flight)
+        return flight
 
     def _failed(self, what: str, reason: str) -> Deferred[Answer]:
         self.ledger.failed.add(what)

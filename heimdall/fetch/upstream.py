@@ -13,19 +13,17 @@ from zope.interface import implementer
 
 from heimdall.fetch.health import Health
 from heimdall.fetch.ledger import Ledger
+from heimdall.fetch.rank import GOOD, rank
 from heimdall.fetch.reply import silent
 from heimdall.interfaces import IExchange, ISource, NoAnswer
 from heimdall.message.answer import Answer
-from heimdall.message.query import AD, BADVERS, FORMERR, NOTIMP, REFUSED, SERVFAIL, Query
+from heimdall.message.query import AD, SERVFAIL, Query
 
 RETRY, GROWTH = 0.4, 1.5
 """Seconds before a server is asked a second time, and how much longer the pause before each further time is."""
 
 ROUNDS, ROUNDS_REFUSED = 5, 3
 """How often one server is asked one question at most, and how often if it says at once that it cannot be reached."""
-
-# What another server may answer better, the one that says most to a client first.
-_FAILURES = (SERVFAIL, REFUSED, NOTIMP, FORMERR, BADVERS)
 
 
 class Upstream:
@@ -111,8 +109,8 @@ class Group:
         self.closed = True
         for server in self.servers:
             server.exchange.close()
-        for flight in list(self.flights):
-            flight.fail()
+        while self.flights:
+            next(iter(self.flights)).fail()
 
 
 class Try:
@@ -139,7 +137,7 @@ class Try:
         took = group.clock.seconds() - self.sent
         self.server.inflight -= 1
         group.ledger.seconds.observe(took)
-        if self.server.health.replied(took, answer.rcode not in _FAILURES):
+        if self.server.health.replied(took, answer.rcode in GOOD):
             group.log.info("upstream {server} answers again", server=self.server.text)
         self.flight.answered(self, answer)
 
@@ -234,10 +232,11 @@ class Flight:
         self._tries.remove(one)
         if self._done:
             return
-        if answer.rcode not in _FAILURES:
+        worth = rank(answer)
+        if worth is None:
             self._finish(answer)
             return
-        if self._best is None or _FAILURES.index(answer.rcode) < _FAILURES.index(self._best.rcode):
+        if self._best is None or worth < (rank(self._best) or 0):
             self._best = answer
         if not one.look:
             self._step()
@@ -250,7 +249,7 @@ class Flight:
 
     def _step(self) -> None:
         """Turn to the next server at once; with none left, wait for those still asked, or for the next round."""
-        if self.group.closed:
+        if self.group.closed or self.group.clock.seconds() >= self.ends:
             self.fail()
         elif self._asked < len(self._order):
             self._go_on("next")
@@ -273,6 +272,9 @@ class Flight:
         self._end("failure" if answer is self._best else "answer")
         if answer.flags & AD and not self.group.trust_ad:
             answer = evolve(answer, flags=answer.flags & ~AD)
+        if answer.rcode > 15:
+            # What the server says of our EDNS is between it and us.
+            answer = evolve(answer, rcode=SERVFAIL)
         self.deferred.callback(answer)
 
     def fail(self) -> None:

@@ -16,8 +16,8 @@ AA, TC = 0x0400, 0x0200
 
 NS, CNAME, SOA, RRSIG = 2, 5, 6, 46
 
-MOST_RECORDS = 2000
-"""Records a message may hold: 64 KiB of the smallest useful ones are fewer."""
+MOST_RECORDS = 4096
+"""Records a message may hold: of the smallest useful ones, 16 bytes each, fewer fit 64 KiB."""
 
 _TTL = Struct("!I")
 _FIXED = Struct("!HHIH")
@@ -38,6 +38,7 @@ class Answer:
     ``keep``      whether it may be kept at all: not a failure, not truncated, not a no without a SOA
     ``origin``    who knew: memory, redis, upstream, stale, local or blocked
     ``errors``    extended errors to be told with it
+    ``negative``  whether it says that the name, or the type at it, does not exist; also behind an alias
     ``scope``     bits of the asker's subnet it is meant for; None where no subnet was asked for
     """
 
@@ -51,6 +52,7 @@ class Answer:
     keep: bool = False
     origin: str = "upstream"
     errors: tuple[ExtendedError, ...] = ()
+    negative: bool = False
     scope: int | None = None
 
     def bounded(self, floor: int, ceiling: int, negative: int) -> Answer:
@@ -69,11 +71,6 @@ class Answer:
             return self
         return evolve(self, body=patched(self.body, self.spots, new), ttl=min(new))
 
-    @property
-    def negative(self) -> bool:
-        """Whether it says that the name, or the type at the name, does not exist."""
-        return self.rcode == NXDOMAIN or (self.rcode == 0 and not self.counts[0])
-
     def with_ttls(self, ttl: int, origin: str) -> Answer:
         """Return the answer with every TTL set to ``ttl`` seconds, known from ``origin``."""
         return evolve(self, body=patched(self.body, self.spots, [ttl] * len(self.spots)), ttl=ttl, origin=origin)
@@ -81,6 +78,11 @@ class Answer:
     def older(self, age: int, origin: str) -> Answer:
         """Return the answer as it is ``age`` seconds later: every TTL less by that, none below 0."""
         return evolve(self, body=aged(self.body, self.spots, age), ttl=max(self.ttl - age, 0), origin=origin)
+
+    def with_body(self, body: bytes) -> Answer:
+        """Return the answer with its records as they are at some later moment, and the TTL that is left then."""
+        ttls = [_TTL.unpack_from(body, spot)[0] for spot in self.spots]
+        return evolve(self, body=body, ttl=min(ttls, default=self.ttl))
 
 
 def aged(body: bytes, spots: Iterable[int], age: int) -> bytes:
@@ -130,6 +132,7 @@ def read(wire: bytes) -> Answer:
         ttl=min(ttls, default=0),
         keep=keep and not flags & TC,
         errors=records_in.errors,
+        negative=keep and not records_in.answers(question),
         scope=records_in.scope,
     )
 
@@ -176,7 +179,7 @@ class _Records:
         self.errors = edns.errors(pairs)
         for code, data in pairs:
             if code == edns.CLIENT_SUBNET and len(data) >= 4:
-                self.scope = data[3]
+                self.scope = min(data[3], 128)  # no address has more bits
 
     def ttls(self, question: bytes, rcode: int) -> tuple[list[int], bool]:
         """Return the TTL of each record as it may be used, and whether there is one to keep the whole by."""
@@ -190,15 +193,16 @@ class _Records:
             ttls.append(ttl)
             lowest[key] = min(ttl, lowest.get(key, ttl))
         ttls = [lowest[key] for key in self._sets]  # RFC 2181, 5.2
-        if rcode == 0 and self._answers(int.from_bytes(question[-4:-2], "big")):
+        if rcode == 0 and self.answers(question):
             return ttls, True
         if rcode not in (0, NXDOMAIN) or self._minimum is None:
             return ttls, False  # RFC 2308, 5: a no without a SOA has nothing to be kept by
         most = self._minimum
         return [min(ttl, most) if kind == SOA else ttl for ttl, kind in zip(ttls, self._kinds, strict=True)], True
 
-    def _answers(self, qtype: int) -> bool:
+    def answers(self, question: bytes) -> bool:
         """Whether the answer section holds what was asked for."""
+        qtype = int.from_bytes(question[-4:-2], "big")
         kinds = self._kinds[: self.counts[0]]
         return qtype in kinds or (qtype == ANY and bool(kinds))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from heimdall.message.wire import Malformed
 
@@ -62,7 +62,8 @@ def option(code: int, data: bytes) -> bytes:
 
 def error_option(error: ExtendedError) -> bytes:
     """Return the option that carries an extended error."""
-    return option(EXTENDED_ERROR, error.code.to_bytes(2, "big") + error.text.encode()[:64])
+    text = error.text.encode()[:64].decode(errors="ignore").encode()  # cut between two characters
+    return option(EXTENDED_ERROR, error.code.to_bytes(2, "big") + text)
 
 
 def options(data: bytes) -> list[tuple[int, bytes]]:
@@ -94,11 +95,15 @@ def errors(pairs: list[tuple[int, bytes]]) -> tuple[ExtendedError, ...]:
 
 @frozen
 class Subnet:
-    """The network a client asks for (RFC 7871): address family 1 or 2, prefix length in bits, address bytes."""
+    """The network a client asks for (RFC 7871): address family 1 or 2, prefix length in bits, address bytes.
+
+    ``asked`` is the option as the client gave it; it is given back with the scope of the answer.
+    """
 
     family: int
     length: int
     address: bytes
+    asked: bytes = field(default=b"", eq=False)
 
     @classmethod
     def from_option(cls, data: bytes) -> Subnet:
@@ -114,7 +119,10 @@ class Subnet:
         limit, size = _LIMITS[family]
         if length > size * 8 or len(data) - 4 != (length + 7) // 8:
             raise Malformed("a client subnet whose length does not fit its address")
-        return cls(family, length, data[4:].ljust(size, b"\0")).cut(min(length, limit))
+        whole = cls(family, length, data[4:].ljust(size, b"\0"))
+        if whole != whole.cut(length):
+            raise Malformed("a client subnet with bits behind its prefix")
+        return evolve(whole.cut(min(length, limit)), asked=data)
 
     def cut(self, length: int) -> Subnet:
         """Return the network of ``length`` bits that this one lies in."""
@@ -122,10 +130,14 @@ class Subnet:
         number = int.from_bytes(self.address, "big") >> (bits - length) << (bits - length)
         return Subnet(self.family, length, number.to_bytes(len(self.address), "big"))
 
-    def to_option(self, scope: int = 0) -> bytes:
-        """Return the option that asks for this network, or tells it that an answer is for ``scope`` bits of it."""
-        data = self.family.to_bytes(2, "big") + bytes((self.length, scope)) + self.address[: (self.length + 7) // 8]
+    def to_option(self) -> bytes:
+        """Return the option that asks an upstream for this network."""
+        data = self.family.to_bytes(2, "big") + bytes((self.length, 0)) + self.address[: (self.length + 7) // 8]
         return option(CLIENT_SUBNET, data)
+
+    def to_reply(self, scope: int) -> bytes:
+        """Return the option that tells who asked for how many bits of its network the answer is (RFC 7871, 7.2.1)."""
+        return option(CLIENT_SUBNET, self.asked[:3] + bytes((scope,)) + self.asked[4:])
 
     def closest(self) -> list[bytes]:
         """Return what tells apart the answers this network may be given, the closest first."""

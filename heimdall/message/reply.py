@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from struct import Struct
 
 from heimdall.message import edns
 from heimdall.message.answer import AA, TC, Answer
-from heimdall.message.query import AD, CD, RD, Query
+from heimdall.message.edns import ExtendedError
+from heimdall.message.query import AD, CD, RD, SERVFAIL, Query
 from heimdall.message.wire import HEADER, records
 
 _HEAD = Struct("!HHHHH")
@@ -21,32 +23,42 @@ def fit(query: Query, answer: Answer, body: bytes, udp_size: int = edns.UDP_SIZE
     """Return the reply to ``query`` that carries ``answer``.
 
     The AD bit is told only to who asked for it by AD or DO (RFC 6840, 5.8). Over UDP the reply is no longer
-    than the client's size or ``udp_size``, whichever is less: additional records are left out first, silently;
-    after that, others from the end, with TC set (RFC 2181, 9).
+    than the client's size or ``udp_size``, whichever is less: extended errors are left out first, with TC set
+    (RFC 8914, 3); then additional records, silently; after that, others from the end, with TC set (RFC 2181, 9).
 
     :param body: the answer's records with the TTLs of this moment.
     :param udp_size: the most bytes we send over UDP.
     """
-    flags = _QR_RA | query.flags & (RD | CD) | answer.flags & (AA | TC) | answer.rcode & 15
+    # A code of more than 4 bits cannot be told without an OPT, and half of it would say something else.
+    rcode = answer.rcode if answer.rcode < 16 or query.edns else SERVFAIL
+    flags = _QR_RA | query.flags & (RD | CD) | answer.flags & (AA | TC) | rcode & 15
     if answer.flags & AD and (query.do or query.flags & AD):
         flags |= AD
     opt = b""
     if query.edns:
         if answer.errors or answer.rcode > 15 or query.subnet is not None:
-            options = b"".join(map(edns.error_option, answer.errors))
-            if query.subnet is not None:
-                options += query.subnet.to_option(answer.scope or 0)  # RFC 7871, 7.2.1
-            opt = edns.opt(query.do, answer.rcode, options)
+            opt = _opt(query, answer, answer.errors)
         else:
             opt = _OPT_DO if query.do else _OPT
     question = query.question
     limit = STREAM_SIZE if query.stream else min(query.size, udp_size)
     answers, authorities, additionals = answer.counts
     if HEADER + len(question) + len(body) + len(opt) > limit:
-        body, cut, (answers, authorities, additionals) = _cut(question, body, answer.counts, limit - len(opt))
-        flags |= cut
+        if opt and answer.errors:
+            opt = _opt(query, answer, ())
+            flags |= TC
+        if HEADER + len(question) + len(body) + len(opt) > limit:
+            body, cut, (answers, authorities, additionals) = _cut(question, body, answer.counts, limit - len(opt))
+            flags |= cut
     head = _HEAD.pack(flags, 1, answers, authorities, additionals + (1 if opt else 0))
     return query.wire[:2] + head + question + body + opt
+
+
+def _opt(query: Query, answer: Answer, errors: Iterable[ExtendedError]) -> bytes:
+    options = b"".join(map(edns.error_option, errors))
+    if query.subnet is not None:
+        options += query.subnet.to_reply(answer.scope or 0)  # RFC 7871, 7.2.1
+    return edns.opt(query.do, answer.rcode, options)
 
 
 def _cut(

@@ -128,6 +128,8 @@ class Registry:
 
     def _failed(self, failure: Failure) -> None:
         self._beats.add("failed")
+        if self._listed is None and not self._link.up:
+            return  # not connected yet: the link tells of it
         if self._listed is not False:
             self._listed = False
             self._log.warn("this node cannot be written into the registry: {why}", why=failure.getErrorMessage())

@@ -103,6 +103,10 @@ class Guarded(Site):
     noisy = False
     protocol = Channel  # type: ignore[assignment]  # the base class names its own proxy here
 
+    def logPrefix(self) -> str:
+        """Return what the reactor calls us in its log."""
+        return "HTTP"
+
     def __init__(self, resource: IResource, clock: IReactorTime) -> None:
         super().__init__(resource, timeout=PATIENCE, reactor=clock, parsePOSTFormSubmission=False)
         self.requests = Count("heimdall_watch_requests_total", "HTTP requests answered, by status.", "status")

@@ -15,7 +15,7 @@ from zope.interface import implementer
 from heimdall.accept.server import Server
 from heimdall.cache.memory import Memory
 from heimdall.interfaces import DROP, Drop, IGate, ISource
-from heimdall.message.answer import Answer, make
+from heimdall.message.answer import TC, Answer, make
 from heimdall.message.query import REFUSED, Query
 from tests.cache.questions import positive, question
 from tests.message.messages import query_wire
@@ -202,3 +202,12 @@ class Path(SynchronousTestCase):
         self.server = Server([], self.memory, [], self.source, self.clock, client_subnet=True)
         self.assertIsNone(self.take(wire))
         self.assertEqual(len(self.source.asked), 1)
+
+    def test_half_an_answer(self) -> None:
+        """Half an answer is told over UDP, with TC; over TCP it would say nothing, and is a failure."""
+        for stream, rcode, truncated in ((False, 0, True), (True, 2, False)):
+            self.source.asked.clear()
+            self.take(query_wire("a.example"), stream)
+            self.source.asked[0].callback(Answer(question().key[:-1], 0, TC))
+            told = dns.message.from_wire(self.later[-1][0])
+            self.assertEqual((told.rcode(), bool(told.flags & dns.flags.TC)), (rcode, truncated))

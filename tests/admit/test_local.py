@@ -63,10 +63,16 @@ class Files(SynchronousTestCase):
         gate = self.hosts()
         for address, expected in (
             ("10.1.168.192.in-addr.arpa", "nas.home.example."),
-            ("1.0.0.127.in-addr.arpa", "localhost."),
             ("0.1." + "0." * 22 + "8.b.d.0.1.0.0.2.ip6.arpa", "nas.home.example."),
         ):
             self.assertEqual([row.split()[-1] for row in rows(told(gate, asking(address, "PTR")))], [expected])
+
+    def test_localhost(self) -> None:
+        """What localhost is, is not for a file to say: one with a single address would take the other away."""
+        gate = self.hosts("fe80::1%lo0 localhost\n127.0.0.1 localhost x.localhost nas.example")
+        for name in ("localhost", "x.localhost"):
+            self.assertIsNone(gate.judge(asking(name)))
+        self.assertEqual(rows(told(gate, asking("nas.example")))[0].split()[-1], "127.0.0.1")
 
     def test_unspecified_address_in_reverse(self) -> None:
         """The unspecified address, which lists of blocked names give for all of theirs, has no name."""

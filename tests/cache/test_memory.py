@@ -75,6 +75,14 @@ class Holding(SynchronousTestCase):
         self.assertIsNone(self.memory.get(question("empty.example", 28), 1.0))
         self.assertIsNone(self.memory.get(question("no.example", 28), 300.0))
 
+    def test_the_last_word(self) -> None:
+        """Of two stale answers the one learnt last is held: a name that went away does not come back by it."""
+        self.memory.put(question("no.example"), positive("no.example", ttl=300), 0.0)
+        self.memory.put(question("no.example", 28), negative(), 50.0)
+        held = self.memory.held(question("no.example"), 360.0)
+        assert held is not None
+        self.assertEqual(held[0].rcode, 3)
+
     def test_stale(self) -> None:
         """Past its TTL an answer is still held for the window, but not given as fresh."""
         self.memory.put(question(), positive(ttl=60), 0.0)
@@ -113,6 +121,16 @@ class Holding(SynchronousTestCase):
         self.assertIsNotNone(self.memory.get(asked("198.51.100.1"), 1.0))
         self.assertIsNotNone(self.memory.held(asked("198.51.100.1"), 1.0))
 
+    def test_a_closer_answer_that_expired(self) -> None:
+        """An expired answer for a network does not hide a fresh one that is meant for all."""
+        asked = query.read(query_wire("a.example", use_edns=0, options=[dns.edns.ECSOption("192.0.2.1", 24)]))
+        assert isinstance(asked, Query)
+        self.memory.put(asked, scoped(positive(ttl=10), 24), 0.0)
+        self.memory.put(asked, scoped(positive(ttl=60, data="192.0.2.9"), 0), 20.0)
+        known, held = self.memory.get(asked, 30.0), self.memory.held(asked, 30.0)
+        assert known and held
+        self.assertEqual((known[0].scope, held[0].scope), (0, 0))
+
 
 class Bounds(SynchronousTestCase):
     """The bytes."""
@@ -127,9 +145,18 @@ class Bounds(SynchronousTestCase):
         self.assertEqual(memory._evicted.total() + len(memory), 1000)
 
     def test_bytes_are_real(self) -> None:
-        """What is counted for 30,000 answers is what the process grew by, within a quarter."""
-        script = """
-import gc
+        """What is counted is what the process grows by, within a quarter: for answers of one record and of many."""
+        for answers, records in ((30000, 1), (600, 300)):
+            run = subprocess.run(
+                [sys.executable, "-c", self.script, str(answers), str(records)],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            self.assertTrue(0.75 < float(run.stdout) < 1.25, run.stdout)
+
+    script = """
+import gc, sys
 from heimdall.cache.memory import Memory
 from tests.message.messages import reply_wire
 from heimdall.message import answer, query
@@ -137,16 +164,16 @@ def resident():
     gc.collect()
     return int(open("/proc/self/statm").read().split()[1]) * 4096
 memory = Memory(10**9)
-image = reply_wire("n000000.example.", "A", "n000000.example. 60 A 192.0.2.1")
+answers, records = int(sys.argv[1]), int(sys.argv[2])
+lines = [f"n000000.example. 60 A 192.0.{number >> 8}.{number & 255}" for number in range(records)]
+image = reply_wire("n000000.example.", "A", *lines)
 before = resident()
-for number in range(30000):
+for number in range(answers):
     name = b"\\x07n%06d\\x07example\\0" % number
     memory.put(query.make(name, 1), answer.read(image[:12] + name + image[12 + len(name):]), 0.0)
     memory.get(query.make(name, 1), 5.0)
 print((resident() - before) / memory.used)
 """
-        run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        self.assertTrue(0.75 < float(run.stdout) < 1.25, run.stdout)
 
 
 class Refreshing(SynchronousTestCase):

@@ -70,6 +70,14 @@ class Case(SynchronousTestCase):
 class Flights(Case):
     """One flight per question."""
 
+    def test_cancelled_by_another(self) -> None:
+        """An asker that is cancelled because another had its answer costs nobody behind it the answer."""
+        first, second, third = (self.once.ask(question()) for _ in range(3))
+        first.addCallback(lambda _: second.cancel())
+        self.source.give(positive())
+        self.failureResultOf(second, CancelledError)
+        self.assertEqual(self.successResultOf(third).origin, "upstream")
+
     def test_interface(self) -> None:
         """Once is a source."""
         self.assertTrue(verifyObject(ISource, self.once))
@@ -186,13 +194,17 @@ class Keeping(Case):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_a_source_that_raises(self) -> None:
-        """A source that raises where it should have failed is a failure like others, and is logged."""
+        """A source that raises where it should have failed is a failure like others, logged once a minute."""
 
         def broken(query: Query) -> Deferred[Answer]:
             raise ZeroDivisionError
 
         self.source.ask = broken  # type: ignore[method-assign]
         self.assertEqual(self.successResultOf(self.once.ask(question())).rcode, 2)
+        self.assertEqual(self.successResultOf(self.once.ask(question("b.example"))).rcode, 2)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.clock.advance(60)
+        self.successResultOf(self.once.ask(question()))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
@@ -272,7 +284,6 @@ class Stale(Case):
         asked = self.once.ask(question())
         self.source.give(negative("a.example"))
         self.successResultOf(asked)
-        self.memory.forget(question().key)
         self.clock.advance(400)
         asked = self.once.ask(question())
         self.source.give(failure())
@@ -295,6 +306,25 @@ class Stale(Case):
         now = self.clock.seconds()
         self.assertIsNotNone(self.memory.get(question("b.example"), now + 29))
         self.assertIsNone(self.memory.held(question("b.example"), now + 30))
+
+    def test_stale_from_the_source_for_what_is_held(self) -> None:
+        """A stale answer from behind takes nothing from the time that what is held stale may be used."""
+        before = self.memory.held(question(), self.clock.seconds())
+        asked = self.once.ask(question())
+        self.source.give(positive().with_ttls(30, "stale"))
+        self.successResultOf(asked)
+        after = self.memory.held(question(), self.clock.seconds())
+        assert before and after
+        self.assertEqual(after[2], before[2])
+
+    def test_fresh_from_another_flight(self) -> None:
+        """Behind a failure, what another flight has learnt for every type meanwhile is given, as fresh as it is."""
+        first, second = (self.once.ask(question("no.example", qtype)) for qtype in (1, 28))
+        self.source.asked[-2][1].callback(negative())
+        self.source.give(failure("no.example"))
+        self.assertEqual(self.successResultOf(first).rcode, 3)
+        answer = self.successResultOf(second)
+        self.assertEqual((answer.rcode, answer.origin, answer.ttl), (3, "memory", 300))
 
 
 class Refresh(Case):

@@ -134,6 +134,15 @@ class LookingUp(Case):
         self.source.give(NOTHING)
         self.assertEqual(self.successResultOf(shorter).ttl, 60)
 
+    def test_refresh_by_a_clock_read_anew(self) -> None:
+        """A refresh does not take what is held already for news because Redis's clock was read anew meanwhile."""
+        self.lay(positive(ttl=60))
+        self.turn(54)
+        self.link.offset -= 0.02
+        self.shared.ask(question().again(6.0))
+        self.turn()
+        self.assertEqual(len(self.source.asked), 1)
+
     def test_negative(self) -> None:
         """That a name does not exist is shared like any answer."""
         asked = self.shared.ask(question("no.example"))

@@ -10,15 +10,18 @@ from heimdall.config.machine import Machine
 FILE = "/etc/heimdall.toml"
 
 
-def machine(files: Mapping[str, str] | None = None, own: Collection[str] = (), code: Collection[str] = ()) -> Machine:
+def machine(
+    files: Mapping[str, str | bytes] | None = None, own: Collection[str] = (), code: Collection[str] = ()
+) -> Machine:
     """Return a machine with these files, addresses and importable names."""
     files = files or {}
 
     def read_file(path: str) -> str:
         try:
-            return files[path]
+            text = files[path]
         except KeyError:
             raise FileNotFoundError(2, "No such file or directory", path) from None
+        return text if isinstance(text, str) else text.decode()
 
     def find(name: str) -> object:
         if name not in code:

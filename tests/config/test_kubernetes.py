@@ -55,13 +55,16 @@ class InjectedTests(SynchronousTestCase):
 
     def test_slips(self) -> None:
         """A variable of our own that was misspelt is warned of, with the right one."""
-        environ = {"HEIMDALL_FETCH_UPSTREAM": "192.0.2.1", "HEIMDALL_CACHE_Q": "1", "HEIMDALL_VERSION": "1"}
+        environ = dict.fromkeys(
+            ("HEIMDALL_FETCH_UPSTREAM", "HEIMDALL_CACHE_Q", "HEIMDALL_VERSION", "HEIMDALL_LISTEN"), "1"
+        )
         loaded = load({"upstream": ["192.0.2.1"]}, environ, machine())
         self.assertEqual(
             loaded.warnings,
             (
                 "environment HEIMDALL_CACHE_Q sets nothing",
                 "environment HEIMDALL_FETCH_UPSTREAM sets nothing; did you mean HEIMDALL_FETCH_UPSTREAMS?",
+                "environment HEIMDALL_LISTEN sets nothing; did you mean HEIMDALL_ACCEPT_LISTEN?",
             ),
         )
 

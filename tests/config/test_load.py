@@ -142,6 +142,11 @@ class UpstreamTests(SynchronousTestCase):
         """Load with this resolv.conf on a machine with these addresses of its own."""
         return load(options, {}, machine({} if conf is None else {RESOLV: conf}, own))
 
+    def test_not_utf8(self) -> None:
+        """A resolv.conf whose comment is in another character set gives its servers all the same."""
+        loaded = load({}, {}, machine({RESOLV: b"nameserver 192.0.2.1 # caf\xe9\n"}))
+        self.assertEqual(loaded.settings.fetch.upstreams, ("192.0.2.1:53",))
+
     def test_resolv_conf(self) -> None:
         """With no upstreams set, those of resolv.conf are asked, and their AD bit is trusted if it says so."""
         loaded = self.adopted("nameserver 192.0.2.1\nnameserver fd00::1\noptions trust-ad")
@@ -224,7 +229,7 @@ class FaultTests(SynchronousTestCase):
                 (f"file {FILE}: no such key cache.memroy; did you mean cache.memory?", ""),
                 (f"file {FILE}: no such section or key acept; did you mean [accept]?", ""),
                 (f'file {FILE}: cache.memory = "50XB": expected a number of bytes', '"64MiB"'),
-                (f"file {FILE}: accept.udp_size = 100: expected a whole number from 512 to 4096", ""),
+                (f"file {FILE}: accept.udp_size = 100: expected a whole number from 512 to 1232", ""),
                 ('environment HEIMDALL_WATCH_LOG: watch.log = "xml": expected one of text, json', ""),
                 ('option --listen: accept.listen = "localhost:53": expected HOST:PORT', "not an IP address)"),
                 ('option --upstream: fetch.upstreams = "dns.example": expected an IP address', "looks names up)"),

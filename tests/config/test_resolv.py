@@ -32,6 +32,10 @@ class ResolvConfTests(SynchronousTestCase):
             """
         self.assertEqual(servers(text), ["192.0.2.1:53", "[2001:db8::1]:53", "[fe80::1%eth0]:53"])
 
+    def test_unspecified(self) -> None:
+        """The unspecified address is this machine, as the C library takes it; so it is known for ourselves."""
+        self.assertEqual(servers("nameserver 0.0.0.0\nnameserver ::"), ["127.0.0.1:53", "[::1]:53"])
+
     def test_trust_ad(self) -> None:
         """The option trust-ad is seen among others, and in any options line."""
         self.assertTrue(parse("options edns0 trust-ad\noptions ndots:2").trust_ad)

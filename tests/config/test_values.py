@@ -89,7 +89,7 @@ class ValueTests(SynchronousTestCase):
     def test_ranges(self) -> None:
         """A number is within its bounds, and whole where the key counts things."""
         self.takes("accept.udp_size", 1232, 1232)
-        self.refuses("accept.udp_size", 511, 4097, 1232.0, "1232", True, why="a whole number from 512 to 4096")
+        self.refuses("accept.udp_size", 511, 1233, 1232.0, "1232", True, why="a whole number from 512 to 1232")
         self.takes("admit.rate", 3, 3.0)
         self.refuses("admit.rate", -1, math.inf, math.nan, False, why="a number of at least 0")
         self.takes("cache.refresh_share", 0.9, 0.9)

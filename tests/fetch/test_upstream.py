@@ -61,7 +61,8 @@ class Fake:
         self.waiting.pop(deferred).cancel()
 
     def close(self) -> None:
-        for deferred, timer in list(self.waiting.items()):
+        while self.waiting:
+            deferred, timer = next(iter(self.waiting.items()))
             timer.cancel()
             self._end(deferred, unreachable("closed"))
 
@@ -427,3 +428,37 @@ class Ends(Case):
         rtts = read["heimdall_fetch_upstream_rtt_seconds"]
         assert not isinstance(rtts, float)
         self.assertAlmostEqual(rtts["192.0.2.1:53"], 0.02, places=2)
+
+    def test_unusual_codes(self) -> None:
+        """A code that is no answer to a question sends it to the next server; our own EDNS is not the client's."""
+        for rcode, told in ((9, 9), (16, SERVFAIL), (23, SERVFAIL)):
+            group = self.group(0.01, 0.02)
+            self.settle(group)
+            self.fakes[0].rcode = rcode
+            self.assertEqual(self.rcode(group), 0)
+            self.fakes[1].rcode = rcode
+            self.assertEqual(self.rcode(group), told)
+            self.clock.advance(10)
+
+    def test_frozen(self) -> None:
+        """A process that stood still past the deadline asks nobody else: the question is over."""
+        group = self.group(0.05, 0.06)
+        self.settle(group)
+        before = self.sent()
+        deferred = group.ask(WWW)
+        self.fakes[0].waiting[next(iter(self.fakes[0].waiting))].cancel()
+        self.clock.rightNow += 6
+        self.fakes[0]._end(next(iter(self.fakes[0].waiting)), unreachable("too late"))
+        self.failureResultOf(deferred, NoAnswer)
+        self.assertEqual(self.sent(), [before[0] + 1, before[1]])
+        self.clock.advance(10)
+
+    def test_close_and_cancel(self) -> None:
+        """Who cancels another question when his own fails at the end keeps nobody from being told."""
+        group = self.group(None)
+        asked = [group.ask(WWW) for _ in range(3)]
+        asked[0].addErrback(lambda _: asked[1].cancel())
+        told = [each.addErrback(lambda failure: None) for each in asked]
+        group.close()
+        for each in told:
+            self.successResultOf(each)

@@ -144,11 +144,24 @@ class Reading(SynchronousTestCase):
             with self.assertRaises(Malformed):
                 answer.read(bad)
 
+    def test_as_many_as_fit(self) -> None:
+        """As many records as fit a message are read: a large RRset is no attack."""
+        wire = reply_wire("a.example.", "A", "a.example. 60 A 192.0.2.1")
+        record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\xc0\0\2\1"
+        read = answer.read(wire[:6] + (4001).to_bytes(2, "big") + wire[8:] + record * 4000)
+        self.assertEqual(read.counts[0], 4001)
+
     def test_short_soa(self) -> None:
         """A SOA too short to have a minimum is none."""
         wire = reply_wire("a.example.", "A")
         soa = b"\0\0\6\0\1\0\0\0\x3c\0\2\0\0"
         self.assertFalse(answer.read(wire[:9] + b"\1" + wire[10:] + soa).keep)
+
+    def test_impossible_scope(self) -> None:
+        """A scope of more bits than any address has is taken as the longest."""
+        reply = dns.message.make_response(dns.message.make_query("a.example.", "A", use_edns=0))
+        reply.use_edns(0, 0, 1232, options=[option(8, bytes((0, 1, 24, 200, 192, 0, 2)))])
+        self.assertEqual(answer.read(reply.to_wire()).scope, 128)
 
     def test_other_options(self) -> None:
         """Options of the upstream that mean nothing to us are left out."""
@@ -179,6 +192,9 @@ class Changing(SynchronousTestCase):
         self.assertIs(read.bounded(0, 900, 10), read)
         no = answer.read(reply_wire("no.example.", "A", rcode=NXDOMAIN, authority=(SOA,)))
         self.assertEqual(no.bounded(90, 600, 10).ttl, 10)
+        alias = "www.example. 600 CNAME a.example."
+        behind = answer.read(reply_wire("www.example.", "AAAA", alias, authority=(SOA,)))
+        self.assertEqual(behind.bounded(0, 600, 10).ttl, 10)
 
     def test_bounds_do_not_keep_a_failure(self) -> None:
         """What must not be kept is not made to be kept by a floor."""

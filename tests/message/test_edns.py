@@ -38,6 +38,11 @@ class Options(SynchronousTestCase):
             (ExtendedError(1, "ok"), ExtendedError(2, "\ufffd"), ExtendedError(3), ExtendedError(4)),
         )
 
+    def test_long_text(self) -> None:
+        """A text is cut to 64 bytes, between two characters."""
+        [(_, data)] = edns.options(edns.error_option(ExtendedError(0, "x" * 63 + "\xe9")))
+        self.assertEqual(data[2:], b"x" * 63)
+
 
 class Subnets(SynchronousTestCase):
     """Client subnets (RFC 7871)."""
@@ -63,7 +68,8 @@ class Subnets(SynchronousTestCase):
         self.assertNotIn(one.key(24), other.closest())
 
     def test_malformed(self) -> None:
-        """An unknown family, or a length that does not fit the address, is malformed."""
-        for data in (b"\0\1\0", b"\0\3\x18\0abc", b"\0\1\x21\0abcde", b"\0\1\x18\0ab", b"\0\2\x08\0ab"):
+        """An unknown family, a length that does not fit the address, or bits behind the prefix (RFC 7871, 6)."""
+        bad = (b"\0\1\0", b"\0\3\x18\0abc", b"\0\1\x21\0abcde", b"\0\1\x18\0ab", b"\0\2\x08\0ab", b"\0\1\x14\0abc")
+        for data in bad:
             with self.assertRaises(Malformed):
                 Subnet.from_option(data)

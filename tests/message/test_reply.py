@@ -6,6 +6,7 @@ import dns.edns
 import dns.flags
 import dns.message
 import dns.name
+import dns.rcode
 import dns.rrset
 from attrs import evolve
 from hypothesis import given
@@ -14,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.message import answer, query
 from heimdall.message.answer import Answer
+from heimdall.message.edns import ExtendedError
 from heimdall.message.query import AD, Query
 from heimdall.message.reply import fit
 from tests.message.messages import PLAIN_NAMES, query_wire, replies, reply_wire
@@ -101,9 +103,28 @@ class Fitting(SynchronousTestCase):
         reply = self.reply(query_wire("a.example."), answer.read(message.to_wire()))
         self.assertEqual((len(reply.answer), reply.additional, reply.flags & dns.flags.TC), (1, [], 0))
 
+    def test_errors_go_before_anything_else(self) -> None:
+        """Extended errors that do not fit are left out with TC, so that a reply never outgrows its limit."""
+        name = ".".join(["a" * 63] * 3 + ["b" * 61])
+        errors = (ExtendedError(22, "x" * 64),) * 4
+        asked_for = query_wire(name, use_edns=0, payload=512)
+        for body, counts in ((b"", (0, 0, 0)), (self.known.body, (1, 0, 0))):
+            known = evolve(self.known, errors=errors, counts=counts, body=body)
+            reply = fit(asked(asked_for), known, known.body)
+            self.assertLessEqual(len(reply), 512)
+            read = dns.message.from_wire(reply)
+            self.assertEqual((len(read.answer), len(read.options)), (counts[0], 0))
+            self.assertTrue(read.flags & dns.flags.TC)
+
+    def test_long_code_without_opt(self) -> None:
+        """A response code that needs an OPT is SERVFAIL to who sent none, not its lower half."""
+        known = Answer(self.known.question, 16)
+        self.assertEqual(self.reply(query_wire("www.example."), known).rcode(), dns.rcode.SERVFAIL)
+        self.assertEqual(self.reply(query_wire("www.example.", use_edns=0), known).rcode(), dns.rcode.BADVERS)
+
     def test_subnet(self) -> None:
-        """Who gave a subnet is told for how many bits of it the answer is meant (RFC 7871, 7.2.1)."""
-        wire = query_wire("www.example.", use_edns=0, options=[dns.edns.ECSOption("192.0.2.9", 24)])
+        """Who gave a subnet gets it back as it was, with the bits of it that the answer is for (RFC 7871, 7.2.1)."""
+        wire = query_wire("www.example.", use_edns=0, options=[dns.edns.ECSOption("192.0.2.9", 32)])
         for scope, told in ((None, 0), (16, 16)):
             (option,) = self.reply(wire, evolve(self.known, scope=scope)).options
-            self.assertEqual(option.to_text(), f"ECS 192.0.2.0/24 scope/{told}")
+            self.assertEqual(option.to_text(), f"ECS 192.0.2.9/32 scope/{told}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import dns.edns
@@ -16,6 +17,15 @@ from twisted.protocols.basic import Int16StringReceiver
 
 HOST = "127.0.0.1"
 
+# The words that take a value: what it is called here, and what reads it.
+_VALUES: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "size": ("size", int),
+    "subnet": ("subnet", str),
+    "version": ("version", int),
+    "class": ("rdclass", str),
+    "as": ("address", str),
+}
+
 
 @define
 class Manner:
@@ -28,6 +38,8 @@ class Manner:
     tcp: bool = False
     size: int = 0
     subnet: str = ""
+    version: int = 0
+    rdclass: str = "IN"
     address: str = HOST
     times: int = 1
     at_once: bool = False
@@ -45,32 +57,29 @@ class Manner:
                 made.rd = False
             elif word == "edns":
                 made.size = 1232
-            elif word in ("size", "subnet", "as") and words:
-                value = words.pop(0)
-                if word == "size":
-                    made.size = int(value)
-                else:
-                    setattr(made, {"subnet": "subnet", "as": "address"}[word], value)
+            elif word in _VALUES and words:
+                name, read = _VALUES[word]
+                setattr(made, name, read(words.pop(0)))
             elif word.isdecimal() and words and words.pop(0) in ("times", "time"):
                 made.times = int(word)
             elif word == "at" and words and words.pop(0) == "once":
                 made.at_once = True
             else:
                 raise ValueError(
-                    f"{word!r}: a client asks with do, cd, ad, tcp, edns, size N, no-rd, subnet NET, "
-                    "as ADDRESS, N times, at once"
+                    f"{word!r}: a client asks with do, cd, ad, tcp, edns, no-rd, size N, subnet NET, version N, "
+                    "class CLASS, as ADDRESS, N times, at once"
                 )
         return made
 
     def query(self, name: str, qtype: str, edns: bool) -> dns.message.Message:
         """Return the query; ``edns`` if it has to have an OPT for what is expected."""
-        query = dns.message.make_query(name, qtype)
+        query = dns.message.make_query(name, qtype, self.rdclass)
         query.flags = (
             (dns.flags.RD if self.rd else 0) | (dns.flags.CD if self.cd else 0) | (dns.flags.AD if self.ad else 0)
         )
-        if edns or self.do or self.size or self.subnet:
+        if edns or self.do or self.size or self.subnet or self.version:
             options = [dns.edns.ECSOption.from_text(f"ECS {self.subnet}")] if self.subnet else []
-            query.use_edns(0, dns.flags.DO if self.do else 0, payload=self.size or 1232, options=options)
+            query.use_edns(self.version, dns.flags.DO if self.do else 0, payload=self.size or 1232, options=options)
         return query
 
 

@@ -25,6 +25,9 @@ from tests.scenarios.upstreams import Upstreams
 FIRST = "one"
 """The node that is there without being spoken of."""
 
+BEAT = 3.0
+"""Seconds within which a node has to have made a heartbeat that was due."""
+
 
 class Node:
     """One node: what is set, and, while it runs, the service and where it serves."""
@@ -87,18 +90,18 @@ class Nodes:
             raise Untrue(f"node {who} runs already: this has to be said before")
         return node
 
-    @sentence("node <who> with <key> = <rest>", key=r"[a-z_]+\.\S+")
-    def with_setting(self, who: str, key: str, rest: str) -> None:
+    @sentence("node <who> with <key> = <value>", key=r"[a-z_]+\.\S+")
+    def with_setting(self, who: str, key: str, value: str) -> None:
         """Set a key of the configuration, as TOML; ``{a}`` is the address of upstream a, ``{redis}`` that of Redis."""
-        self._stopped(who).settings[key] = re.sub(r"\{(\w+)\}", self._place, rest)
+        self._stopped(who).settings[key] = re.sub(r"\{(\w+)\}", self._place, value)
 
     def _place(self, name: re.Match[str]) -> str:
         return self._store.place if name[1] == "redis" else self._upstreams.address(name[1])
 
-    @sentence("node <who> asks <rest>")
-    def asks(self, who: str, rest: str) -> None:
+    @sentence("node <who> asks <upstreams>")
+    def asks(self, who: str, upstreams: str) -> None:
         """Ask these upstreams, and not all there are."""
-        self._stopped(who).asks = [self._upstreams.address(upstream) for upstream in rest.split(", ")]
+        self._stopped(who).asks = [self._upstreams.address(upstream) for upstream in upstreams.split(", ")]
 
     @sentence("node <who>'s clock is <seconds> s <way>", way="ahead|behind")
     def clock(self, who: str, seconds: float, way: str) -> None:
@@ -116,7 +119,7 @@ class Nodes:
         node = self._stopped(who)
         (self._folder / "none.conf").touch()
         page = self._folder / f"{who}.toml"
-        settings = self._defaults(node.asks) | node.settings
+        settings = self._defaults(who, node.asks) | node.settings
         page.write_text("".join(f"{key} = {value}\n" for key, value in settings.items()), encoding="utf-8")
         loaded = load({"config": str(page)}, {}, Machine(read_record=read_record)).settings
         node.reactor = Moved(self._reactor, self._time, node.ahead, self._store.port)
@@ -129,10 +132,11 @@ class Nodes:
         if self._store.answers:
             await until(self._reactor, node.linked, 0.5)
 
-    def _defaults(self, asks: Sequence[str] | None) -> dict[str, str]:
+    def _defaults(self, who: str, asks: Sequence[str] | None) -> dict[str, str]:
         everyone = [self._upstreams.address(who) for who in self._upstreams]
         settings = {
             "accept.listen": '["127.0.0.1:0"]',
+            "peers.node": json.dumps(who),
             "watch.enabled": "false",
             "fetch.resolv_conf": '"none.conf"',
             "fetch.upstreams": json.dumps(everyone if asks is None else asks),
@@ -149,6 +153,30 @@ class Nodes:
         if service is not None and node.reactor is not None:
             await service.stopService()
             node.reactor.end()
+
+    @sentence("node <who> crashes")
+    async def crashes(self, who: str) -> None:
+        """End without a word to the others."""
+        link = self._get(who).running.path.link
+        if link is not None:
+            await link.close()
+        await self.leaves(who)
+
+    @sentence("node <who> lists <nodes>")
+    async def lists(self, who: str, nodes: str) -> None:
+        """Know these nodes, and no others, as members of the cluster; or soon."""
+        node = await self.running(who)
+        registry = node.running.registry
+        if registry is None:
+            raise Untrue("without Redis it knows of no others")
+        known: list[str] = []
+        expected = sorted(nodes.split(", "))
+        ends = self._reactor.seconds() + BEAT
+        while known != expected and self._reactor.seconds() < ends:
+            await deferLater(self._reactor, 0.05)
+            known = [member.id for member in await registry.members()]
+        if known != expected:
+            raise Untrue(f"it lists {', '.join(known)}")
 
     @sentence("node <who> uses redis[ within <seconds> s]")
     async def uses_redis(self, who: str, seconds: float = 1.0) -> None:

@@ -43,10 +43,19 @@ class Player:
         return Deferred.fromCoroutine(self._play(path))
 
     async def _play(self, path: Path) -> None:
+        meanwhile: list[Deferred[None]] = []
         try:
             for line in read(path, self.sentences()):
-                await self._act(line)
+                if line.meanwhile:
+                    meanwhile.append(Deferred.fromCoroutine(self._act(line)))
+                else:
+                    await self._act(line)
+            for act in meanwhile:
+                await act
         finally:
+            for act in meanwhile:
+                act.addErrback(lambda _: None)  # of two faults, the first is told
+                act.cancel()
             try:
                 await self.nodes.end()
                 await self.upstreams.end()

@@ -11,11 +11,16 @@ from typing import Any, TypeVar
 
 from attrs import frozen
 
+MEANWHILE = "meanwhile "
+"""What stands before a sentence that the next line does not wait for."""
+
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 _BLANK = re.compile(r"<(\w+)>")
 _NUMBERS: dict[str, Callable[[str], Any]] = {"seconds": float, "count": int, "ttl": int}
-_SHAPES = {"seconds": r"\d+(?:\.\d+)?", "count": r"\d+", "ttl": r"\d+", "who": r"[a-z]\w*", "rest": r"\S.*?"}
+_WORD, _WORDS = r"\S+", r"\S.*?"
+_SHAPES = {"seconds": r"\d+(?:\.\d+)?", "count": r"\d+", "ttl": r"\d+", "who": r"[a-z]\w*"}
+_SHAPES |= dict.fromkeys(("data", "nodes", "upstreams", "value"), _WORDS)
 
 
 class Unplayable(Exception):
@@ -35,8 +40,7 @@ def sentence(text: str, **blanks: str | Callable[[str], Any]) -> Callable[[Metho
     """
 
     def mark(method: Method) -> Method:
-        said: list[tuple[str, dict[str, Any]]] = [*getattr(method, "sentences", []), (text, blanks)]
-        method.sentences = said  # type: ignore[attr-defined]
+        method.sentence = text, blanks  # type: ignore[attr-defined]
         return method
 
     return mark
@@ -55,7 +59,7 @@ class Sentence:
         self.needs_block = self.block and parameters["block"].default is inspect.Parameter.empty
         self._makes = _NUMBERS | {blank: make for blank, make in blanks.items() if callable(make)}
         shapes = {blank: shape for blank, shape in blanks.items() if isinstance(shape, str)}
-        shapes = _SHAPES | dict.fromkeys(self._makes.keys() - _NUMBERS.keys(), r"\S.*?") | shapes
+        shapes = _SHAPES | dict.fromkeys(self._makes.keys() - _NUMBERS.keys(), _WORDS) | shapes
         pattern = re.escape(text).replace(r"\ ", " ").replace(r"\[", "(?:").replace(r"\]", ")?")
         self._pattern = re.compile(_BLANK.sub(lambda blank: f"(?P<{blank[1]}>{shapes.get(blank[1], _WORD)})", pattern))
 
@@ -71,18 +75,19 @@ class Sentence:
         return {blank: self._makes.get(blank, str)(value) for blank, value in filled.items()}
 
 
-_WORD = r"\S+"
-
-
 @frozen
 class Line:
-    """One line, ready to be played: where it stands, what it says, and what that calls."""
+    """One line, ready to be played: where it stands, what it says, and what that calls.
+
+    ``meanwhile`` if the next line does not wait for it.
+    """
 
     path: Path
     number: int
     text: str
     method: Callable[..., Any]
     values: dict[str, Any]
+    meanwhile: bool
 
     @property
     def where(self) -> str:
@@ -92,12 +97,14 @@ class Line:
 
 def sentences(*parts: object) -> list[Sentence]:
     """Return every sentence that some parts understand."""
-    methods = [getattr(part, name) for part in parts for name in dir(type(part)) if not name.startswith("__")]
-    return [
-        Sentence(text, blanks, method)
-        for method in methods
-        for text, blanks in reversed(getattr(method, "sentences", []))
-    ]
+    found = []
+    for part in parts:
+        for name in dir(type(part)):
+            # Of the class: to read it of the part would make its properties act.
+            mark = getattr(getattr(type(part), name), "sentence", None)
+            if mark is not None:
+                found.append(Sentence(mark[0], mark[1], getattr(part, name)))
+    return found
 
 
 def rule(path: Path) -> str:
@@ -135,9 +142,10 @@ def read(path: Path, known: Iterable[Sentence]) -> list[Line]:
 
 def _understood(path: Path, number: int, text: str, block: list[str], known: list[Sentence]) -> Line:
     where = f"{path.name}:{number}: {text!r}"
+    said = text.removeprefix(MEANWHILE)
     for one in known:
         try:
-            values = one.match(text)
+            values = one.match(said)
         except ValueError as error:
             raise Unplayable(f"{where}: {error}") from None
         if values is None:
@@ -146,6 +154,7 @@ def _understood(path: Path, number: int, text: str, block: list[str], known: lis
             raise Unplayable(f"{where}: nothing can be indented below this line")
         if one.needs_block and not block:
             raise Unplayable(f"{where}: the lines below this one have to be indented")
-        return Line(path, number, text, one.method, values | ({"block": block} if block else {}))
-    close = get_close_matches(text, [one.text for one in known], 1, 0.4)
+        values |= {"block": block} if block else {}
+        return Line(path, number, text, one.method, values, said != text)
+    close = get_close_matches(said, [one.text for one in known], 1, 0.4)
     raise Unplayable(f"{where}: no such sentence" + (f"; is it {close[0]!r}?" if close else ""))

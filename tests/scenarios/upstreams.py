@@ -28,6 +28,7 @@ MOODS: dict[str, dict[str, Any]] = {
     "truncates": {"truncate": True},
     "sends garbage": {"make": _garbage},
     "hangs up": {"hang_up": True},
+    "sets AD": {"ad": True},
     "takes no EDNS": {"edns": "formerr"},
     "ignores EDNS": {"edns": "ignore"},
 }
@@ -86,10 +87,10 @@ class Upstreams:
         """Close all sockets."""
         return gatherResults([one.scripted.stop() for one in self._all.values()])
 
-    @sentence("upstream <who> answers <name> <qtype> <rest>[ ttl <ttl>]")
-    def answers(self, who: str, name: str, qtype: str, rest: str, ttl: int = 300) -> None:
+    @sentence("upstream <who> answers <name> <qtype> <data>[ ttl <ttl>]")
+    def answers(self, who: str, name: str, qtype: str, data: str, ttl: int = 300) -> None:
         """Give data, separated by commas; ``nothing`` for a name that exists without such records."""
-        say = [] if rest == "nothing" else [spelt(data, qtype) for data in rest.split(", ")]
+        say = [] if data == "nothing" else [spelt(one, qtype) for one in data.split(", ")]
         self._answer(who, name, qtype, say=say, ttl=ttl)
 
     @sentence("upstream <who> answers <name> <qtype>:")
