@@ -14,6 +14,8 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
 from heimdall.accept.sockets import Bound
+from heimdall.cache.ranks import number
+from heimdall.cache.top import Top
 from heimdall.config.settings import Redis, Settings
 from heimdall.console import Console
 from heimdall.fetch.server import parse
@@ -65,6 +67,7 @@ class Node(Service):
         self._pod_ip = environ.get("POD_IP") or _own_address(settings.fetch.upstreams)
         self.registry: Registry | None = None
         self.inquiries: Inquiries | None = None
+        top: Top | None = None
         peers = settings.peers
         if path.sharing is not None:
             self.registry = Registry(
@@ -87,6 +90,9 @@ class Node(Service):
                 knows=path.sharing.flushes.knows,
                 members=self.registry.members,
             )
+            path.sharing.hot.node = number(self.registry.id)
+            if path.sharing.ranks.most:
+                top = Top(path.sharing.link, path.sharing.ranks, reactor, self.registry.members)
         own = [part for part in (self.registry, self.inquiries) if part is not None]
         tallies = [*path.tallies, *(tally for part in own for tally in part.tallies)]
         self.admin = Admin(
@@ -99,6 +105,7 @@ class Node(Service):
                 Console(path, self.id, reactor, self.inquiries),
                 Trust(settings.watch.token_file, (self._hostname, peers.node)),
             ),
+            top=top.top if top is not None else None,
         )
 
     @property
@@ -163,14 +170,21 @@ class Node(Service):
             self._ports.append(self._adopt(one.tcp, self.path.server))
         if self._http is not None:
             self._pages = self._adopt(self._http, self.admin.site)
-        self._status = "healthy"
         if self.registry is not None:
             self.registry.start()
+        self.path.warm().addCallback(self._warm)
         self._log.info(
             "Serving DNS on {addresses}; upstreams: {upstreams}",
             addresses=", ".join(_shown(one.host, one.port) for one in self._bound),
             upstreams=", ".join(self._settings.fetch.upstreams) or "none",
         )
+
+    def _warm(self, _: None) -> None:
+        """Be ready: memory knows what the others know, as far as that could be had."""
+        if self._status == "starting":
+            self._status = "healthy"
+            if self.registry is not None:
+                self.registry.beat()
 
     def _adopt(self, listening: socket.socket, factory: Any) -> IListeningPort:
         """Serve a stream socket; the reactor takes a copy of it."""

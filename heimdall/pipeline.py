@@ -65,6 +65,10 @@ class Path:
         if self.sharing is not None:
             self.sharing.start()
 
+    def warm(self) -> Deferred[None]:
+        """Load what is hot in the cluster into memory; fires when that is done, or cannot be done in time."""
+        return succeed(None) if self.sharing is None else self.sharing.warm.start()
+
     def close(self) -> Deferred[None]:
         """Give up every connection; what is under way fails."""
         self.once.close()
@@ -124,6 +128,7 @@ def lay(settings: Settings, reactor: Any) -> Path:
     )
     if sharing is not None:
         sharing.flushes.forgets.append(lambda flush: once.forget(flush.matches))
+        once.landed = sharing.hot.landed if cache.hot_names else None
     memory.refresh = once.refresh
 
     # admit: what depends on the client is judged before memory, what depends on the name behind it, so that

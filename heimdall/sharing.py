@@ -10,12 +10,17 @@ from twisted.internet.interfaces import IReactorTime
 
 from heimdall.cache.assure import Assurance
 from heimdall.cache.flush import Flushes
+from heimdall.cache.hot import Hot
 from heimdall.cache.inspect import Inspection
 from heimdall.cache.lease import Leases
 from heimdall.cache.memory import Memory
+from heimdall.cache.ranks import Ranks
 from heimdall.cache.redis import Shared
+from heimdall.cache.refresh import Refresh
 from heimdall.cache.seal import load
 from heimdall.cache.sweep import Sweep
+from heimdall.cache.warm import Warm
+from heimdall.cache.worth import Worth
 from heimdall.config.settings import Cache, Redis
 from heimdall.interfaces import ISource
 from heimdall.peers.notices import Notices
@@ -35,6 +40,10 @@ class Sharing:
     assurance: Assurance
     source: Shared
     inspection: Inspection
+    ranks: Ranks
+    hot: Hot
+    refresh: Refresh
+    warm: Warm
     tallies: tuple[Tally, ...]
 
     def start(self) -> None:
@@ -42,11 +51,17 @@ class Sharing:
         self.assurance.start()
         self.sweep.start()
         self.link.start()
+        if self.ranks.most:
+            self.hot.start()
+            self.refresh.start()
 
     def close(self) -> Deferred[None]:
         """Give the connection up; fires when it is gone."""
         self.assurance.stop()
         self.sweep.stop()
+        self.hot.stop()
+        self.refresh.stop()
+        self.warm.stop()
         return self.link.close()
 
 
@@ -83,6 +98,25 @@ def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISourc
         ceilings=(cache.ttl_ceiling, cache.negative_ceiling),
     )
     inspection = Inspection(memory, clock, link, seal, flushes.covers, redis.prefix)
-    parts: list[Any] = [link, notices, leases, flushes, sweep, assurance, source]
+    worth = Worth(seal, flushes.covers, window)
+    ranks = Ranks(link, most=cache.hot_names, prefix=redis.prefix)
+    hot = Hot(link, memory, ranks, clock)
+    refresh = Refresh(link, notices, memory, clock, names=lambda: hot.names, judge=worth.judge)
+    source.stored = refresh.stored
+    warm = Warm(
+        link,
+        memory,
+        ranks,
+        clock,
+        judge=worth.judge,
+        sync=flushes.sync,
+        learn=hot.learn,
+        seconds=cache.warm_seconds if cache.hot_names else 0.0,
+        most=int(cache.memory * cache.warm_share),
+        prefix=redis.prefix,
+    )
+    parts: list[Any] = [link, notices, leases, flushes, sweep, assurance, source, worth, hot, refresh, warm]
     tallies = tuple(tally for part in parts for tally in part.tallies)
-    return Sharing(link, notices, leases, flushes, sweep, assurance, source, inspection, tallies)
+    return Sharing(
+        link, notices, leases, flushes, sweep, assurance, source, inspection, ranks, hot, refresh, warm, tallies
+    )

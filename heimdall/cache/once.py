@@ -86,6 +86,8 @@ class Once:
         self._flights: dict[bytes, _Flight] = {}
         self._waiting = 0
         self._sweep: IDelayedCall | None = None
+        self.landed: Callable[[Query, Answer, int], object] | None = None
+        """Called at the end of each flight that somebody waits for: with its question, the answer, and how many do."""
         self._asked = Count("heimdall_cache_once_asked_total", "Questions that memory did not know.", "result")
         self._stale_given = Count("heimdall_cache_once_stale_total", "Stale answers given behind a failure.", "reason")
         self._faults = Count("heimdall_cache_once_faults_total", "Questions whose source met a bug.")
@@ -254,6 +256,8 @@ class Once:
         del self._flights[flight.key]
         if flight.timer is not None:
             flight.timer.cancel()
+        if flight.waiters and self.landed is not None:
+            self.landed(flight.query, answer, len(flight.waiters))
         self._release(flight, answer)
 
     def _release(self, flight: _Flight, answer: Answer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -67,6 +68,8 @@ class Shared:
         self._reading = Reading(link, clock, budget=budget, leases=self._leases)
         self._worth = Worth(seal or Seal(), covers, window if stale else 0, ceilings)
         self._reader = reader
+        self.stored: Callable[[Query, bytes, bytes], object] | None = None
+        """Called with each answer that is stored: its question, key without prefix, and value."""
         self._writer = Writer(link, clock, most=most_writes, leases=self._leases)
         self._lookups = Count("heimdall_cache_redis_lookups_total", "Look-ups in Redis.", "result")
         self.tallies: list[Tally] = [
@@ -273,6 +276,8 @@ class Shared:
             return
         key, value, milliseconds = worth
         self._writer.put(self._head + key, value, milliseconds)
+        if self.stored is not None:
+            self.stored(look.query, key, value)
         if look.lease == self._head + key:
             look.lease = None  # the answer takes its place
         self._release(look, value)

@@ -86,6 +86,13 @@ class Cache:
     stale_after: float = key(1.8, "Answer stale when no upstream answered for so long.", kind="seconds")
     refresh: bool = key(True, "Refresh names in use ahead of their expiry.")
     refresh_share: float = key(0.1, "The last share of its TTL in which an answer is refreshed.", kind="0-0.9")
+    hot_names: int = key(
+        5000, "Names asked for most that the cluster keeps count of in Redis; 0 for none.", kind="0-100000"
+    )
+    warm_seconds: float = key(
+        2.0, "How long a node that starts may load hot names before it is ready; 0 to load none.", kind="seconds:0-60"
+    )
+    warm_share: float = key(0.5, "The share of the memory that it may fill with them.", kind="0-1")
 
 
 @frozen

@@ -1,0 +1,179 @@
+"""What is hot in the cluster: tell now and then what this node is asked for most, learn what all nodes are.
+
+Nothing is done for it when a query is answered from memory, which counts its uses anyway. Every ten seconds the
+answers whose uses grew most since they were told last are told, at most 500; what is not told yet waits until it is
+more. Who needs a name that is hot gets it from ``names``, a list that is read once a minute.
+"""
+
+from __future__ import annotations
+
+from heapq import nlargest
+from itertools import islice
+from typing import Final
+
+from attrs import evolve
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from heimdall.cache.frequent import Frequent
+from heimdall.cache.memory import Memory
+from heimdall.cache.ranks import AT_ONCE, UNKNOWN, Asked, Ranks, Row
+from heimdall.cache.writer import Trouble
+from heimdall.interfaces import ILink, LinkDown
+from heimdall.message.answer import Answer
+from heimdall.message.query import NXDOMAIN, Query
+from heimdall.tally import Count, Gauge, Tally
+
+EVERY: Final = 10.0
+"""Seconds between two looks at what was used."""
+
+READ_EVERY: Final = 6
+"""Looks between two readings of what is hot in the cluster."""
+
+TOLD: Final = 300
+"""Names answered from memory that are told of at one look; ``MISSED`` those it did not know."""
+
+MISSED: Final = 200
+
+KEPT: Final = 1000
+"""Names of the cluster's list that every node keeps."""
+
+SLICE: Final = 2000
+"""Answers that are looked at in one turn of the reactor."""
+
+REST: Final = 0.01
+"""Seconds between two such turns."""
+
+
+class Hot:
+    """What is asked for most, here and in the cluster.
+
+    :param ranks: the list in Redis.
+    :param reader: learn only.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, link: ILink, memory: Memory, ranks: Ranks, clock: IReactorTime, *, node: int = 0, reader: bool = False
+    ) -> None:
+        self.names: dict[bytes, float] = {}
+        """What is hot in the cluster, the hottest first: the key of the question, and its asks, fading."""
+        self.node = node
+        """The number of this node."""
+        self._link, self._memory, self._ranks, self._clock, self._reader = link, memory, ranks, clock, reader
+        self._frequent = Frequent()
+        self._looks = 0
+        self._loop = LoopingCall(self._begin)
+        self._loop.clock = clock
+        self._work: Deferred[None] | None = None
+        self._told = Count("heimdall_cache_hot_told_total", "Names told to the cluster as asked for.", "result")
+        errors = Count(
+            "heimdall_cache_hot_errors_total", "Times that Redis did not take or tell what is hot.", "reason"
+        )
+        self._trouble = Trouble(clock.seconds, "count what is hot", errors)
+        self.tallies: list[Tally] = [
+            self._told,
+            errors,
+            Gauge("heimdall_cache_hot_names", "Names known as hot in the cluster.", lambda: len(self.names)),
+        ]
+
+    def start(self) -> None:
+        """Look from now on."""
+        self._loop.start(EVERY, now=False)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._loop.running:
+            self._loop.stop()
+        if self._work is not None:
+            self._work.cancel()
+
+    def landed(self, query: Query, answer: Answer, askers: int) -> None:
+        """Count a question that memory did not know.
+
+        :param askers: who waited for it.
+        """
+        if query.subnet is None:
+            told = answer.rcode in (0, NXDOMAIN) and answer.origin != "stale"
+            self._frequent.add(query.key, answer.origin, answer.ttl if told else -1, askers)
+
+    def learn(self, rows: list[Row]) -> None:
+        """Take what is hot in the cluster, the hottest first."""
+        self.names = {row.key: row.asked for row in islice(rows, KEPT)}
+
+    # A look: what was used most is found in slices, told in pieces.
+
+    def _begin(self) -> Deferred[None]:
+        self._looks += 1
+        work = self._work = Deferred.fromCoroutine(self._look())
+        return work.addErrback(self._failed).addBoth(self._over)
+
+    def _over(self, _: object) -> None:
+        self._work = None
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(LinkDown):
+            self._trouble.failed(failure)
+            if failure.getErrorMessage().startswith("WRONGTYPE"):  # somebody put something else there
+                self._ranks.clear().addErrback(lambda _: None)
+        elif not failure.check(CancelledError):
+            self._log.failure("a look at what is hot failed", failure)
+
+    async def _look(self) -> None:
+        """Tell what was used most, and learn what all nodes tell."""
+        if self._reader or not self._link.up:
+            used: list[bytes] = []
+        else:
+            used = await self._used()
+        now = self._link.now()
+        if not self._link.up or now is None:
+            return
+        if used or len(self._frequent):
+            await self._tell(used, now)
+        if self._looks % READ_EVERY == 1:
+            _, rows = await self._ranks.top(0, KEPT - 1, now)
+            self._trouble.passed()
+            self.learn(rows)
+
+    async def _used(self) -> list[bytes]:
+        """Return the keys in memory whose uses grew most."""
+        most: list[tuple[int, bytes]] = []
+        for grown in self._memory.growth(SLICE):
+            most = nlargest(TOLD, most + grown)
+            await deferLater(self._clock, REST)
+        return [key for _, key in most]
+
+    async def _tell(self, used: list[bytes], now: float) -> None:
+        asked = {row.key: row for row in self._frequent.take(MISSED)}
+        for key in used:
+            self._note(key, asked)
+        rows = list(asked.values())
+        for at in range(0, len(rows), AT_ONCE):
+            some = rows[at : at + AT_ONCE]
+            try:
+                await self._ranks.add(some, self.node, now)
+            except LinkDown:
+                self._told.add("failed", by=len(rows) - at)
+                raise
+            self._told.add("told", by=len(some))
+            self._trouble.passed()
+
+    def _note(self, key: bytes, asked: dict[bytes, Asked]) -> None:
+        """Add the uses of an answer in memory to what is told of its question."""
+        noted = self._memory.note(key)
+        if noted is None:
+            return
+        answer, uses = noted
+        size = len(answer.question)
+        if len(key) != size + 1:
+            return  # it is for a client's subnet
+        question = answer.question + key[size:]  # that a name does not exist is held for every type
+        missed = asked.get(question)
+        if missed is not None:
+            asked[question] = evolve(missed, memory=missed.memory + uses)
+        else:
+            asked[question] = Asked(question, uses, 0, 0, answer.ttl if answer.keep else UNKNOWN)

@@ -1,0 +1,48 @@
+"""``heimdall flush NAME``: make every node, and Redis, forget a name."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from heimdall.command.client import FAILED, OK, Node
+from heimdall.command.tables import plain
+
+ABOUT = "make every node, and Redis, forget a name"
+
+
+def options(parser: ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument("name", metavar="NAME", help="the name to forget, such as www.example.com")
+    parser.add_argument("--subtree", action="store_true", help="and every name below it; of . everything there is")
+
+
+def ask(node: Node, arguments: Namespace) -> Mapping[str, Any]:
+    """Have it flushed, and return what the node says of it."""
+    return node.delete("/api/v1/cache", name=arguments.name, **({"subtree": "1"} if arguments.subtree else {}))
+
+
+def show(told: Mapping[str, Any], arguments: Namespace) -> Iterator[str]:
+    """Yield in lines what was done."""
+    nodes = [plain(node) for node in told.get("nodes", ())]
+    below = " and every name below it" if told.get("subtree") else ""
+    yield f"Flushed {plain(told.get('name'))}{below} on {_counted(nodes)}: {', '.join(nodes)}"
+    if told.get("shared"):
+        yield "Redis: " + ("its answers are deleted" if told.get("swept") else "known; its answers are being deleted")
+    else:
+        yield f"Redis: not told, {plain(told.get('reason'))}"
+        if code(told):
+            yield "  Other nodes may still give this name. Flush it again as soon as Redis is back."
+    if told.get("silent"):
+        yield f"No word from: {', '.join(plain(node) for node in told['silent'])}"
+        yield "  These forget it before they answer from memory again."
+
+
+def code(told: Mapping[str, Any]) -> int:
+    """Return the exit code: it failed where there is a Redis and it could not be told."""
+    return OK if told.get("shared") or told.get("reason") == "Redis is not in use" else FAILED
+
+
+def _counted(nodes: list[str]) -> str:
+    return "1 node" if len(nodes) == 1 else f"{len(nodes)} nodes"
