@@ -82,6 +82,7 @@ def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISourc
     assurance = Assurance(link, notices, flushes, memory, clock)
     leases = Leases(notices, clock)
     seal = load(redis.secret, redis.secret_file, redis.former_secret_file)
+    ceilings = (cache.ttl_ceiling, cache.negative_ceiling)
     source = Shared(
         link,
         next,
@@ -95,10 +96,10 @@ def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISourc
         seal=seal,
         leases=leases,
         covers=flushes.covers,
-        ceilings=(cache.ttl_ceiling, cache.negative_ceiling),
+        ceilings=ceilings,
     )
     inspection = Inspection(memory, clock, link, seal, flushes.covers, redis.prefix)
-    worth = Worth(seal, flushes.covers, window)
+    worth = Worth(seal, flushes.covers, window, ceilings)
     ranks = Ranks(link, most=cache.hot_names, prefix=redis.prefix)
     hot = Hot(link, memory, ranks, clock)
     refresh = Refresh(link, notices, memory, clock, names=lambda: hot.names, judge=worth.judge)

@@ -50,14 +50,14 @@ local me = ARGV[1]
 for i, key in ipairs(KEYS) do
     local value = found[i]
     if not value then
-        redis.call('SET', key, '\\0' .. me, 'PX', ARGV[2])
-        found[i] = 1
+        local taken = redis.pcall('SET', key, '\\0' .. me, 'PX', ARGV[2])
+        found[i] = taken.ok and 1 or false
     elseif string.byte(value) == 0 then
         if string.sub(value, 2, 9) == me then
             found[i] = 1
         else
             if #value < 1 + {TOKEN} * ({MOST_WAITING} + 1) and not string.find(value, me, 10, true) then
-                redis.call('APPEND', key, me)
+                redis.pcall('APPEND', key, me)
             end
             found[i] = 0
         end
@@ -67,18 +67,20 @@ return found
 """
 )
 """Look keys up. ``ARGV``: our token, milliseconds a lease lasts. For each key: its value; 1 where the lease is ours;
-0 where another node has it, and will wake us."""
+0 where another node has it, and will wake us; nothing where Redis takes no leases, being full or read-only."""
 
 STORE: Final = Script(
     f"""
+local refused = nil
 for i, key in ipairs(KEYS) do
     local value, lasts = ARGV[2 + i * 2], tonumber(ARGV[3 + i * 2])
     local old = redis.call('GET', key)
     local lease = old and string.byte(old) == 0
     if lasts > 0 then
-        redis.call('SET', key, value, 'PX', lasts)
+        local stored = redis.pcall('SET', key, value, 'PX', lasts)
+        if stored.err then refused = stored end
     elseif lease and string.sub(old, 2, 9) == ARGV[1] then
-        redis.call('DEL', key)
+        redis.pcall('DEL', key)
     end
     if lease then
         local message = ARGV[2] .. ARGV[1] .. struct.pack('>I2', #key) .. key .. value
@@ -90,9 +92,9 @@ for i, key in ipairs(KEYS) do
         end
     end
 end
-return #KEYS
+return refused or #KEYS
 """
 )
 """Store values and wake who waits. ``ARGV``: our token, the kind of the notice, what channels begin with; then for each
 key a value and the milliseconds it lasts. With 0 of them nothing is stored: the lease at that key is given up, if it is
-ours, and who waits there gets the value, or none: then it asks for itself."""
+ours, and who waits there gets the value, or none: then it asks for itself. What Redis refuses is told at the end."""

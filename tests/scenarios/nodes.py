@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from twisted.internet.task import deferLater
 
 from heimdall.accept.sockets import bind
 from heimdall.admit.local import read_record
+from heimdall.cache.memory import Memory
 from heimdall.config.load import load
 from heimdall.config.machine import Machine
 from heimdall.node import Node as Service
@@ -205,10 +206,19 @@ class Nodes:
             raise Untrue(f"it counted {counter.total(*values)}; by label: {counter.counts}")
 
     @sentence("later <count> s")
-    def later(self, count: int) -> None:
+    async def later(self, count: int) -> None:
         """Let time pass for everybody: nodes and Redis. Timers that are set do not run faster for that."""
         self._time.passed += count
         self._store.moved(count)
+        # To a node this is a freeze: it believes its memory again when it has read what was flushed meanwhile.
+        for node in self._all.values():
+            if node.service is not None and node.reactor is not None:
+                await self._believe(node.running.path.memory, node.reactor.seconds)
+
+    async def _believe(self, memory: Memory, seconds: Callable[[], float]) -> None:
+        if memory.doubted is not None and seconds() >= memory.sure_until:
+            memory.doubted()
+        await until(self._reactor, lambda: seconds() < memory.sure_until)
 
     @sentence("wait <seconds> s")
     async def wait(self, seconds: float) -> None:
