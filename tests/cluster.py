@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
@@ -48,7 +49,7 @@ class Cluster:
                 self.redis.start()
             with ThreadPoolExecutor() as pool:
                 self.nodes += pool.map(self.node, range(self._size))
-            if self.redis is not None:
+            if self.url:
                 self.wait(self.linked)
         except BaseException:
             self.__exit__()
@@ -64,11 +65,15 @@ class Cluster:
 
     def node(self, number: int) -> Running:
         """Start a node."""
-        where = f"--redis={self.url}" if self.url else "--no-redis"
+        where = f"--redis={self.where(number)}" if self.url else "--no-redis"
         environ = self._environs[number % len(self._environs)] if self._environs else None
         return Running(
             f"--upstream={self.upstream.text}", where, f"--node=node{number}", *self._arguments, environ=environ
         )
+
+    def where(self, number: int) -> str:
+        """Return where a node finds Redis."""
+        return self.url
 
     def add(self) -> Running:
         """Start one more node."""
@@ -101,6 +106,15 @@ class Cluster:
                 raise AssertionError(f"not true after {seconds} s")
             time.sleep(0.01)
         return time.monotonic() - began
+
+    def flush(self, number: int, name: str) -> float:
+        """Have a node flush a name and all below it on every node; return when that was done."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.nodes[number].http}/api/v1/cache?name={name}&subtree=1", method="DELETE"
+        )
+        with urllib.request.urlopen(request, timeout=5) as done:
+            done.read()
+        return time.monotonic()
 
     def trouble(self) -> list[str]:
         """Return the lines of all logs that tell of an exception."""

@@ -55,7 +55,8 @@ class Ask:
 class Told:
     """What came of it: when it was sent on the clock of ``time.monotonic``, the seconds it took, and the verdict.
 
-    ``ttl`` is that of the answer, ``retries`` the nodes asked besides the first.
+    ``ttl`` is that of the answer, ``retries`` the nodes asked besides the first, ``age`` which of the data that the
+    name had in turn the answer holds.
     """
 
     ask: Ask
@@ -65,6 +66,7 @@ class Told:
     ttl: int
     retries: int
     detail: str = ""
+    age: int = 0
 
 
 def question(ask: Ask) -> bytes:
@@ -75,12 +77,13 @@ def question(ask: Ask) -> bytes:
 class _Query:
     """A query on its way."""
 
-    __slots__ = ("began", "detail", "index", "open", "question", "retries", "sent", "took", "ttl", "verdict")
+    __slots__ = ("age", "began", "detail", "index", "open", "question", "retries", "sent", "took", "ttl", "verdict")
 
     def __init__(self, index: int, question: bytes) -> None:
         self.index, self.question = index, question
         self.began = self.sent = 0.0
         self.took, self.verdict, self.ttl, self.retries, self.detail = 0.0, NEVER, 0, 0, ""
+        self.age = 0
         self.open = True
 
 
@@ -223,13 +226,14 @@ class _Load:
             return
         kind, query.ttl, size = struct.unpack_from("!HxxIH", reply, end + 2)
         data = reply[end + 12 : end + 12 + size]
-        if kind == query.question[-3] and any(data == address(query.question, age) for age in self.ages):
-            query.verdict, query.detail = GOOD, ""
+        for age in self.ages:
+            if kind == query.question[-3] and data == address(query.question, age):
+                query.verdict, query.detail, query.age = GOOD, "", age
 
     def results(self) -> list[tuple[Any, ...]]:
         """Return a row for each query."""
         return [
-            (query.index, query.began, query.took, query.verdict, query.ttl, query.retries, query.detail)
+            (query.index, query.began, query.took, query.verdict, query.ttl, query.retries, query.detail, query.age)
             for query in self.queries
         ]
 

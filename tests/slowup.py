@@ -7,7 +7,7 @@ It is a process of its own in plain Python, so that what it costs is little and 
 from __future__ import annotations
 
 import json
-import selectors
+import select
 import socket
 import struct
 import subprocess
@@ -57,18 +57,16 @@ class _Server:
 
     def run(self) -> None:
         """Serve until the standard input ends."""
-        wait = selectors.DefaultSelector()
-        wait.register(self.udp, selectors.EVENT_READ, None)
-        wait.register(sys.stdin, selectors.EVENT_READ, sys.stdin)
         print("ready", flush=True)
         late = self.late
         while True:
             soon = max(late[0][0] - time.monotonic(), 0.0) if late else None
-            for key, _ in wait.select(soon):
-                if key.data is None:
-                    self.read()
-                elif not self.obey(sys.stdin.readline()):
-                    return
+            # Not epoll: that waits for whole milliseconds.
+            ready, _, _ = select.select((self.udp, sys.stdin), (), (), soon)
+            if self.udp in ready:
+                self.read()
+            if sys.stdin in ready and not self.obey(sys.stdin.readline()):
+                return
             now = time.monotonic()
             while late and late[0][0] <= now:
                 _, reply, client = late.popleft()

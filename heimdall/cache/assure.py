@@ -18,11 +18,12 @@ from heimdall.cache.memory import Memory
 from heimdall.interfaces import ILink, INotices
 from heimdall.tally import Count, Tally
 
-TICK: Final = 0.5
+TICK: Final = 0.05
 """Seconds between two looks at the clock."""
 
-FROZEN: Final = 2.0
-"""Seconds without a look after which we must have been frozen."""
+FROZEN: Final = 0.15
+"""Seconds without a look after which we must have been frozen. A flush is heard of so late at most: less than that
+is what a busy machine may do to anybody."""
 
 PATIENCE: Final = 0.05
 """Seconds that reading the log may take; then memory is believed all the same."""

@@ -1,8 +1,9 @@
 """What is hot in the cluster: tell now and then what this node is asked for most, learn what all nodes are.
 
-Nothing is done for it when a query is answered from memory, which counts its uses anyway. Every ten seconds the
-answers whose uses grew most since they were told last are told, at most 500; what is not told yet waits until it is
-more. Who needs a name that is hot gets it from ``names``, a list that is read once a minute.
+Nothing is done for it when a query is answered from memory, which counts its uses anyway. Every ten seconds those
+answers are told whose uses grew most since they were told last, at most 500. What is not told yet waits until it is
+more, so that every name that is asked for often has its turn. Who needs what is hot gets it from ``names``, a list
+that is read once a minute.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from twisted.python.failure import Failure
 
 from heimdall.cache.frequent import Frequent
 from heimdall.cache.memory import Memory
-from heimdall.cache.ranks import AT_ONCE, UNKNOWN, Asked, Ranks, Row
+from heimdall.cache.ranks import AT_ONCE, PAGE, UNKNOWN, Asked, Ranks, Row
 from heimdall.cache.writer import Trouble
 from heimdall.interfaces import ILink, LinkDown
 from heimdall.message.answer import Answer
@@ -41,7 +42,7 @@ MISSED: Final = 200
 KEPT: Final = 1000
 """Names of the cluster's list that every node keeps."""
 
-SLICE: Final = 2000
+SLICE: Final = 1000
 """Answers that are looked at in one turn of the reactor."""
 
 REST: Final = 0.01
@@ -67,7 +68,7 @@ class Hot:
         self._link, self._memory, self._ranks, self._clock, self._reader = link, memory, ranks, clock, reader
         self._frequent = Frequent()
         self._looks = 0
-        self._loop = LoopingCall(self._begin)
+        self._loop = LoopingCall(self.look)
         self._loop.clock = clock
         self._work: Deferred[None] | None = None
         self._told = Count("heimdall_cache_hot_told_total", "Names told to the cluster as asked for.", "result")
@@ -105,12 +106,13 @@ class Hot:
         """Take what is hot in the cluster, the hottest first."""
         self.names = {row.key: row.asked for row in islice(rows, KEPT)}
 
-    # A look: what was used most is found in slices, told in pieces.
-
-    def _begin(self) -> Deferred[None]:
+    def look(self) -> Deferred[None]:
+        """Tell what was used most since the last look, and once a minute learn what all nodes tell. Never fails."""
         self._looks += 1
         work = self._work = Deferred.fromCoroutine(self._look())
         return work.addErrback(self._failed).addBoth(self._over)
+
+    # A look: what was used most is found in slices, told in pieces.
 
     def _over(self, _: object) -> None:
         self._work = None
@@ -124,20 +126,25 @@ class Hot:
             self._log.failure("a look at what is hot failed", failure)
 
     async def _look(self) -> None:
-        """Tell what was used most, and learn what all nodes tell."""
-        if self._reader or not self._link.up:
-            used: list[bytes] = []
-        else:
-            used = await self._used()
+        used = [] if self._reader or not self._link.up else await self._used()
         now = self._link.now()
         if not self._link.up or now is None:
             return
-        if used or len(self._frequent):
+        if not self._reader and (used or len(self._frequent)):
             await self._tell(used, now)
         if self._looks % READ_EVERY == 1:
-            _, rows = await self._ranks.top(0, KEPT - 1, now)
+            self.learn(await self._read(now))
+
+    async def _read(self, now: float) -> list[Row]:
+        """Return what is hot in the cluster, the hottest first."""
+        found: list[Row] = []
+        for first in range(0, KEPT, PAGE):
+            _, rows = await self._ranks.top(first, first + PAGE - 1, now)
             self._trouble.passed()
-            self.learn(rows)
+            found += rows
+            if len(rows) < PAGE:
+                break
+        return found
 
     async def _used(self) -> list[bytes]:
         """Return the keys in memory whose uses grew most."""

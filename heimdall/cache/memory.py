@@ -185,14 +185,14 @@ class Memory:
     def growth(self, size: int) -> Iterator[list[tuple[int, bytes]]]:
         """Yield, for ``size`` answers at a time, how often each was used since that was noted, and its key.
 
-        Answers may come and go between two steps.
+        Those used no more than once are left out. Answers may come and go between two steps.
         """
         entries = list(self._entries.values())
         for start in range(0, len(entries), size):
             yield [
                 (entry.uses - entry.noted, entry.key)
                 for entry in entries[start : start + size]
-                if entry.uses > entry.noted
+                if entry.uses - entry.noted > 1
             ]
 
     def note(self, key: bytes) -> tuple[Answer, int] | None:

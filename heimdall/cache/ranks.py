@@ -37,6 +37,9 @@ MINUTES: Final = 60
 AT_ONCE: Final = 100
 """Names that are counted in one command: Redis works half a millisecond at them."""
 
+PAGE: Final = 250
+"""Names that are listed in one command."""
+
 UNKNOWN: Final = (1 << 31) - 1
 """In the place of a TTL: not known."""
 

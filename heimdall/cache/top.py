@@ -17,9 +17,9 @@ NAMES: Final = 50
 """Names on each list."""
 
 LOOKED: Final = 2000
-"""Names that are looked through, the hottest; ``PAGE`` of them at once."""
+"""Names that are looked through, the hottest; ``PAGE`` of them in one command."""
 
-PAGE: Final = 250
+PAGE: Final = 100
 
 SHORT: Final = 5
 """Seconds: a TTL up to this leaves little to cache."""

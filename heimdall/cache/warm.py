@@ -11,16 +11,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from heimdall.cache.memory import Memory
-from heimdall.cache.ranks import Ranks, Row, question
+from heimdall.cache.ranks import PAGE, Ranks, Row, question
 from heimdall.cache.refresh import Judge
 from heimdall.interfaces import ILink, LinkDown
 from heimdall.tally import Count, Gauge, Tally
 
 WAIT: Final = 0.5
 """Seconds that Redis may take to answer at all."""
-
-PAGE: Final = 1000
-"""Names that are listed at once."""
 
 AT_ONCE: Final = 64
 """Answers that are read at once, and taken in one turn of the reactor."""
@@ -34,7 +31,7 @@ class Warm:
 
     :param judge: says what a value is worth to a question.
     :param sync: learns what was flushed; fires with whether it could.
-    :param learn: told the first names of the list.
+    :param learn: told the names of the list, the hottest first.
     :param seconds: how long it may take; 0 for not at all.
     :param most: bytes that memory may hold at the end.
     :param prefix: what all keys begin with.
@@ -121,10 +118,11 @@ class Warm:
                 return "Redis is away"
         if not await self._sync():
             return "what was flushed is not known"
+        listed: list[Row] = []
         for first in range(0, self._ranks.most, PAGE):
             _, rows = await self._ranks.top(first, first + PAGE - 1, self._link.now() or 0.0)
-            if first == 0:
-                self._learn(rows)
+            listed += rows
+            self._learn(listed)
             keys = [row.key for row in rows if self._memory.life(row.key) is None]
             self._names.add("held", by=len(rows) - len(keys))
             for at in range(0, len(keys), AT_ONCE):

@@ -55,6 +55,17 @@ def upstream(text: str) -> Upstream:
     return Upstream(host, _port(port) if port else DNS_PORT, tcp=bool(mark))
 
 
+def server(text: str) -> str:
+    """Read a DNS server, an IP address with or without a port, and return it with its port.
+
+    :raises ValueError: it is no such server; the message says why.
+    """
+    read = upstream(text)
+    if read.tcp:
+        raise ValueError("no scheme stands before it")
+    return join(read.host, read.port)
+
+
 def ip(text: str, why: str = "") -> str:
     """Return an IP address in its shortest spelling; IPv4 mapped into IPv6 becomes plain IPv4.
 

@@ -6,14 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from attrs import frozen
+from attrs import fields, frozen
 
+from heimdall.config import resolv
 from heimdall.config.address import Upstream, address, upstream
 from heimdall.config.faults import Fault
 from heimdall.config.machine import Machine
-from heimdall.config.settings import Settings
-from heimdall.config.url import has_password
+from heimdall.config.settings import Redis, Settings
+from heimdall.config.url import has_password, hosts
 from heimdall.config.values import IMPORT
+
+RESOLV_CONF = "/etc/resolv.conf"
+"""Where this machine has its DNS servers from, whatever ours are."""
 
 
 @frozen
@@ -54,6 +58,7 @@ def conflicts(settings: Settings, machine: Machine) -> Iterator[Conflict]:
     yield from _upstreams(settings, machine.is_ours)
     yield from _files(settings, machine.readable)
     yield from _secrets(settings, machine)
+    yield from _redis(settings, machine.is_ours)
     yield from _code(settings, machine)
 
 
@@ -112,7 +117,7 @@ def _files(settings: Settings, readable: Callable[[str], bool]) -> Iterator[Conf
     files = [("admit.hosts", path) for path in settings.admit.hosts]
     files += [("admit.block_files", path) for path in settings.admit.block_files]
     if settings.redis.enabled:
-        names = ("password_file", "ca_file", "secret_file", "former_secret_file")
+        names = [one.name for one in fields(Redis) if one.metadata["kind"] == "file"]
         files += [(f"redis.{name}", getattr(settings.redis, name)) for name in names]
     if settings.watch.enabled:
         files.append(("watch.token_file", settings.watch.token_file))
@@ -140,6 +145,64 @@ def _secrets(settings: Settings, machine: Machine) -> Iterator[Conflict]:
                 machine.read_secret(file)
             except ValueError as error:
                 yield _conflict(file, "a file that holds a secret", f"redis.{path}", "redis.enabled", why=str(error))
+
+
+def _redis(settings: Settings, is_ours: Callable[[str], bool]) -> Iterator[Conflict]:
+    redis = settings.redis
+    if not redis.enabled:
+        return
+    secure = any(url.startswith("rediss") for url in (redis.url, redis.replica_url))
+    if redis.key_file and not redis.cert_file:
+        yield _conflict(redis.key_file, "a redis.cert_file beside it", "redis.key_file", "redis.cert_file")
+    if redis.cert_file and not secure:
+        yield _conflict(redis.cert_file, "a redis.url with rediss", "redis.cert_file", "redis.url", "redis.enabled")
+    for path, value in (
+        ("redis.sentinel_user", redis.sentinel_user),
+        ("redis.sentinel_password_file", redis.sentinel_password_file),
+    ):
+        if value and "+sentinel://" not in redis.url:
+            yield _conflict(value, "a redis.url with +sentinel", path, "redis.url", "redis.enabled")
+    if redis.sentinel_user and not redis.sentinel_password_file:
+        paths = ("redis.sentinel_user", "redis.sentinel_password_file", "redis.enabled")
+        yield _conflict(redis.sentinel_user, "a redis.sentinel_password_file beside it", *paths)
+    if redis.replica_url and "+cluster://" in redis.url:
+        expected = "none, as redis.url is a cluster"
+        yield _conflict(redis.replica_url, expected, "redis.replica_url", "redis.url", "redis.enabled")
+    own = Own(settings.accept.listen, is_ours)
+    for text in redis.resolver:
+        if upstream(text) in own:
+            expected = "a server other than ourselves"
+            yield _conflict(text, expected, "redis.resolver", "accept.listen", why="accept.listen has this address")
+
+
+def asks_itself(settings: Settings, machine: Machine) -> Iterator[str]:
+    """Yield a warning where the host of Redis would be looked up through ourselves.
+
+    It would wait for an answer that we look for in Redis first, and fail when we have no upstream.
+    """
+    redis = settings.redis
+    names = [host for url in (redis.url, redis.replica_url) for host in hosts(url) if not _fixed(host)]
+    if not redis.enabled or redis.resolver or not names:
+        return
+    try:
+        servers = resolv.parse(machine.read_file(RESOLV_CONF)).upstreams
+    except (OSError, ValueError):
+        return
+    own = Own(settings.accept.listen, machine.is_ours)
+    if any(server in own for server in servers):
+        yield (
+            f"redis.url: {names[0]} is looked up by way of {RESOLV_CONF}, which names ourselves; set redis.resolver to "
+            f"other DNS servers, or write an IP address, or put the name into /etc/hosts"
+        )
+
+
+def _fixed(host: str) -> bool:
+    """Return whether a host needs no DNS to be found."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return True
 
 
 def _code(settings: Settings, machine: Machine) -> Iterator[Conflict]:

@@ -64,6 +64,8 @@ def load(options: Mapping[str, Any], environ: Mapping[str, str], machine: Machin
             origin = next((origins[each] for each in conflict.paths if origins[each] != DEFAULT), DEFAULT)
             wrong.append(line(origin, path, conflict.fault, secret=KEYS[path].secret))
     warnings = list(sources.strangers(environ))
+    if bad.isdisjoint(("accept.listen", "redis.url", "redis.replica_url")) and origins["redis.url"] != DEFAULT:
+        warnings += agree.asks_itself(settings, machine)
     if not settings.fetch.upstreams and bad.isdisjoint(("fetch.upstreams", "fetch.resolv_conf", "accept.listen")):
         try:
             settings = _adopt(settings, origins, machine)

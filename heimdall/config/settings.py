@@ -17,9 +17,9 @@ def key(default: Any, text: str, *, secret: bool = False, kind: str = "") -> Any
 
     :param text: what it means, for the reference documentation.
     :param secret: hide the value wherever the configuration is shown.
-    :param kind: how it is read and checked: address, dotted, file, name, network, record, route, secret, size,
-        upstream, url, word, choice:a|b|c, a range of numbers as 1-10 or 0-, seconds, or seconds:1-10. Of a list, how
-        each item is.
+    :param kind: how it is read and checked: address, dotted, file, name, network, record, replica, route,
+        secret, server, size, upstream, url, word, choice:a|b|c, a range of numbers as 1-10 or 0-, seconds, or
+        seconds:1-10. Of a list, how each item is.
     """
     return field(default=default, metadata={"text": text, "secret": secret, "kind": kind})
 
@@ -102,12 +102,26 @@ class Redis:
     enabled: bool = key(True, "Whether to share answers through Redis.")
     url: str = key(
         "redis://heimdall-redis:6379",
-        "redis://[user:password@]host[:port][/db], rediss:// for TLS, unix:///path.",
+        "Where Redis is; rediss is TLS. More about each way: [Where Redis may live](redis.md).",
         secret=True,
         kind="url",
     )
     password_file: str = key("", "File whose first line is the password.", kind="file")
-    ca_file: str = key("", "Certificates to trust for rediss://, PEM; empty for the system's.", kind="file")
+    ca_file: str = key("", "Certificates to trust for rediss, PEM; empty for the system's.", kind="file")
+    cert_file: str = key("", "Our own certificate for rediss, PEM, where Redis asks for one.", kind="file")
+    key_file: str = key("", "The key of our certificate, PEM; empty when cert_file holds it too.", kind="file")
+    sentinel_user: str = key("", "Our user at the sentinels; empty for the default user.")
+    sentinel_password_file: str = key(
+        "", "File whose first line is the password at the sentinels; empty when they want none.", kind="file"
+    )
+    replica_url: str = key("", "A replica near this node, to look answers up at.", secret=True, kind="replica")
+    role: str = key(
+        "full", "full shares what this node learns; reader takes what others share, and writes nothing.",
+        kind="choice:full|reader",
+    )  # fmt: skip
+    resolver: tuple[str, ...] = key(
+        (), "DNS servers to look the host of Redis up at; empty for the way of this machine.", kind="server"
+    )
     secret: str = key("", "What seals shared answers, so that nobody else can forge one.", secret=True, kind="secret")
     secret_file: str = key("", "File that holds the secret instead.", kind="file")
     former_secret_file: str = key(

@@ -27,7 +27,9 @@ def toml(loaded: Loaded) -> str:
         for key in KEYS.values():
             if key.section == section:
                 value = getattr(getattr(loaded.settings, section), key.name)
-                lines.append(_line(key.name, hidden(value) if key.secret else value, loaded.origins[key.path]))
+                if key.secret:
+                    value = hidden(value) if key.kind in ("url", "replica") else "***" * bool(value)
+                lines.append(_line(key.name, value, loaded.origins[key.path]))
     return "\n".join(lines) + "\n"
 
 

@@ -3,43 +3,70 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from urllib.parse import SplitResult, urlsplit
 
-SCHEMES = ("redis", "rediss", "unix")
+SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+SINGLE = ("redis", "rediss", "unix")
+
+_PATHS = {
+    "": (r"(?:/[0-9]{0,5})?", "nothing, or / and the number of a database"),
+    "sentinel": (
+        r"/[A-Za-z0-9._%-]{1,200}(?:/[0-9]{0,5})?",
+        "/ and the name of the service, then nothing, or / and the number of a database",
+    ),
+    "cluster": (r"(?:/0?)?", "nothing: a cluster has no other database"),
+}
 
 
-def check(text: str) -> str:
+def check(text: str, schemes: Sequence[str] = SCHEMES) -> str:
     """Return the URL of a Redis server unchanged when it is well formed.
 
+    :param schemes: what it may begin with.
     :raises ValueError: it is not; the message says why, and never holds a part of the URL that may be secret.
     """
     try:
         parts = urlsplit(text)
-        port = parts.port
+        hosts = _hosts(parts)
     except ValueError:
         raise ValueError(
             "the host or the port is malformed; write @ : / ? # in a password as %40 %3A %2F %3F %23"
         ) from None
-    if parts.scheme not in SCHEMES or "://" not in text:
-        raise ValueError("it begins with redis://, rediss:// or unix://")
+    if parts.scheme not in schemes or "://" not in text:
+        more = ", with +sentinel or +cluster where it is so" if schemes is SCHEMES else ""
+        raise ValueError(f"it begins with redis://, rediss:// or unix://{more}")
     if parts.fragment or "#" in text:
         raise ValueError("it has no place for a #; in a password write %23")
     if parts.scheme == "unix":
-        _check_unix(parts)
+        _check_unix(parts, hosts)
         return text
-    if not parts.hostname:
+    kind = parts.scheme.partition("+")[2]
+    if not all(host for host, _ in hosts):
         raise ValueError("the host is missing")
-    if port == 0:
+    if len(hosts) > 1 and not kind:
+        raise ValueError("several hosts are for redis+sentinel:// and redis+cluster://")
+    if any(port == 0 for _, port in hosts):
         raise ValueError("a port is a number from 1 to 65535")
     if parts.query:
         raise ValueError("it has no place for a ?; in a password write %3F")
-    if not re.fullmatch(r"(?:/[0-9]{0,5})?", parts.path):
-        raise ValueError("behind the host stands nothing, or / and the number of a database")
+    pattern, expected = _PATHS[kind]
+    if not re.fullmatch(pattern, parts.path):
+        raise ValueError(f"behind the host stands {expected}")
     return text
 
 
-def _check_unix(parts: SplitResult) -> None:
-    if parts.hostname or parts.port is not None or not parts.path.strip("/"):
+def hosts(text: str) -> list[str]:
+    """Return the hosts in a well-formed URL: names and IP addresses."""
+    return [host for host, _ in _hosts(urlsplit(text)) if host]
+
+
+def _hosts(parts: SplitResult) -> list[tuple[str, int | None]]:
+    split = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
+    return [(one.hostname or "", one.port) for one in split]
+
+
+def _check_unix(parts: SplitResult, hosts: list[tuple[str, int | None]]) -> None:
+    if hosts != [("", None)] or not parts.path.strip("/"):
         raise ValueError("unix:// is followed by the absolute path of a socket: unix:///run/redis.sock")
     if parts.query and not re.fullmatch(r"db=[0-9]{1,5}", parts.query):
         raise ValueError("behind the path stands nothing, or ?db= and the number of a database")

@@ -278,11 +278,19 @@ _KINDS = {
     "network": Kind('a network, such as "192.0.2.0/24" or "2001:db8::/32"', _network),
     "record": Kind('a record, such as "host.example 300 A 192.0.2.1"', _record),
     "route": Kind(f'{_SERVER}, or "{IMPORT}package.module.name"', _route),
+    "replica": Kind(
+        '"redis://[user:password@]host[:port][/db]", the same with rediss://, "unix:///path[?db=N]", or nothing',
+        lambda raw: url.check(_text(raw), url.SINGLE) if raw else "",
+    ),
     "secret": Kind(f"at least {SHORTEST_SECRET} bytes of text, or nothing", _secret),
+    "server": Kind(
+        'an IP address with or without a port, such as "192.0.2.1:53"', lambda raw: address.server(_text(raw))
+    ),
     "size": Kind('a number of bytes from 1, such as 50000000, "50MB" or "64MiB"', _size),
     "upstream": Kind(_SERVER, _server),
     "url": Kind(
-        '"redis://[user:password@]host[:port][/db]", the same with rediss://, or "unix:///path[?db=N]"',
+        '"redis://[user:password@]host[:port][/db]", "redis+sentinel://[...]host[:port],host[:port]/service[/db]", '
+        '"redis+cluster://[...]host[:port],host[:port]", each of them with rediss for TLS, or "unix:///path[?db=N]"',
         lambda raw: url.check(_text(raw)),
     ),
     "word": Kind("at most 64 letters, digits and . _ : -", _word),

@@ -6,18 +6,17 @@ import random
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from math import inf
 from typing import Any, Final, cast
 
 import hiredis
 from attrs import field, frozen
 
-from tests.chaos.stage import FAKETIME, HOUR, Stage
+from tests.chaos.stage import FAKETIME, HOUR, LAST, Stage
 from tests.redisserver import RedisServer
-
-VICTIM: Final = 2
-"""The node that something is done to."""
 
 PAUSE: Final = 0.2
 """Seconds between two rounds of spoiling what Redis holds."""
@@ -34,6 +33,7 @@ class Fault:
     :param seconds: that it lasts.
     :param stage: arguments of the stage that it needs.
     :param nodes: whether it is done to nodes, so that clients may have to turn to another one.
+    :param heals: whether full use is to come by itself, from its beginning on, rather than from its end.
     :param missing: what is to be installed for it; empty when it can be played.
     """
 
@@ -42,6 +42,7 @@ class Fault:
     seconds: float = 3.0
     stage: Mapping[str, Any] = field(factory=dict)
     nodes: bool = False
+    heals: bool = False
     missing: str = ""
 
 
@@ -164,17 +165,17 @@ def read_only(stage: Stage) -> Iterator[None]:
 @contextmanager
 def far(stage: Stage) -> Iterator[None]:
     """Put Redis 200 ms away."""
-    stage.proxy.delay = 0.2
+    stage.network.delay = 0.2
     yield
-    stage.proxy.delay = 0.0
+    stage.network.delay = 0.0
 
 
 @contextmanager
 def lossy(stage: Stage) -> Iterator[None]:
     """Lose half the packets on the way to Redis and back."""
-    stage.proxy.loss = 0.5
+    stage.network.loss = 0.5
     yield
-    stage.proxy.loss = 0.0
+    stage.network.loss = 0.0
 
 
 @contextmanager
@@ -257,40 +258,79 @@ def crowded(stage: Stage) -> Iterator[None]:
 @contextmanager
 def node_killed(stage: Stage) -> Iterator[None]:
     """Kill a node; start it again at the end."""
-    stage.nodes[VICTIM].process.kill()
-    stage.nodes[VICTIM].process.wait()
+    stage.nodes[LAST].process.kill()
+    stage.nodes[LAST].process.wait()
     yield
-    stage.nodes[VICTIM].again()
+    stage.nodes[LAST].again()
 
 
 @contextmanager
 def node_frozen(stage: Stage) -> Iterator[None]:
     """Freeze a node, and wake it at the end."""
-    stage.nodes[VICTIM].process.send_signal(signal.SIGSTOP)
+    stage.nodes[LAST].process.send_signal(signal.SIGSTOP)
     yield
-    stage.nodes[VICTIM].process.send_signal(signal.SIGCONT)
+    stage.nodes[LAST].process.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def name_flushed(stage: Stage) -> Iterator[None]:
+    """Flush every name, which has other data from now on, by one of the nodes."""
+    stage.change(0)
+    yield
+
+
+@contextmanager
+def frozen_through_flush(stage: Stage) -> Iterator[None]:
+    """Freeze a node, flush by another one meanwhile, and wake it."""
+    with node_frozen(stage):
+        stage.change(0)
+        yield
+
+
+@contextmanager
+def cut_off_through_flush(stage: Stage) -> Iterator[None]:
+    """Cut a node off from Redis, flush by another one meanwhile, and let it through again."""
+    stage.network.cut()
+    stage.change(0)
+    stage.changed = inf  # the node that is cut off cannot know yet
+    yield
+    stage.network.closed = False
+    stage.wait(lambda: stage.nodes[LAST].metric("heimdall_redislink_connection_up"), 20)
+    stage.changed = time.monotonic()
+
+
+@contextmanager
+def master_killed(stage: Stage) -> Iterator[None]:
+    """Kill the master, and let another Redis take its place."""
+    stage.fleet[0].kill()
+    yield
 
 
 NO_CLOCK: Final = "" if FAKETIME else "libfaketime: apt-get install faketime"
 
 FAULTS: Final = (
-    Fault("no Redis at all", nothing, 10, {"redis": False}),
+    Fault("no Redis at all", nothing, 10, {"store": "none"}),
     Fault("all is well", nothing, 5),
     Fault("Redis killed with -9", killed),
     Fault("Redis hung (SIGSTOP)", hung, 10),
-    Fault("Redis restarted empty", emptied),
+    Fault("Redis restarted empty", emptied, heals=True),
     Fault("Redis with another password", locked, 3, {"password": "right"}),
     Fault("Redis full, noeviction", full),
     Fault("Redis a read-only replica", read_only),
-    Fault("200 ms to Redis", far, 5, {"proxied": True}),
-    Fault("half the packets lost", lossy, 8, {"proxied": True}),
+    Fault("200 ms to Redis", far, 5, {"store": "proxy"}),
+    Fault("half the packets lost", lossy, 8, {"store": "proxy"}),
     Fault("CLIENT PAUSE", paused),
     Fault("FLUSHALL", flushed),
     Fault("100,000 values of rubbish", rubbish),
     Fault("values swapped between keys", swapped),
     Fault("maxclients 1", crowded),
+    Fault("Sentinel: the master killed", master_killed, 8, {"store": "sentinel"}, heals=True),
+    Fault("Redis Cluster: a master killed", master_killed, 8, {"store": "cluster"}, heals=True),
     Fault("a node killed", node_killed, 3, nodes=True),
     Fault("a node frozen, and woken", node_frozen, 30, nodes=True),
+    Fault("all names flushed", name_flushed),
+    Fault("flushed while a node is frozen", frozen_through_flush, 5, nodes=True),
+    Fault("flushed while a node is cut off from Redis", cut_off_through_flush, 3, {"store": "partly"}),
     Fault("clocks an hour apart", nothing, 5, {"clocks": (HOUR, 0, -HOUR)}, missing=NO_CLOCK),
 )
 """All of them, in the order they are run; the first is what the others are held against."""

@@ -6,8 +6,8 @@ import sys
 import time
 from typing import Final
 
-from tests.chaos.faults import VICTIM, Fault
-from tests.chaos.stage import Stage
+from tests.chaos.faults import Fault
+from tests.chaos.stage import LAST, Stage
 from tests.chaos.verdict import Row, judge
 
 BEFORE: Final = 2.5
@@ -52,6 +52,15 @@ def play(
             told = load.end(now=True)
         first = min(one.sent for one in told) + START
         told = [one for one in told if one.sent >= first]
-        row = judge(fault.text, told, began, ended, victim=VICTIM if fault.nodes else None, trouble=stage.trouble())
+        row = judge(
+            fault.text,
+            told,
+            began,
+            ended,
+            healing=began if fault.heals else ended,
+            changed=stage.changed,
+            victim=LAST if fault.nodes else None,
+            trouble=stage.trouble(),
+        )
     say(f"{row.asked} asked, {row.lost} lost, {row.failed} failed, {row.wrong} wrong, full use after {row.full} s")
     return row

@@ -26,10 +26,12 @@ class Proxy:
 
     :ivar delay: seconds that a command and its reply need more, together.
     :ivar loss: the share of segments that are lost.
+    :ivar closed: whether nobody gets through.
     """
 
     def __init__(self, to: int, seed: int = 1) -> None:
         self.delay = self.loss = 0.0
+        self.closed = False
         self.port = 0
         self._to = to
         self._chance = random.Random(seed)
@@ -51,6 +53,15 @@ class Proxy:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(10)
 
+    def cut(self) -> None:
+        """End every connection, and let none through until ``closed`` is False again."""
+        self.closed = True
+        self._loop.call_soon_threadsafe(self._abort)
+
+    def _abort(self) -> None:
+        for end in list(self._ends):
+            end.transport.abort()
+
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
@@ -58,8 +69,7 @@ class Proxy:
         self._ready.set()
         self._loop.run_forever()
         server.close()
-        for end in list(self._ends):
-            end.transport.abort()
+        self._abort()
         self._loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
         self._loop.close()
 
@@ -68,6 +78,9 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        if self.closed:
+            writer.transport.abort()
+            return
         try:
             behind, before = await asyncio.open_connection("127.0.0.1", self._to)
         except OSError:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from tests.chaos.proxy import Proxy
 from tests.cluster import Cluster
 from tests.load import Ask, Load
-from tests.redisserver import RedisServer
+from tests.redisserver import RedisServer, cluster, watched
 from tests.slowup import AAAA, A
 
 DELAY: Final = 0.04
@@ -37,6 +38,9 @@ FAKETIME: Final = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), Non
 
 HOUR: Final = 3600
 
+LAST: Final = 2
+"""The node that something is done to."""
+
 
 def clock(ahead: int) -> Mapping[str, str]:
     """Return the variables of a node whose wall clock is this many seconds ahead."""
@@ -46,45 +50,71 @@ def clock(ahead: int) -> Mapping[str, str]:
 class Stage(Cluster):
     """Three nodes, warm, with a load to come.
 
-    :param redis: whether the nodes use one.
-    :param proxied: whether they reach it through ``proxy``.
+    :param store: what the nodes share: ``one`` Redis, one behind a ``proxy``, where only the last node goes through
+        the proxy it is ``partly``, one watched by ``sentinel``, a Redis ``cluster``, or ``none``.
     :param password: of Redis.
     :param clocks: seconds that the wall clock of each node is ahead; none for the true time.
     :ivar lasts: seconds that the fault will last.
+    :ivar changed: when every node must have known that names have other data; infinite while they have not.
     """
 
     lasts = 0.0
+    changed = inf
 
-    def __init__(
-        self, *, redis: bool = True, proxied: bool = False, password: str = "", clocks: tuple[int, ...] = ()
-    ) -> None:
-        server = RedisServer(password=password)
-        self.proxy = Proxy(server.port)
-        url = server.url.replace("//", f"//:{password}@") if password else ""
-        if proxied:
-            url = f"redis://127.0.0.1:{self.proxy.start().port}"
-        if not redis:
-            server.stop()
-        self._proxied = proxied
-        self._pool = 0
+    def __init__(self, *, store: str = "one", password: str = "", clocks: tuple[int, ...] = ()) -> None:
+        self._store, self._pool = store, 0
+        self.fleet: list[RedisServer] = []
+        self.proxy: Proxy | None = None
         super().__init__(
-            redis=server if redis else False,
+            redis=RedisServer(password=password) if store in ("one", "proxy", "partly") else False,
             delay=DELAY,
             ttl=TTL,
-            url=url,
             environs=[clock(ahead) for ahead in clocks],
         )
+        if password:
+            self.url = self.url.replace("//", f"//:{password}@")
+
+    def __enter__(self) -> Self:
+        if self._store in ("proxy", "partly"):
+            self.proxy = Proxy(self.server.port).start()
+        elif self._store == "sentinel":
+            master, replica, watching = watched()
+            self.fleet = [master, replica, *watching]
+            self.url = f"redis+sentinel://{_hosts(watching)}/main"
+        elif self._store == "cluster":
+            self.fleet = cluster()
+            self.url = f"redis+cluster://{_hosts(self.fleet[:3])}"
+        return super().__enter__()
 
     def __exit__(self, *details: object) -> None:
         super().__exit__(*details)
-        if self._proxied:
+        if self.proxy is not None:
             self.proxy.stop()
+        for server in self.fleet:
+            server.stop()
+
+    def where(self, number: int) -> str:
+        """Return where a node finds Redis."""
+        if self.proxy is None or (self._store == "partly" and number != LAST):
+            return self.url
+        return f"redis://127.0.0.1:{self.proxy.port}"
 
     @property
     def server(self) -> RedisServer:
         """The Redis, where there is one."""
         assert self.redis is not None
         return self.redis
+
+    @property
+    def network(self) -> Proxy:
+        """The network before it, where that is of ours."""
+        assert self.proxy is not None
+        return self.proxy
+
+    def change(self, node: int) -> None:
+        """Give all names other data, and have a node flush them."""
+        self.upstream.change(1)
+        self.changed = self.flush(node, "example")
 
     def warm(self, seconds: float) -> None:
         """Let every node hold the hot names, and the first one those that the others will find in Redis.
@@ -98,7 +128,11 @@ class Stage(Cluster):
 
     def load(self, seconds: float, **settings: Any) -> Load:
         """Start the load."""
-        return self.start(plan(seconds, self._pool), **settings)
+        return self.start(plan(seconds, self._pool), ages=(0, 1), **settings)
+
+
+def _hosts(servers: Sequence[RedisServer]) -> str:
+    return ",".join(f"127.0.0.1:{server.port}" for server in servers)
 
 
 def kind_of(text: str) -> int:

@@ -9,7 +9,7 @@ WORSE: Final = 1.2
 """How much the 99th percentile with Redis hung may be above that without Redis."""
 
 HEADS: Final = (
-    "Fault", "Asked", "Lost", "SERVFAIL", "Wrong", "Asked again", "p99 held, before → during",
+    "Fault", "Asked", "Lost", "SERVFAIL", "Wrong", "Flushed", "Asked again", "p99 held, before → during",
     "p99 new, before → during", "Slowest", "In full use after",
 )  # fmt: skip
 
@@ -20,7 +20,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         before, during = row["before"], row["during"]
         cells = [
-            row["text"], f"{row['asked']:,}", row["lost"], row["failed"], row["wrong"], row["retried"],
+            row["text"], f"{row['asked']:,}", row["lost"], row["failed"], row["wrong"], row["old"], row["retried"],
             f"{before['held']:.1f} → {during['held']:.1f}", f"{before['new']:.1f} → {during['new']:.1f}",
             f"{row['worst']:.0f}", "not seen" if row["full"] is None else f"{row['full']:.2f} s",
         ]  # fmt: skip
@@ -34,7 +34,7 @@ def broken(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in rows:
         wrong += [
             f"{row['text']}: {row[what]} {what}: {'; '.join(row['evidence'])}"
-            for what in ("lost", "failed", "wrong", "trouble")
+            for what in ("lost", "failed", "wrong", "old", "trouble")
             if row[what]
         ]
         if row["ages"] > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from attrs import evolve
@@ -19,9 +20,11 @@ def asked(at: float, kind: str = HOT, *, node: int = 0, text: str = "", took: fl
     return evolve(told, **more)
 
 
-def row(told: list[Told], victim: int | None = None, trouble: tuple[str, ...] = ()) -> Row:
-    """Judge queries of 30 s; the fault is from 10 to 20."""
-    return judge("fault", told, 10.0, 20.0, victim=victim, trouble=trouble)
+def row(told: list[Told], victim: int | None = None, trouble: tuple[str, ...] = (), *, changed: bool = False) -> Row:
+    """Judge queries of 30 s; the fault is from 10 to 20, and all is flushed at 15, if it is."""
+    return judge(
+        "fault", told, 10.0, 20.0, healing=20.0, changed=15.0 if changed else inf, victim=victim, trouble=trouble
+    )
 
 
 class Verdicts(SynchronousTestCase):
@@ -41,7 +44,13 @@ class Verdicts(SynchronousTestCase):
         self.assertEqual(found.answered, 0.75)
         self.assertEqual(len(found.evidence), 4)
         self.assertEqual(len(broken([found.as_json()])), 4)
-        self.assertIn("| fault | 5 | 1 | 1 | 1 | 1 |", table([found.as_json()]))
+        self.assertIn("| fault | 5 | 1 | 1 | 1 | 0 | 1 |", table([found.as_json()]))
+
+    def test_old(self) -> None:
+        """An answer with flushed data, asked for more than 100 ms behind the flush, breaks a rule."""
+        found = row([asked(15.05), asked(15.2, age=1), asked(15.2)], changed=True)
+        self.assertEqual(found.old, 1)
+        self.assertEqual(len(broken([found.as_json()])), 1)
 
     def test_times(self) -> None:
         """Times are told apart: before and during, with and without the first moments, of names held and new."""

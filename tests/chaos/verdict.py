@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isnan
+from math import inf, isnan
 from typing import Any, Final
 
 from attrs import asdict, field, frozen
 
 from tests.chaos.stage import AGAIN, DELAY, HOT, NEW, TTL
-from tests.load import FAILED, NEVER, WRONG, Told, quantile
+from tests.load import FAILED, GOOD, NEVER, WRONG, Told, quantile
 
 SETTLING: Final = 0.1
 """Seconds of a fault that are left out where it says so: that long Redis may be waited for."""
 
 NEAR: Final = 0.6 * DELAY
 """An answer that took less did not come from the upstream."""
+
+FLUSHED: Final = 0.1
+"""Seconds after which a flush must have reached every node."""
 
 RUN: Final = 20
 """Queries in a row of which nine in ten must do well for the cluster to be in full use again."""
@@ -38,10 +41,11 @@ class Times:
 class Row:
     """What came of a fault.
 
-    ``answered`` is the share of the queries during the fault that had their answer; ``later`` the times during
-    it without its first moments; ``full`` the seconds from its end to full use, None when that was not seen;
-    ``hits`` the share of answers from Redis among those it could have given, before and after; ``ages`` the
-    seconds by which an age was wrong at most; ``trouble`` what the logs say of exceptions.
+    ``old`` are the answers with data that was flushed; ``answered`` is the share of the queries during the fault
+    that had their answer; ``later`` the times during it without its first moments; ``full`` the seconds until full
+    use, None when that was not seen; ``hits`` the share of answers from Redis among those it could have given,
+    before and after; ``ages`` the seconds by which an age was wrong at most; ``trouble`` how many lines of the logs
+    tell of exceptions.
     """
 
     text: str
@@ -49,6 +53,7 @@ class Row:
     lost: int
     failed: int
     wrong: int
+    old: int
     retried: int
     answered: float
     before: Times
@@ -67,14 +72,25 @@ class Row:
 
 
 def judge(
-    text: str, told: Sequence[Told], began: float, ended: float, *, victim: int | None, trouble: Sequence[str]
+    text: str,
+    told: Sequence[Told],
+    began: float,
+    ended: float,
+    *,
+    healing: float,
+    changed: float = inf,
+    victim: int | None = None,
+    trouble: Sequence[str] = (),
 ) -> Row:
     """Return what came of a fault that lasted from ``began`` to ``ended``.
 
+    :param healing: from when on full use may come.
+    :param changed: when all data was flushed, and no node may answer with it any more.
     :param victim: the node it was done to; None when it was done to Redis.
     :param trouble: lines of the logs that tell of exceptions.
     """
-    bad = [one for one in told if one.verdict in (WRONG, FAILED, NEVER)]
+    old = [one for one in told if one.sent > changed + FLUSHED and one.verdict == GOOD and not one.age]
+    bad = [one for one in told if one.verdict in (WRONG, FAILED, NEVER)] + old
     during = [one for one in told if began <= one.sent < ended]
     return Row(
         text=text,
@@ -82,13 +98,14 @@ def judge(
         lost=sum(one.verdict == NEVER for one in told),
         failed=sum(one.verdict == FAILED for one in told),
         wrong=sum(one.verdict == WRONG for one in told),
+        old=len(old),
         retried=sum(one.retries > 0 for one in told),
         answered=round(sum(one.verdict not in (NEVER, FAILED) for one in during) / max(len(during), 1), 5),
         before=Times.of([one for one in told if one.sent < began]),
         during=Times.of(during),
         later=Times.of([one for one in during if one.sent >= began + SETTLING]),
         worst=_rounded(1000 * max((one.took for one in during), default=0.0)),
-        full=full_use(told, ended, victim),
+        full=full_use(told, healing, victim),
         hits=(share(told, 0.0, began), share(told, ended, float("inf"))),
         ages=round(max(map(abs, age_errors(told)), default=0.0), 2),
         trouble=len(trouble),

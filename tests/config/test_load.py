@@ -314,6 +314,52 @@ class FaultTests(SynchronousTestCase):
         toml = toml.replace(":s3cret@", "user@")
         self.assertEqual(faults(on=machine({FILE: toml, "/etc/pw": "s3cret"})), ())
 
+    def test_ways_to_redis(self) -> None:
+        """What is said of the way to Redis goes with its URL."""
+        sentinel, cluster = 'url = "redis+sentinel://h/m"\n', 'url = "redis+cluster://h"\n'
+        files = {"/etc/c": "", "/etc/k": ""}
+        for toml, expected in {
+            'url = "rediss://h"\nkey_file = "k"': "a redis.cert_file beside it",
+            'cert_file = "c"': "a redis.url with rediss",
+            'url = "rediss://h"\ncert_file = "none"': "a file that can be read",
+            'sentinel_user = "u"\nsentinel_password_file = "k"\n': "a redis.url with +sentinel",
+            sentinel + 'sentinel_user = "u"': "a redis.sentinel_password_file beside it",
+            cluster + 'replica_url = "redis://r"': "none, as redis.url is a cluster",
+            'replica_url = "redis+cluster://r"': "(hidden): expected",
+            'role = "writer"': "one of full, reader",
+            'resolver = ["tcp://192.0.2.1"]': "an IP address with or without a port",
+            'resolver = ["192.0.2.1", "127.0.0.1:1053"]': "a server other than ourselves",
+        }.items():
+            self.assertIn(expected, " ".join(faults(on=machine({FILE: "[redis]\n" + toml, **files}))), toml)
+        for toml in (
+            'url = "rediss://h"\ncert_file = "c"\nkey_file = "k"',
+            'replica_url = "rediss://h"\ncert_file = "c"',
+            sentinel + 'sentinel_user = "u"\nsentinel_password_file = "k"',
+            'replica_url = ""\nrole = "reader"\nresolver = ["192.0.2.1", "[2001:db8::1]:5353"]',
+        ):
+            self.assertEqual(faults(on=machine({FILE: "[redis]\n" + toml, **files})), (), toml)
+        self.assertEqual(from_file('[redis]\nresolver = ["192.0.2.1"]').settings.redis.resolver, ("192.0.2.1:53",))
+
+    def test_asking_ourselves(self) -> None:
+        """A host of Redis that this machine would look up at ourselves is warned of, with what to do about it."""
+        ours = {RESOLV: "nameserver 127.0.0.1\n"}
+        listen = '[accept]\nlisten = ["127.0.0.1:53"]\n[fetch]\nupstreams = ["192.0.2.1"]\n[redis]\n'
+        for toml, files, warned in (
+            ('url = "redis://cache"', ours, True),
+            ('url = "redis+sentinel://10.0.0.1,cache/main"', ours, True),
+            ('url = "redis://10.0.0.1"\nreplica_url = "redis://cache"', ours, True),
+            ('url = "redis://cache"\nresolver = ["192.0.2.1"]', ours, False),
+            ('url = "redis://cache"\nenabled = false', ours, False),
+            ('url = "redis://10.0.0.1"', ours, False),
+            ('url = "redis://localhost"', ours, False),
+            ('url = "unix:///run/redis.sock"', ours, False),
+            ("", ours, False),
+            ('url = "redis://cache"', {RESOLV: "nameserver 192.0.2.1\n"}, False),
+            ('url = "redis://cache"', {}, False),
+        ):
+            found = load({"config": FILE}, {}, machine({FILE: listen + toml, **files})).warnings
+            self.assertEqual(any("set redis.resolver" in warning for warning in found), warned, (toml, files))
+
     def test_seal(self) -> None:
         """The secret of the shared cache is told once, long enough, in a file that can be used; it is never shown."""
         files = {"/etc/new": "n" * 16, "/etc/old": "o" * 16}

@@ -49,6 +49,14 @@ class ShowTests(SynchronousTestCase):
         loaded = load({}, {}, machine())
         self.assertEqual(from_file(toml(loaded)).settings, loaded.settings)
 
+    def test_no_secrets(self) -> None:
+        """Neither the secret of the seal is shown, nor a password in any URL."""
+        toml_file = '[redis]\nsecret = "s3cret://s3cret-s3cret"\nreplica_url = "redis://:s3cret@h"\n'
+        shown = toml(from_file(toml_file))
+        self.assertNotIn("s3cret", shown)
+        self.assertIn('secret = "***"  #', shown)
+        self.assertIn('replica_url = "redis://:***@h"  #', shown)
+
     def test_complete(self) -> None:
         """Every key is shown, in its section."""
         shown = tomllib.loads(toml(from_file("")))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.config.url import check, has_password, hidden
+from heimdall.config.url import SINGLE, check, has_password, hidden, hosts
 
 
 class URLTests(SynchronousTestCase):
@@ -21,6 +21,10 @@ class URLTests(SynchronousTestCase):
             "redis://[::1]:6379/15",
             "rediss://user:p%40ss@h:6380/2",
             "redis://:secret@h",
+            "redis+sentinel://:s@a,b:26379,[::1]:1/main/2",
+            "rediss+sentinel://a/my%2Fmain",
+            "redis+cluster://u:p@a:7000,b",
+            "rediss+cluster://a/",
             "unix:///run/redis.sock",
             "unix://:secret@/run/redis.sock?db=2",
         ):
@@ -46,7 +50,16 @@ class URLTests(SynchronousTestCase):
             "redis://h?password=s3cret": "%3F",
             "redis://h/s3cret": "database",
             "redis://h/1/2": "database",
+            "redis://:s3cret@a,b": "redis+sentinel://",
+            "redis+s3cret://a": "+sentinel or +cluster",
+            "redis+sentinel://:s3cret@a,b": "name of the service",
+            "redis+sentinel://a/s3/cret": "name of the service",
+            "redis+sentinel://:s3cret@a,,b/main": "host is missing",
+            "redis+sentinel://:s3cret@a:0/main": "from 1 to 65535",
+            "redis+cluster://:s3cret@a,b:port": "malformed",
+            "redis+cluster://a/1": "no other database",
             "unix://host/path": "absolute path",
+            "unix://a,b/path": "absolute path",
             "unix://": "absolute path",
             "unix:///": "absolute path",
             "unix:///run/redis.sock?password=s3cret": "database",
@@ -54,6 +67,16 @@ class URLTests(SynchronousTestCase):
             message = str(self.assertRaises(ValueError, check, text))
             self.assertIn(why, message, text)
             self.assertNotIn("cret", message)
+
+    def test_single(self) -> None:
+        """Where one server is meant, no URL of several will do."""
+        self.assertEqual(check("rediss://h", SINGLE), "rediss://h")
+        self.assertRaises(ValueError, check, "redis+cluster://h", SINGLE)
+
+    def test_hosts(self) -> None:
+        """The hosts are told without ports and secrets."""
+        self.assertEqual(hosts("redis+sentinel://u:p@a:1,[::1],b/main"), ["a", "::1", "b"])
+        self.assertEqual((hosts("unix:///run/r"), hosts("")), ([], []))
 
     def test_hidden(self) -> None:
         """A password is hidden, and a lone user as well, since it may be a password; the rest is shown."""

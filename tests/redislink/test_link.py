@@ -524,6 +524,88 @@ class Slow(Case):
         self.assertFalse(self.endpoint.connections[0].open)
 
 
+class Replicas(Case):
+    """A Redis that is no master, or no longer."""
+
+    READONLY = b"-READONLY You can't write against a read only replica.\r\n"
+
+    def test_read_only(self) -> None:
+        """A refused write has the connection made anew, as its address may lead to the new master by now."""
+        self.start()
+        write, read = self.link.run("SET", "a", "b"), self.link.run("GET", "a")
+        self.redis.say(self.READONLY + b"$1\r\nc\r\n")
+        self.assertTrue(str(self.failureResultOf(write, LinkDown).value).startswith("READONLY"))
+        self.assertEqual(self.successResultOf(read), b"c")
+        self.assertTrue(self.redis.open)
+        self.clock.advance(0)
+        self.assertEqual([one.open for one in self.endpoint.connections], [False, True])
+        self.welcome()
+        self.assertTrue(self.link.up)
+        self.assertEqual(self.count("errors", "readonly"), 1)
+
+    def test_read_only_script(self) -> None:
+        """Redis 6 hides the word in what it says of a script; a replica without its master says another one."""
+        for said in (
+            b"-ERR Error running script (call to f_0): @user_script:1: -READONLY You can't write\r\n",
+            b"-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n",
+        ):
+            self.start()
+            self.link.run("EVALSHA", "a", 0).addErrback(lambda _: None)
+            self.redis.say(said)
+            self.clock.advance(0)
+            self.assertEqual(self.count("errors", "readonly"), 1)
+            self.setUp()
+
+    def test_stays_read_only(self) -> None:
+        """A Redis that never takes a write is left more and more rarely, is read from all the time, and told once."""
+        self.start()
+        for _ in range(3000):
+            self.clock.advance(0.1)
+            if self.redis.value() and not self.link.up:
+                self.welcome()
+            elif self.link.up:
+                self.answer()
+                self.link.run("SET", "a", "b").addErrback(lambda _: None)
+                self.redis.heard()
+                self.redis.say(self.READONLY)
+        self.assertTrue(7 <= self.count("errors", "readonly") <= 11, self.count("errors", "readonly"))
+        self.assertEqual(len(self.events), 3)
+
+    def test_no_master(self) -> None:
+        """Where a master is wanted, who says it is none is left, and tried again later."""
+        self.link = Link(self.clock, self.endpoint, Login(master=True))
+        self.link.start()
+        self.assertEqual(self.redis.heard(), ["PING", "CLIENT", "ROLE"])
+        self.redis.say(b"+PONG\r\n+OK\r\n*2\r\n$5\r\nslave\r\n$1\r\nh\r\n")
+        self.assertFalse(self.redis.open)
+        self.assertEqual(self.count("errors", "role"), 1)
+        self.come_back()
+        self.redis.heard()
+        self.redis.say(b"+PONG\r\n+OK\r\n*2\r\n$6\r\nmaster\r\n:1\r\n")
+        self.assertEqual(self.redis.heard(), ["TIME"])
+
+    def test_again(self) -> None:
+        """Sent elsewhere, a link goes at once: from a connection, from an attempt, and from a wait."""
+        self.start()
+        switched = Gone("switched", "elsewhere")
+        self.link.again(switched)
+        self.assertEqual(len(self.endpoint.connections), 2)
+        self.endpoint.hanging = True
+        self.redis.end(ConnectionDone())
+        self.pass_time(0.2)
+        self.endpoint.hanging = False
+        self.link.again(switched)
+        self.assertEqual(len(self.endpoint.connections), 3)
+        self.endpoint.refusal = ConnectError()
+        self.redis.end(ConnectionDone())
+        self.pass_time(1)
+        self.endpoint.refusal = None
+        self.link.again(switched)
+        self.assertEqual(len(self.endpoint.connections), 4)
+        self.welcome()
+        self.assertTrue(self.link.up)
+
+
 class Clocks(Case):
     """The time on Redis's clock is known, whatever ours says."""
 
