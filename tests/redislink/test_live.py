@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 from twisted.internet.protocol import Factory, Protocol
-from twisted.trial.unittest import SkipTest
 
 from heimdall.interfaces import LinkDown
 from heimdall.redislink import Startable
@@ -49,14 +48,7 @@ class Reaching(RedisCase):
 
     async def test_tls(self) -> None:
         """TLS is verified: the right CA is taken, a missing one and a host of another name are not."""
-        server = RedisServer(tls=True)
-        self.addCleanup(server.stop)
-        try:
-            server.start()
-        except AssertionError as error:
-            if "tls" not in str(error).lower():
-                raise
-            raise SkipTest("this redis-server was built without TLS: apt-get install redis-server") from None
+        server = self.server(tls=True)
         good = self.linked(server.url, ca_file=server.ca_file)
         address = self.linked(server.url.replace("localhost", "127.0.0.1"), ca_file=server.ca_file)
         stranger = self.linked(server.url)
