@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.cache.entry import REASONS, TICK, VERSION, Rubbish, from_bytes, to_bytes
+from heimdall.cache.entry import REASONS, TICK, VERSION, Rubbish, from_bytes, stored_at, to_bytes
 from heimdall.cache.seal import SIZE as SEAL
 from heimdall.cache.seal import Seal
 from heimdall.message import answer, edns, query, wire
@@ -114,6 +114,12 @@ class Kept(SynchronousTestCase):
     def test_age_counts_from_the_storing(self) -> None:
         """However long the upstream took, an answer ages from when it was stored."""
         self.assertEqual(taken(put(known(), asked=NOW - 4))[1], 60.0)
+
+    @given(some.floats(0, 4e9))
+    def test_stored(self, now: float) -> None:
+        """When an answer was stored is told to a tick."""
+        self.assertLessEqual(stored_at(put(known(), now=now)), now + 1e-6)
+        self.assertLess(now - stored_at(put(known(), now=now)), TICK + 1e-6)
 
     def test_variants(self) -> None:
         """A key with a client's subnet behind the question keeps it."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from heimdall.cache.entry import Rubbish, from_bytes
-from heimdall.cache.seal import Seal
+from heimdall.cache.seal import SIZE, Seal
 from heimdall.message.wire import skip_name
 from tests.redisserver import RedisServer
 from tests.scenarios.moments import Time, until
@@ -22,6 +22,7 @@ class Store:
     def __init__(self, reactor: Any, time: Time) -> None:
         self._reactor, self._time = reactor, time
         self._server: RedisServer | None = None
+        self._seal = Seal()
         self.answers = False
         """Whether it runs and does as it is asked."""
 
@@ -144,6 +145,19 @@ class Store:
         """Hold values without their last bytes."""
         self._rewrite(lambda value: value[: len(value) - 5])
 
+    @sentence("answers are sealed with <secret>")
+    def sealed(self, secret: str) -> None:
+        """Take those answers for good from now on that nodes with this secret take."""
+        self._seal = Seal(secret.encode())
+
+    @sentence("redis has the address in every value forged")
+    def forged(self) -> None:
+        """Hold what somebody writes who knows all of us but the secret: another address, sealed as anybody can."""
+        for key in self._keys():
+            value = self._command("GET", key)[:-SIZE]
+            value = value[:-1] + bytes((value[-1] ^ 1,))
+            self._command("SET", key, value + Seal().sign(key.removeprefix(HEAD), value), "KEEPTTL")
+
     @sentence("redis has lists in place of its values")
     def lists(self) -> None:
         """Hold keys of another type."""
@@ -177,7 +191,7 @@ class Store:
         question = key.removeprefix(HEAD)
         seconds = int(self._command("TIME")[0]) + self._time.passed
         try:
-            from_bytes(self._command("GET", key), question, skip_name(question, 0) + 4, seconds, Seal())
+            from_bytes(self._command("GET", key), question, skip_name(question, 0) + 4, seconds, self._seal)
         except Rubbish:
             return False
         return True
