@@ -47,6 +47,7 @@ EXACT: Final = 1 << 31
 """Added to a TTL that an upstream told just now, not what was left of it."""
 
 _MOVES = 500  # halvings after which the landmark moves; a float takes 1023
+_MOST_IDLE = 400  # halvings that are told apart, of the time in which nobody counted
 _ROW = Struct("!IIII")
 _ASKED = Struct("!f")
 _SIZE = Struct("!H")
@@ -57,21 +58,21 @@ _ADD: Final = Script(
     f"""
 local now, node, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local head = redis.call('HGET', KEYS[2], '')
-local landmark, begun = now, now
-if head and #head == 16 then
-    landmark, begun = struct.unpack('>dd', head)
+local landmark, begun, last = now, now, now
+if head and #head == 24 then
+    landmark, begun, last = struct.unpack('>ddd', head)
 end
-local halvings = (now - landmark) / {HALF}
-if not head or not (halvings > -1 and halvings < {_MOVES}) then
-    if head and halvings > -1000 and halvings < 1000 then
-        redis.call('ZUNIONSTORE', KEYS[1], 1, KEYS[1], 'WEIGHTS', 2 ^ -halvings)
-    else
-        redis.call('DEL', KEYS[1], KEYS[2])
-        begun = now
-    end
-    halvings = 0
-    redis.call('HSET', KEYS[2], '', struct.pack('>dd', now, begun))
+local halvings, passed = (now - landmark) / {HALF}, (last - landmark) / {HALF}
+if not (head and #head == 24 and halvings == halvings and passed >= 0 and passed <= {_MOVES}) then
+    redis.call('DEL', KEYS[1], KEYS[2])
+    landmark, begun, halvings = now, now, 0
+elseif halvings > {_MOVES} or now < last - {HALF} then
+    -- A clock that was set back starts where the other one ended, and one that leapt keeps the order.
+    local idle = math.min(math.max((now - last) / {HALF}, 0), {_MOST_IDLE})
+    redis.call('ZUNIONSTORE', KEYS[1], 1, KEYS[1], 'WEIGHTS', 2 ^ -(passed + idle))
+    landmark, halvings, last = now, 0, now
 end
+redis.call('HSET', KEYS[2], '', struct.pack('>ddd', landmark, begun, math.max(now, last)))
 local weight, minute = 2 ^ halvings, math.floor(now / 60) % 65536
 local function number(value)
     return value >= 0 and value < 1e15 and value or 0
@@ -118,7 +119,7 @@ and four numbers: how often it was answered from memory, from Redis and from ups
 _TOP: Final = Script(
     f"""
 local head = redis.call('HGET', KEYS[2], '')
-if not head or #head ~= 16 then
+if not head or #head ~= 24 then
     return {{}}
 end
 local landmark, begun = struct.unpack('>dd', head)
