@@ -21,6 +21,7 @@ from heimdall.cache.seal import load
 from heimdall.cache.sweep import Sweep
 from heimdall.cache.warm import Warm
 from heimdall.cache.worth import Worth
+from heimdall.config.address import address
 from heimdall.config.settings import Cache, Redis
 from heimdall.interfaces import ISource
 from heimdall.peers.notices import Notices
@@ -74,7 +75,20 @@ def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISourc
     """
     clock: IReactorTime = reactor
     window = cache.stale_window if cache.stale else 0
-    link = connect_to(reactor, redis.url, password_file=redis.password_file, ca_file=redis.ca_file)
+    link = connect_to(
+        reactor,
+        redis.url,
+        password_file=redis.password_file,
+        ca_file=redis.ca_file,
+        cert_file=redis.cert_file,
+        key_file=redis.key_file,
+        sentinel_user=redis.sentinel_user,
+        sentinel_password_file=redis.sentinel_password_file,
+        replica_url=redis.replica_url,
+        resolver=[address(text) for text in redis.resolver],
+        reads_only=redis.role == "reader",
+        clock_key=f"{redis.prefix}:flushes".encode(),
+    )
     notices = Notices(link, clock, prefix=redis.prefix)
     flushes = Flushes(link, notices, clock, prefix=redis.prefix)
     flushes.forgets.append(lambda flush: memory.forget_names(flush.matches))

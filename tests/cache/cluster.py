@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 from attrs import evolve
@@ -92,7 +93,7 @@ class Nodes(RedisCase):
         """Return nodes that are linked to Redis and hear each other."""
         nodes = [self.node(server.url, upstream, **settings) for _ in range(size)]
         await until(lambda: all(node.sharing.link.up and node.sharing.notices.hearing for node in nodes))
-        await until(lambda: all(node.memory.sure_until > 1.0 for node in nodes))
+        await until(lambda: all(reactor.seconds() < node.memory.sure_until < inf for node in nodes))
         return nodes
 
     def node(self, url: str, upstream: ISource, secret: str = "", **settings: Any) -> One:

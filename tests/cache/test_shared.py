@@ -14,7 +14,7 @@ from heimdall.message import answer
 from heimdall.message.answer import Answer
 from heimdall.message.edns import OTHER, ExtendedError
 from heimdall.message.query import Query
-from heimdall.redislink import Link
+from heimdall.redislink import Startable
 from heimdall.tally import Count
 from tests.cache.questions import question
 from tests.rediscase import RedisCase, pause, reactor, until
@@ -47,7 +47,7 @@ NAMES = [f"{number:04}.example" for number in range(300)]
 class Case(RedisCase):
     """A node, and the means to ask it."""
 
-    def node(self, link: Link, **settings: Any) -> tuple[Shared, Upstream]:
+    def node(self, link: Startable, **settings: Any) -> tuple[Shared, Upstream]:
         """Return a node's shared cache and its upstream; a budget that a busy machine keeps."""
         upstream = Upstream()
         return Shared(link, upstream, reactor, **({"budget": 0.2} | settings)), upstream
@@ -64,7 +64,7 @@ class Case(RedisCase):
         [count] = [t for t in shared.tallies if isinstance(t, Count) and t.name == f"heimdall_cache_redis_{what}_total"]
         return count.total(*values)
 
-    async def filled(self, server: RedisServer, **settings: Any) -> tuple[Link, Shared, Upstream]:
+    async def filled(self, server: RedisServer, **settings: Any) -> tuple[Startable, Shared, Upstream]:
         """Return a node that has asked for all names, and whose answers lie in Redis."""
         link = self.linked(server.url)
         await until(lambda: link.up)

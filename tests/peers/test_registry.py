@@ -14,7 +14,7 @@ from zope.interface.verify import verifyObject
 
 from heimdall.interfaces import ILink, IRegistry, LinkDown, Member
 from heimdall.peers.registry import Registry
-from heimdall.redislink import Link
+from heimdall.redislink import Startable
 from heimdall.tally import Count
 from tests.fakelink import FakeLink
 from tests.rediscase import RedisCase, pause, reactor, until
@@ -214,7 +214,7 @@ class Listing(RedisCase):
     """Who is listed, by a real Redis."""
 
     redis: RedisServer
-    link: Link
+    link: Startable
 
     async def begin(self) -> None:
         """Start a Redis and a link to it."""

@@ -1,0 +1,336 @@
+"""What is hot: counted on every node without a query noticing, added up in a real Redis, told to operators."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from heapq import nlargest
+from random import Random
+from time import perf_counter
+
+import dns.edns
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, succeed
+from twisted.trial.unittest import SynchronousTestCase
+
+from heimdall.cache import hot
+from heimdall.cache.eviction import Eviction, Place
+from heimdall.cache.frequent import Frequent
+from heimdall.cache.memory import Memory
+from heimdall.cache.ranks import EXACT, UNKNOWN, Asked
+from heimdall.cache.ranks import number as number_of
+from heimdall.cache.top import Top
+from heimdall.interfaces import LinkDown, Member
+from heimdall.message import query
+from heimdall.message.query import Query
+from tests.cache.cluster import Nodes, One, Upstream
+from tests.cache.questions import negative, positive, question, scoped
+from tests.fakelink import FakeLink
+from tests.message.messages import query_wire
+from tests.rediscase import pause, reactor, until
+
+
+class Misses(SynchronousTestCase):
+    """What memory did not know."""
+
+    def test_by_origin(self) -> None:
+        """Askers are counted by who knew, with the TTL that an upstream told."""
+        frequent = Frequent()
+        for origin, ttl, askers in (("upstream", 60, 2), ("redis", 33, 3), ("stale", 30, 4)):
+            frequent.add(b"k", origin, ttl, askers)
+        self.assertEqual(frequent.take(9), [Asked(b"k", 0, 3, 2, 60 | EXACT)])
+        self.assertEqual((frequent.take(9), len(frequent)), ([], 0))
+        frequent.add(b"k", "upstream", -1, 1)
+        self.assertEqual(frequent.take(9), [Asked(b"k", 0, 0, 1, UNKNOWN)])
+
+    def test_most_first(self) -> None:
+        """What was asked most is taken first; the rest waits."""
+        frequent = Frequent()
+        for name in range(10):
+            frequent.add(b"%d" % name, "redis", 1, name + 1)
+        self.assertEqual([asked.key for asked in frequent.take(2)], [b"9", b"8"])
+        self.assertEqual(len(frequent), 8)
+
+    def test_flood(self) -> None:
+        """A flood of names that nobody asks twice takes no more room, and does not hide what is asked often."""
+        frequent = Frequent(100)
+        for number in range(20_000):
+            frequent.add(b"random%d" % number, "upstream", 60, 1)
+            if number % 20 == 0:
+                frequent.add(b"often", "upstream", 60, 1)
+            self.assertLessEqual(len(frequent), 100)
+        [first] = frequent.take(1)
+        self.assertEqual((first.key, first.upstream), (b"often", 1000))
+
+
+class Growth(SynchronousTestCase):
+    """What memory did know."""
+
+    def test_noted_once(self) -> None:
+        """Uses are told once, those of answers used no more than once not at all."""
+        memory = Memory(1_000_000)
+        for number in range(5):
+            memory.put(question(f"n{number}.example"), positive(f"n{number}.example"), 0.0)
+            for _ in range(number):
+                memory.get(question(f"n{number}.example"), 1.0)
+        grown = [uses for slice in memory.growth(2) for uses, _ in slice]
+        self.assertEqual(grown, [2, 3, 4])
+        noted = memory.note(question("n4.example").key)
+        assert noted is not None
+        self.assertEqual((noted[0].question, noted[1]), (question("n4.example").question, 4))
+        self.assertEqual(sorted(uses for slice in memory.growth(2) for uses, _ in slice), [2, 3])
+        self.assertIsNone(memory.note(b"gone"))
+
+    def test_coming_and_going(self) -> None:
+        """Answers may come and go while they are walked through."""
+        memory = Memory(1_000_000)
+        names = [f"n{number}.example" for number in range(100)]
+        for name in names:
+            memory.put(question(name), positive(name), 0.0)
+        for _ in memory.growth(10):
+            memory.forget(question(names.pop()).key)
+            memory.put(question(f"new{len(names)}.example"), positive(f"new{len(names)}.example"), 0.0)
+
+    @given(st.lists(st.integers(0, 9), max_size=200))
+    def test_eviction_loses_none(self, used: list[int]) -> None:
+        """However often the eviction counts anew, the uses that were noted are those that were made."""
+        order = Eviction(100)
+        places = {number: Place(b"%d" % number) for number in range(10)}
+        made: Counter[int] = Counter()
+        noted: Counter[int] = Counter()
+        for place in places.values():
+            place.dies = 1.0
+            order.enter(place, 10)
+        for step, number in enumerate(used):
+            place = places[number]
+            if not place.size:  # it was evicted: what was not noted is lost with it
+                made[number] = noted[number]
+                places[number] = place = Place(place.key)
+                place.dies = 1.0
+                order.enter(place, 10)
+            place.uses += 1
+            made[number] += 1
+            order.resize(place, 10 + step % 9)
+            list(order.victims(0.0))
+            if step % 3 == 0 and place.size:
+                noted[number] += place.uses - place.noted
+                place.noted = place.uses
+                self.assertEqual(noted[number], made[number])
+
+
+class Cluster(Nodes):
+    """Several nodes and one list."""
+
+    async def hottest(self, node: One) -> dict[bytes, float]:
+        """Return what a node learns to be hot."""
+        for _ in range(hot.READ_EVERY):
+            await node.sharing.hot.look()
+        return node.sharing.hot.names
+
+    async def test_added_up(self) -> None:
+        """What is asked on all nodes is hot on all nodes, those that never heard of it as well."""
+        server, upstream = self.server(), Upstream()
+        nodes = await self.nodes(server, upstream, 3)
+        for node in nodes[:2]:
+            await node.ask("www.example", "other.example")
+            node.use(question("www.example"), 5)
+            await node.sharing.hot.look()
+        names = await self.hottest(nodes[2])
+        self.assertEqual(list(names), [question("www.example").key, question("other.example").key])
+        self.assertAlmostEqual(names[question("www.example").key], 12, 1)
+        self.assertEqual(nodes[0].count("heimdall_cache_hot_told_total", "told"), 2)
+
+    async def test_zipf(self) -> None:
+        """Under a Zipf load on three nodes the top names are right, and their counts within a fiftieth."""
+        server, upstream = self.server(), Upstream()
+        nodes = await self.nodes(server, upstream, 3, hot_names=2000)
+        rng = Random(3)
+        names = [question(f"n{number}.example") for number in range(3000)]
+        weights = [1 / (number + 1) for number in range(3000)]
+        true: Counter[bytes] = Counter()
+        for node in nodes:
+            for name in names:
+                node.memory.put(name, evolve(positive(), question=name.key[:-1]), reactor.seconds())
+        for _ in range(6):
+            for node in nodes:
+                for name in rng.choices(names, weights, k=3000):
+                    node.memory.get(name, reactor.seconds())
+                    true[name.key] += 1
+                await node.sharing.hot.look()
+        told = await self.hottest(nodes[0])
+        best = [key for key, _ in true.most_common(200)]
+        self.assertGreaterEqual(len(set(best) & set(list(told)[:220])), 195)
+        for key in best[:100]:
+            self.assertLess(abs(told[key] - true[key]), 0.02 * true[key] + 6, key)
+        self.assertEqual(len(told), hot.KEPT)
+
+    async def test_only_what_it_should(self) -> None:
+        """Answers for a client's subnet are left out, that a name does not exist is told under its question."""
+        server, upstream = self.server(), Upstream()
+        [node] = await self.nodes(server, upstream)
+        network = query.read(query_wire("net.example", use_edns=0, options=[dns.edns.ECSOption("192.0.2.1", 24)]))
+        assert isinstance(network, Query)
+        node.memory.put(network, scoped(positive("net.example"), 24), reactor.seconds())
+        node.memory.put(question("no.example"), negative(), reactor.seconds())
+        for asked in (network, question("no.example")):
+            node.use(asked, 3)
+        node.sharing.hot.landed(network, positive("net.example"), 5)
+        self.assertEqual(list(await self.hottest(node)), [question("no.example").key])
+
+    async def test_redis_away(self) -> None:
+        """What was used while Redis was away is told when it is back; nothing fails meanwhile."""
+        server, upstream = self.server(), Upstream()
+        [node] = await self.nodes(server, upstream)
+        await node.ask("www.example")
+        server.kill()
+        await until(lambda: not node.sharing.link.up)
+        node.use(question("www.example"), 4)
+        await node.sharing.hot.look()
+        server.start()
+        await until(lambda: node.sharing.link.up)
+        self.assertEqual(list(await self.hottest(node)), [question("www.example").key])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    async def test_something_else_there(self) -> None:
+        """Something else under our keys is told once, counted, and taken away."""
+        server, upstream = self.server(), Upstream()
+        [node] = await self.nodes(server, upstream)
+        server.command("SET", node.sharing.ranks.keys[0], "x")
+        server.command("HSET", node.sharing.ranks.keys[1], b"", b"\0" * 24)
+        await node.ask("www.example")
+        await node.sharing.hot.look()
+        self.assertEqual(node.count("heimdall_cache_hot_errors_total", "wrongtype"), 1)
+        self.assertIn("Redis refuses to count what is hot: WRONGTYPE; done without", self.events)
+        await node.ask("other.example")
+        self.assertIn(question("other.example").key, await self.hottest(node))
+
+    async def test_reader(self) -> None:
+        """A node that only reads learns what is hot, and tells nothing."""
+        server, upstream = self.server(), Upstream()
+        nodes = await self.nodes(server, upstream, 2)
+        await nodes[0].ask("www.example")
+        await nodes[0].sharing.hot.look()
+        reader = hot.Hot(nodes[1].sharing.link, nodes[1].memory, nodes[1].sharing.ranks, reactor, reader=True)
+        reader.landed(question("other.example"), positive(), 3)
+        await reader.look()
+        self.assertEqual(list(reader.names), [question("www.example").key])
+
+    async def test_timer(self) -> None:
+        """A node looks by itself, until it is stopped, also in the middle of a look."""
+        server, upstream = self.server(), Upstream()
+        self.patch(hot, "EVERY", 0.05)
+        [node] = await self.nodes(server, upstream)
+        await node.ask("www.example")
+        await until(lambda: node.sharing.hot.names)
+        node.sharing.hot.look()
+        node.sharing.hot.stop()
+        self.assertIsNone(node.sharing.hot._work)
+
+    async def test_bug(self) -> None:
+        """A bug of ours is logged, and the next look takes place."""
+        server, upstream = self.server(), Upstream()
+        [node] = await self.nodes(server, upstream)
+        node.sharing.hot.node = "one"  # type: ignore[assignment]
+        self.patch(node.memory, "growth", None)
+        await node.sharing.hot.look()
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+    async def test_cost(self) -> None:
+        """With 60,000 answers in memory no turn of a look takes 5 ms, and all of it no tenth of a second."""
+        [node] = await self.nodes(self.server(), Upstream(), memory=200_000_000)
+        known = positive()
+        for number in range(60_000):
+            name = question(f"n{number}.example")
+            node.memory.put(name, evolve(known, question=name.key[:-1]), 0.0)
+            node.memory.get(name, 1.0)
+            node.memory.get(name, 1.0)
+        times, began = [], perf_counter()
+        most: list[tuple[int, bytes]] = []
+        for grown in node.memory.growth(hot.SLICE):
+            most = nlargest(hot.TOLD, most + grown)
+            times.append(perf_counter() - began)
+            began = perf_counter()
+        self.assertLess(sorted(times)[-2], 0.005)
+        self.assertLess(sum(times), 0.1)
+
+
+class Operators(Nodes):
+    """What `GET /api/v1/top` tells."""
+
+    def top(self, node: One, *members: Member) -> Top:
+        """Return the lists of a node, in a cluster of these members."""
+
+        def listed() -> Deferred[Sequence[Member]]:
+            return succeed(members)
+
+        return Top(node.sharing.link, node.sharing.ranks, reactor, listed)
+
+    async def test_lists(self) -> None:
+        """Top names with who knew them, what one node alone asks, what has too short a TTL, and each node's shares."""
+        server, upstream = self.server(), Upstream()
+        nodes = await self.nodes(server, upstream, 2)
+        members = []
+        for node, name, counts in zip(nodes, "ab", ((8, 0, 2), (0, 0, 0)), strict=True):
+            stats = dict(zip(("memory", "redis", "upstream"), counts, strict=True)) | {"queries": sum(counts)}
+            members.append(Member(name, name, "", 0.0, "healthy", stats))
+            node.sharing.hot.node = number_of(name)
+        await nodes[0].ask("www.example", "mine.example")
+        upstream.ttl = 0
+        await nodes[0].ask("short.example", "short.example", "short.example")
+        await pause(0.05)
+        self.assertEqual(await nodes[1].ask("www.example"), ["redis"])
+        nodes[1].sharing.hot.landed(query.make(question("www.example").name, 1, do=True), positive(ttl=300), 1)
+        nodes[0].use(question("www.example"), 4)
+        for node in nodes:
+            await node.sharing.hot.look()
+        top = await self.top(nodes[0], *members).top()
+        www, *_ = top["names"]
+        self.assertEqual(
+            www,
+            {
+                "name": "www.example", "type": "A", "asked": 7.0, "nodes": 2,
+                "memory": 4.0, "redis": 1.0, "upstream": 2.0, "ttl": 60,
+            },
+        )  # fmt: skip
+        self.assertEqual(
+            {told["name"]: told["node"] for told in top["single"]}, {"mine.example": "a", "short.example": "a"}
+        )
+        self.assertEqual(
+            [(told["name"], told["upstream"], told["ttl"]) for told in top["short"]], [("short.example", 3.0, 0)]
+        )
+        shares = top["shares"]
+        self.assertEqual(shares["nodes"]["a"], {"queries": 10, "memory": 0.8, "redis": 0, "upstream": 0.2, "stale": 0})
+        self.assertEqual((shares["cluster"]["memory"], shares["nodes"]["b"]["memory"]), (0.8, 0))
+        self.assertLess(abs(top["since"] - (nodes[0].sharing.link.now() or 0)), 5)
+
+    async def test_again(self) -> None:
+        """Whoever asks every moment gets the same lists for two seconds: Redis is not asked each time."""
+        [node] = await self.nodes(self.server(), Upstream())
+        top = self.top(node)
+        first = await top.top()
+        self.assertIs(await top.top(), first)
+        self.assertEqual((first["names"], first["single"], first["short"]), ([], [], []))
+
+    async def test_pages(self) -> None:
+        """All hot names are looked through, and what is no name of ours is left out."""
+        server = self.server()
+        [node] = await self.nodes(server, Upstream())
+        now = node.sharing.link.now() or 0.0
+        for first in (0, 100, 200):
+            names = [question(f"n{number}.example").key for number in range(first, first + 100)]
+            await node.sharing.ranks.add([Asked(key, 1, 0, 0, 3 if first == 200 else 99) for key in names], 7, now)
+        server.command("ZADD", node.sharing.ranks.keys[0], "1e3", "rubbish")
+        top = await self.top(node).top()
+        self.assertEqual((len(top["names"]), len(top["single"]), len(top["short"])), (50, 50, 50))
+        self.assertIsNone(top["single"][0]["node"])
+
+    async def test_away(self) -> None:
+        """Without Redis there are no lists, and the failure says so."""
+        link = FakeLink(reactor)
+        link.offset = 0.0
+        self.patch(link, "now", lambda: None)
+        [node] = await self.nodes(self.server(), Upstream())
+        with self.assertRaises(LinkDown):
+            await Top(link, node.sharing.ranks, reactor, lambda: succeed([])).top()
