@@ -278,6 +278,18 @@ class Missing(Case):
         self.two.link.become(up=True, hearing=True)
         self.assertEqual([self.holds(self.two, name) for name in ("www.a.example", "b.example")], [False, True])
 
+    def test_deaf(self) -> None:
+        """A node that Redis is back for reads the log at once, though it hears nothing yet, and again once it does."""
+        self.hold(self.two, "www.a.example", "b.example")
+        self.two.link.become(up=False, hearing=False)
+        self.one.flushes.flush(NAME, False)
+        self.two.link.become(up=True)
+        self.assertEqual([self.holds(self.two, name) for name in ("www.a.example", "b.example")], [False, True])
+        self.one.flushes.flush(from_text("b.example"), False)
+        self.assertTrue(self.holds(self.two, "b.example"), "deaf, it cannot know")
+        self.two.link.become(hearing=True)
+        self.assertFalse(self.holds(self.two, "b.example"))
+
     def test_frozen(self) -> None:
         """A node that was frozen answers nothing from memory before it has read the log."""
         self.hold(self.two, "b.example")
