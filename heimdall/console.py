@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from heimdall.cache.flush import Flush
+from heimdall.cache.flushed import Flush
 from heimdall.cache.inspect import Shelf
 from heimdall.cache.shown import type_text
 from heimdall.interfaces import LinkDown

@@ -41,8 +41,9 @@ class Assurance:
         self._reading: Deferred[bool] | None = None
         self._doubts = Count("heimdall_cache_assure_doubts_total", "Times that a flush may have been missed.", "why")
         self.tallies: list[Tally] = [self._doubts]
-        # Whether the log has to be read as soon as that is possible.
+        # Whether the log has to be read as soon as that is possible, and whether it could have been just now.
         self._owed = True
+        self._up = link.up
         memory.doubted = self._frozen
 
     def start(self) -> None:
@@ -72,10 +73,14 @@ class Assurance:
             self._doubt("frozen")
 
     def _changed(self) -> None:
-        """Redis, or the notices, are here again, or gone. As long as notices reach us nothing is missed."""
-        if not self._notices.hearing:
-            self._owed = True
-        elif self._owed and self._link.up:
+        """Redis, or the notices, are here again, or gone. As long as notices reach us nothing is missed.
+
+        When Redis is back before the notices are, the log is read at once, before anybody looks up a value there; and
+        read again when nothing can be missed any more.
+        """
+        before, self._up = self._up, self._link.up
+        self._owed = self._owed or not self._notices.hearing
+        if self._owed and self._up and (self._notices.hearing or not before):
             self._doubt("cut off")
 
     def _doubt(self, why: str) -> None:
@@ -91,5 +96,5 @@ class Assurance:
     def _read(self, done: bool, reading: Deferred[bool]) -> None:
         if self._reading is None or self._reading is reading:
             self._reading = None
-            self._owed = not done
+            self._owed = not (done and self._notices.hearing)
             self._memory.sure_until = self._clock.seconds() + FROZEN

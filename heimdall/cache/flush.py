@@ -11,19 +11,18 @@ the flush, on whatever node, is refused by whoever reads it; no store has to be 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
-from struct import Struct
 from typing import Final, cast
 
-from attrs import frozen
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from heimdall.interfaces import ILink, INotices
-from heimdall.message.wire import Malformed, skip_name, suffixes, to_text
+from heimdall.cache.flushed import Flush, Several
+from heimdall.interfaces import ILink, INotices, LinkDown
+from heimdall.message.wire import Malformed, suffixes, to_text
 from heimdall.tally import Count, Gauge, Tally
 
 KEPT: Final = 3600.0
@@ -37,53 +36,6 @@ SLACK: Final = 0.1
 
 KIND: Final = b"F"
 """The kind of the notice that tells of a flush."""
-
-_HEAD = Struct("!8sQB")
-
-
-def is_below(key: bytes, name: bytes) -> bool:
-    """Return whether a key that begins with a wire name begins with this one, or one below it."""
-    at = 0
-    while not key.startswith(name, at):
-        if at >= len(key) or not key[at]:
-            return False
-        at += key[at] + 1
-    return True
-
-
-@frozen
-class Flush:
-    """A name, and perhaps all below it, was flushed.
-
-    ``id`` eight random bytes; ``time`` seconds since 1970 on the clock of Redis; ``name`` the folded wire name.
-    """
-
-    id: bytes
-    time: float
-    name: bytes
-    subtree: bool
-
-    def to_bytes(self) -> bytes:
-        """Return it as it is told and logged."""
-        return _HEAD.pack(self.id, int(self.time * 1000), self.subtree) + self.name
-
-    def matches(self, key: bytes) -> bool:
-        """Return whether it concerns a name, or a key that begins with one."""
-        return is_below(key, self.name) if self.subtree else key.startswith(self.name)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Flush:
-        """Read what :meth:`to_bytes` wrote.
-
-        :raises Malformed: the bytes are no flush.
-        """
-        if len(data) <= _HEAD.size:
-            raise Malformed("a flush of no name")
-        identity, milliseconds, subtree = _HEAD.unpack_from(data)
-        # The walker takes pointers for names behind a header only; a whole name has none.
-        if skip_name(data, _HEAD.size) != len(data) or data[-1] or subtree > 1:
-            raise Malformed("a flush of something that is no name")
-        return cls(identity, milliseconds / 1000, data[_HEAD.size :].lower(), bool(subtree))
 
 
 class Flushes:
@@ -105,11 +57,14 @@ class Flushes:
         prefix: str = "heimdall",
     ) -> None:
         self._link, self._notices, self._clock = link, notices, clock
-        self.forgets: list[Callable[[Flush], object]] = []
-        """Called with each new flush, once: memory and flights forget what it concerns."""
+        self.forgets: list[Callable[[Flush | Several], object]] = []
+        """Called with each new flush, or several, once: memory and flights forget what it concerns."""
         self.log_key = f"{prefix}:flushes"
         self.todo_key = f"{prefix}:flushes:todo"
         self._known: dict[bytes, Flush] = {}
+        # Those of ours that no log has, and what has to be flushed anew since it had no time that means something.
+        self._unlogged: dict[bytes, Flush] = {}
+        self._owed: dict[tuple[bytes, bool], None] = {}
         # When the name itself was flushed last, and when all below it was.
         self._exact: dict[bytes, float] = {}
         self._below: dict[bytes, float] = {}
@@ -151,43 +106,58 @@ class Flushes:
         :return: fires once it is applied here and Redis has it in its log; fails with :class:`LinkDown` when
             Redis could not be told. It is applied here, and told to who can be reached, all the same.
         """
-        flush = Flush(secrets.token_bytes(8), self._now(), name, subtree)
-        self._apply(flush, "here")
+        now = self._link.now()
+        flush = Flush(secrets.token_bytes(8), now or 0.0, name, subtree)
         self._log.info("Flushed {name}{below}", name=to_text(name), below=" and all below it" if subtree else "")
+        if now is None:
+            self._owe(flush)
+            self._forget(flush)
+            return fail(LinkDown("the clock of Redis is not known"))
+        self._unlogged[flush.id] = flush
+        self._apply([flush], "here")
         self._notices.tell(KIND, flush.to_bytes())
         return self._write(flush).addCallback(lambda _: flush)
 
     def sync(self) -> Deferred[bool]:
         """Read the log, and write into it what it lacks. Fires with whether that could be done."""
-        began = self._now()
-        self._prune(began)
-        if not self._link.up:
+        now = self._link.now()
+        if now is None or not self._link.up:
             return succeed(False)
-        reading = self._link.run(
-            "ZRANGEBYSCORE", self.log_key, f"{(began - KEPT) * 1000:.0f}", "+inf", "LIMIT", 0, MOST
-        )
+        self._prune(now)
+        owed, self._owed = self._owed, {}
+        for name, subtree in owed:
+            self.flush(name, subtree).addErrback(self._failed)
+        # The newest: whoever wrote more than we take has to have the oldest left out.
+        earliest, latest = f"{(now - KEPT) * 1000:.0f}", f"{(now + KEPT) * 1000:.0f}"
+        reading = self._link.run("ZREVRANGEBYSCORE", self.log_key, latest, earliest, "LIMIT", 0, MOST)
         return reading.addCallbacks(self._read, self._unread)
 
-    def _now(self) -> float:
-        now = self._link.now()
-        return self._clock.seconds() if now is None else now
-
     def _write(self, flush: Flush) -> Deferred[object]:
-        score = f"{flush.time * 1000:.0f}"
-        self._link.run("ZADD", self.todo_key, score, flush.to_bytes()).addErrback(self._failed)
-        self._link.run("PEXPIRE", self.log_key, int(KEPT * 2000)).addErrback(self._failed)
-        return self._link.run("ZADD", self.log_key, score, flush.to_bytes())
+        score, data, run = f"{flush.time * 1000:.0f}", flush.to_bytes(), self._link.run
+        writing = run("ZADD", self.log_key, score, data)
+        for command in (
+            ("ZADD", self.todo_key, score, data),
+            ("PEXPIRE", self.log_key, int(KEPT * 2000)),
+            ("ZREMRANGEBYRANK", self.log_key, 0, -MOST - 1),
+        ):
+            run(*command).addErrback(self._failed)
+        return writing.addCallback(self._logged, flush)
+
+    def _logged(self, reply: object, flush: Flush) -> object:
+        self._unlogged.pop(flush.id, None)
+        return reply
 
     def _read(self, reply: object) -> bool:
-        logged = set()
+        logged = {}
         for data in cast("list[object]", reply if isinstance(reply, list) else []):
             try:
                 flush = Flush.from_bytes(cast(bytes, data))
             except (Malformed, TypeError):
                 self._errors.add("malformed")
                 continue
-            logged.add(flush.id)
-            self._apply(flush, "log")
+            logged[flush.id] = flush
+            self._unlogged.pop(flush.id, None)
+        self._apply(logged.values(), "log")
         for flush in self.known():
             if flush.id not in logged:
                 # This Redis is new, or lost its data: what we know, others may have missed.
@@ -207,23 +177,30 @@ class Flushes:
         except Malformed:
             self._errors.add("malformed")
         else:
-            self._apply(flush, "notice")
+            self._apply([flush], "notice")
 
-    def _apply(self, flush: Flush, told: str) -> None:
-        now = self._now()
-        if flush.id in self._known or flush.time < now - KEPT:
-            return
-        if flush.time > now + KEPT:
-            self._errors.add("future")
-            return
-        if len(self._known) >= MOST:
-            self._merge()
-        self._known[flush.id] = flush
-        index = self._below if flush.subtree else self._exact
-        index[flush.name] = max(index.get(flush.name, -inf), flush.time)
-        self._flushed.add(told)
+    def _apply(self, flushes: Iterable[Flush], told: str) -> None:
+        """Take in what is new, and forget all that in one go."""
+        now = self._link.now()
+        new = []
+        for flush in flushes:
+            if flush.id in self._known or now is None or flush.time < now - KEPT:
+                continue
+            if flush.time > now + KEPT:
+                self._errors.add("future")
+                continue
+            if len(self._known) >= MOST:
+                self._merge()
+            self._known[flush.id] = flush
+            self._enter(flush)
+            self._flushed.add(told)
+            new.append(flush)
+        if new:
+            self._forget(new[0] if len(new) == 1 else Several(new))
+
+    def _forget(self, what: Flush | Several) -> None:
         for forget in self.forgets:
-            forget(flush)
+            forget(what)
 
     def _merge(self) -> None:
         """Let one flush of everything stand for the older half of those that are known."""
@@ -231,12 +208,19 @@ class Flushes:
         for flush in older:
             del self._known[flush.id]
         self._index()
-        self._apply(Flush(secrets.token_bytes(8), older[-1].time, b"\0", subtree=True), "merged")
+        self._apply([Flush(secrets.token_bytes(8), older[-1].time, b"\0", subtree=True)], "merged")
+
+    def _owe(self, flush: Flush) -> None:
+        if len(self._owed) >= MOST:
+            self._owed = {(b"\0", True): None}
+        self._owed[flush.name, flush.subtree] = None
 
     def _prune(self, now: float) -> None:
-        old = [identity for identity, flush in self._known.items() if flush.time < now - KEPT]
-        for identity in old:
-            del self._known[identity]
+        old = [flush for flush in self._known.values() if flush.time < now - KEPT]
+        for flush in old:
+            del self._known[flush.id]
+            if self._unlogged.pop(flush.id, None) is not None:
+                self._owe(flush)  # Redis was away all the while, and may hold what it held then
         if old:
             self._index()
 
@@ -244,5 +228,8 @@ class Flushes:
         self._exact.clear()
         self._below.clear()
         for flush in self._known.values():
-            index = self._below if flush.subtree else self._exact
-            index[flush.name] = max(index.get(flush.name, -inf), flush.time)
+            self._enter(flush)
+
+    def _enter(self, flush: Flush) -> None:
+        index = self._below if flush.subtree else self._exact
+        index[flush.name] = max(index.get(flush.name, -inf), flush.time)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
 from typing import Final, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from heimdall.cache.flush import Flush, Flushes
+from heimdall.cache.flush import Flushes
+from heimdall.cache.flushed import Flush, Several
 from heimdall.cache.keys import likely, pattern
 from heimdall.interfaces import ILink, LinkDown
 from heimdall.message.wire import Malformed
@@ -85,13 +85,14 @@ class Sweep:
             if not flush.subtree:
                 # What is asked for most goes at once, the rest when the sweep comes by.
                 await self._delete([self._head + key for key in likely(flush.name)])
+        flushed = Several(todo.values())
         cursor: object = b"0"
         while True:
             reply = await self._link.run("SCAN", cast(bytes, cursor), "MATCH", pattern(self._head), "COUNT", AT_ONCE)
             if not isinstance(reply, list) or len(reply) != 2 or not isinstance(reply[1], list):
                 raise LinkDown("SCAN was answered with rubbish")
             cursor, keys = reply
-            await self._delete([key for key in keys if self._wanted(key, todo.values())])
+            await self._delete([key for key in keys if self._wanted(key, flushed)])
             if cursor == b"0":
                 break
             await self._link.run("PEXPIRE", self._lease, int(LEASE * 1000))
@@ -108,11 +109,10 @@ class Sweep:
                 await self._link.run("ZREM", self._flushes.todo_key, member)
         return found
 
-    def _wanted(self, key: object, flushes: Iterable[Flush]) -> bool:
+    def _wanted(self, key: object, flushed: Several) -> bool:
         if not isinstance(key, bytes) or not key.startswith(self._head):
             return False
-        rest = key[len(self._head) :]
-        return any(flush.matches(rest) for flush in flushes)
+        return flushed.matches(key[len(self._head) :])
 
     async def _delete(self, keys: list[bytes]) -> None:
         places: dict[int, list[bytes]] = {}

@@ -9,7 +9,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.cache.assure import FROZEN, PATIENCE, TICK, Assurance
-from heimdall.cache.flush import KEPT, MOST, SLACK, Flush, Flushes
+from heimdall.cache.flush import KEPT, MOST, SLACK, Flushes
+from heimdall.cache.flushed import Flush, Several
 from heimdall.cache.memory import Memory
 from heimdall.cache.once import Once
 from heimdall.message.wire import Malformed, from_text
@@ -34,9 +35,10 @@ class LoggingLink(FakeLink):
             return super()._result(command)
         if name == "ZADD" and isinstance(command[3], bytes):
             self.sets.setdefault(key, {})[command[3]] = float(command[2])
-        elif name == "ZRANGEBYSCORE":
-            low = float(command[2])
-            return succeed([member for member, score in self.sets.get(key, {}).items() if score >= low])
+        elif name == "ZREVRANGEBYSCORE":
+            high, low = float(command[2]), float(command[3])
+            found = [(score, member) for member, score in self.sets.get(key, {}).items() if low <= score <= high]
+            return succeed([member for _, member in sorted(found, reverse=True)])
         elif name == "PUBLISH":
             return super()._result(command)
         return succeed(1)
@@ -116,6 +118,15 @@ class Facts(SynchronousTestCase):
         everything = Flush(b"i" * 8, 1.0, b"\0", subtree=True)
         self.assertTrue(everything.matches(question().key))
 
+    @given(st.sets(st.tuples(st.sampled_from(["a", "b.a", "c.b.a", "d", "."]), st.booleans()), max_size=4))
+    def test_several(self, some: set[tuple[str, bool]]) -> None:
+        """Several flushes concern just what each of them concerns."""
+        flushes = [Flush(b"i" * 8, 1.0, from_text(name), subtree) for name, subtree in some]
+        for name in ("a", "b.a", "x.b.a", "y.x.b.a", "aa", "d", "x.d", "."):
+            key = question(name).key
+            self.assertEqual(Several(flushes).matches(key), any(flush.matches(key) for flush in flushes), name)
+        self.assertFalse(Several(flushes).matches(b"\3abc"))
+
 
 class Flushing(Case):
     """A name is flushed."""
@@ -179,6 +190,43 @@ class Flushing(Case):
         self.assertEqual(self.one.flushes.known(), [])
         self.assertFalse(self.one.flushes.covers(NAME, 0.0))
 
+    def test_before_redis(self) -> None:
+        """What is flushed before Redis was ever reached has no time there; it is flushed anew once it is reached."""
+        self.hold(self.one, "www.a.example")
+        self.hold(self.two, "www.a.example")
+        now, self.one.link.now = self.one.link.now, lambda: None  # type: ignore[method-assign]
+        self.failureResultOf(self.one.flushes.flush(NAME, False))
+        self.assertEqual([self.holds(node, "www.a.example") for node in (self.one, self.two)], [False, True])
+        self.assertFalse(self.successResultOf(self.one.flushes.sync()))
+        self.one.link.now = now  # type: ignore[method-assign]
+        self.assertTrue(self.successResultOf(self.one.flushes.sync()))
+        self.assertFalse(self.holds(self.two, "www.a.example"))
+        self.assertTrue(self.one.flushes.covers(NAME, self.now()))
+
+    def test_redis_away_for_long(self) -> None:
+        """A flush that Redis was away for is flushed anew, be it that it came back only when it was forgotten."""
+        self.one.link.become(up=False)
+        self.failureResultOf(self.one.flushes.flush(NAME, False))
+        self.clock.advance(KEPT + 1)
+        self.one.link.become(up=True)
+        for _ in range(2):
+            self.assertTrue(self.successResultOf(self.one.flushes.sync()))
+        self.assertTrue(self.two.flushes.covers(NAME, self.now()))
+        self.assertEqual(len(self.two.flushes.known()), 1)
+
+    def test_many_missed(self) -> None:
+        """Many flushes that were missed are applied in one go."""
+        self.two.link.become(up=False, hearing=False)
+        names = [f"n{number}.a.example" for number in range(500)]
+        self.hold(self.two, *names, "b.example")
+        for name in names:
+            self.one.flushes.flush(from_text(name), False)
+        looked: list[object] = []
+        self.two.flushes.forgets.append(looked.append)
+        self.two.link.become(up=True, hearing=True)
+        self.successResultOf(self.two.flushes.sync())
+        self.assertEqual((len(looked), len(self.two.memory), self.holds(self.two, "b.example")), (1, 1, True))
+
     def test_hostile(self) -> None:
         """A flush from the far future or past, or one that is none, is counted and not applied."""
         self.hold(self.two, "www.a.example")
@@ -204,7 +252,7 @@ class Flushing(Case):
 
     def test_rubbish_reply(self) -> None:
         """A log that cannot be read leaves what is known as it is."""
-        self.one.link.refusal = {"ZRANGEBYSCORE": "WRONGTYPE"}
+        self.one.link.refusal = {"ZREVRANGEBYSCORE": "WRONGTYPE"}
         self.assertFalse(self.successResultOf(self.one.flushes.sync()))
         self.one.link.refusal = {}
         self.one.link.run = lambda *command: succeed(None)  # type: ignore[method-assign]
@@ -229,6 +277,18 @@ class Missing(Case):
         self.assertTrue(self.holds(self.two, "www.a.example"), "cut off, it cannot know")
         self.two.link.become(up=True, hearing=True)
         self.assertEqual([self.holds(self.two, name) for name in ("www.a.example", "b.example")], [False, True])
+
+    def test_deaf(self) -> None:
+        """A node that Redis is back for reads the log at once, though it hears nothing yet, and again once it does."""
+        self.hold(self.two, "www.a.example", "b.example")
+        self.two.link.become(up=False, hearing=False)
+        self.one.flushes.flush(NAME, False)
+        self.two.link.become(up=True)
+        self.assertEqual([self.holds(self.two, name) for name in ("www.a.example", "b.example")], [False, True])
+        self.one.flushes.flush(from_text("b.example"), False)
+        self.assertTrue(self.holds(self.two, "b.example"), "deaf, it cannot know")
+        self.two.link.become(hearing=True)
+        self.assertFalse(self.holds(self.two, "b.example"))
 
     def test_frozen(self) -> None:
         """A node that was frozen answers nothing from memory before it has read the log."""

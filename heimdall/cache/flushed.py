@@ -1,0 +1,77 @@
+"""A flush as a fact: a name, perhaps all below it, and when; how it is told and logged, and what it concerns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from struct import Struct
+
+from attrs import frozen
+
+from heimdall.message.wire import Malformed, skip_name, suffixes
+
+_HEAD = Struct("!8sQB")
+
+
+def is_below(key: bytes, name: bytes) -> bool:
+    """Return whether a key that begins with a wire name begins with this one, or one below it."""
+    if name not in key:  # most are not; and this costs next to nothing
+        return False
+    at = 0
+    while not key.startswith(name, at):
+        if at >= len(key) or not key[at]:
+            return False
+        at += key[at] + 1
+    return True
+
+
+@frozen
+class Flush:
+    """A name, and perhaps all below it, was flushed.
+
+    ``id`` eight random bytes; ``time`` seconds since 1970 on the clock of Redis; ``name`` the folded wire name.
+    """
+
+    id: bytes
+    time: float
+    name: bytes
+    subtree: bool
+
+    def to_bytes(self) -> bytes:
+        """Return it as it is told and logged."""
+        return _HEAD.pack(self.id, int(self.time * 1000), self.subtree) + self.name
+
+    def matches(self, key: bytes) -> bool:
+        """Return whether it concerns a name, or a key that begins with one."""
+        return is_below(key, self.name) if self.subtree else key.startswith(self.name)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Flush:
+        """Read what :meth:`to_bytes` wrote.
+
+        :raises Malformed: the bytes are no flush.
+        """
+        if len(data) <= _HEAD.size:
+            raise Malformed("a flush of no name")
+        identity, milliseconds, subtree = _HEAD.unpack_from(data)
+        # The walker takes pointers for names behind a header only; a whole name has none.
+        if skip_name(data, _HEAD.size) != len(data) or data[-1] or subtree > 1:
+            raise Malformed("a flush of something that is no name")
+        return cls(identity, milliseconds / 1000, data[_HEAD.size :].lower(), bool(subtree))
+
+
+class Several:
+    """Some flushes as one, to look through many keys once."""
+
+    def __init__(self, flushes: Iterable[Flush]) -> None:
+        self._exact: set[bytes] = set()
+        self._below: set[bytes] = set()
+        for flush in flushes:
+            (self._below if flush.subtree else self._exact).add(flush.name)
+
+    def matches(self, key: bytes) -> bool:
+        """Return whether one of them concerns a name, or a key that begins with one."""
+        try:
+            name = key[: skip_name(key, 0)]
+        except Malformed:
+            return False
+        return name in self._exact or any(suffix in self._below for suffix in suffixes(name))
