@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import inf
 from typing import Any
 
 from attrs import evolve
@@ -62,6 +61,12 @@ class One:
         self.sharing.flushes.forgets.append(lambda flush: self.once.forget(flush.matches))
         self.sharing.hot.node = id(self) & 0xFFFF
 
+    @property
+    def sure(self) -> bool:
+        """Whether it has read what was flushed."""
+        doubts = self.count("heimdall_cache_assure_doubts_total")
+        return doubts > 0 and self.memory.sure_until > reactor.seconds()
+
     def known(self, query: Query) -> bytes | None:
         """Return the address that memory has for a name, without using it."""
         held = self.memory.held(query, reactor.seconds())
@@ -93,7 +98,7 @@ class Nodes(RedisCase):
         """Return nodes that are linked to Redis and hear each other."""
         nodes = [self.node(server.url, upstream, **settings) for _ in range(size)]
         await until(lambda: all(node.sharing.link.up and node.sharing.notices.hearing for node in nodes))
-        await until(lambda: all(reactor.seconds() < node.memory.sure_until < inf for node in nodes))
+        await until(lambda: all(node.sure for node in nodes))
         return nodes
 
     def node(self, url: str, upstream: ISource, secret: str = "", **settings: Any) -> One:
