@@ -150,9 +150,12 @@ class Cluster(Nodes):
         names = [question(f"n{number}.example") for number in range(3000)]
         weights = [1 / (number + 1) for number in range(3000)]
         true: Counter[bytes] = Counter()
+        known = positive()
         for node in nodes:
             for name in names:
-                node.memory.put(name, evolve(positive(), question=name.key[:-1]), reactor.seconds())
+                node.memory.put(name, evolve(known, question=name.key[:-1]), reactor.seconds())
+            await pause(0.01)
+        await until(lambda: all(node.sure for node in nodes))
         for _ in range(6):
             for node in nodes:
                 for name in rng.choices(names, weights, k=3000):

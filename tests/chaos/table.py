@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 WORSE: Final = 1.2
@@ -44,11 +44,16 @@ def broken(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def never_worse(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return where a hung Redis cost more than it may, against no Redis at all: the first row."""
-    wrong = []
+    return [f"{text} is {ratio:.2f} times that without Redis" for text, ratio in _against(rows) if ratio > WORSE]
+
+
+def ratios(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return how the times with a hung Redis stand beside those without Redis."""
+    return [f"{text}: {ratio:.2f} times that without Redis, at most {WORSE}" for text, ratio in _against(rows)]
+
+
+def _against(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, float]]:
     for row in rows[1:]:
         if "hung" in row["text"]:
-            for what in ("held", "new"):
-                ratio = row["later"][what] / rows[0]["during"][what]
-                if ratio > WORSE:
-                    wrong.append(f"{row['text']}: p99 of {what} names is {ratio:.2f} times that without Redis")
-    return wrong
+            for what, names in (("held", "that are held"), ("new", "that are new")):
+                yield f"{row['text']}: p99 of names {names}", row["later"][what] / rows[0]["during"][what]
