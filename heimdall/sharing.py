@@ -17,6 +17,7 @@ from heimdall.cache.memory import Memory
 from heimdall.cache.ranks import Ranks
 from heimdall.cache.redis import Shared
 from heimdall.cache.refresh import Refresh
+from heimdall.cache.scripts import LOOK
 from heimdall.cache.seal import load
 from heimdall.cache.sweep import Sweep
 from heimdall.cache.warm import Warm
@@ -85,6 +86,7 @@ def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISourc
         sentinel_user=redis.sentinel_user,
         sentinel_password_file=redis.sentinel_password_file,
         replica_url=redis.replica_url,
+        lookup_scripts=(LOOK.digest,),
         resolver=[address(text) for text in redis.resolver],
         reads_only=redis.role == "reader",
         clock_key=f"{redis.prefix}:flushes".encode(),

@@ -23,15 +23,15 @@ MOST_WAITING: Final = 64
 
 
 class Script:
-    """A script that Redis keeps by its digest; sent whole when it does not know it (any more)."""
+    """A script that Redis keeps by its ``digest``; sent whole when it does not know it (any more)."""
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._digest = sha1(text.encode(), usedforsecurity=False).hexdigest()
+        self.digest = sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     def run(self, link: ILink, keys: list[bytes], *arguments: bytes | str | int) -> Deferred[object]:
         """Run it on keys that live in one place; fires and fails as :meth:`heimdall.interfaces.ILink.run`."""
-        running = link.run("EVALSHA", self._digest, len(keys), *keys, *arguments)
+        running = link.run("EVALSHA", self.digest, len(keys), *keys, *arguments)
         return running.addErrback(self._whole, link, keys, arguments)
 
     def _whole(

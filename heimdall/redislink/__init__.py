@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +32,7 @@ def connect_to(
     sentinel_user: str = "",
     sentinel_password_file: str = "",
     replica_url: str = "",
+    lookup_scripts: Collection[str] = (),
     resolver: Sequence[tuple[str, int]] = (),
     reads_only: bool = False,
     clock_key: bytes = b"",
@@ -45,7 +46,8 @@ def connect_to(
     :param cert_file: our own certificate, PEM, with its key or with ``key_file`` beside it.
     :param sentinel_user: who we are at the sentinels; empty for the default user.
     :param sentinel_password_file: like ``password_file``, for the sentinels; empty where they want none.
-    :param replica_url: a replica that keys are looked up at.
+    :param replica_url: a replica that keys are looked up at; ``lookup_scripts`` are digests of scripts that it may
+        save a call of, as :class:`ReadSplit` says.
     :param resolver: addresses and ports of the DNS servers that know the hosts; none for the way of this machine.
     :param reads_only: refuse whatever might change a key.
     :param clock_key: in a Redis Cluster, the master that has this key tells the time.
@@ -74,7 +76,7 @@ def connect_to(
     ledger = Ledger()
     made = link(Address.parse(url), ledger=ledger)
     if replica_url:
-        made = ReadSplit(made, link(Address.parse(replica_url), ledger=ledger))
+        made = ReadSplit(made, link(Address.parse(replica_url), ledger=ledger), lookup_scripts)
     return ReadOnly(made) if reads_only else made
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 from twisted.internet.defer import Deferred, fail, gatherResults
@@ -74,11 +75,16 @@ class ReadSplit(_Front):
     """Looks keys up at a replica, and does all else at the master. A replica that is away is done without.
 
     While the master is away the replica goes on: what is read from it may be old by as much as it is behind.
+
+    :param scripts: digests of scripts whose reply has a value for each key, in order, as MGET would find it; or
+        something else where there is none, or one that begins with a zero byte. For these the replica is looked at
+        first, and the script is run with those keys only that it does not have.
     """
 
-    def __init__(self, master: Startable, replica: Startable) -> None:
+    def __init__(self, master: Startable, replica: Startable, scripts: Collection[str] = ()) -> None:
         super().__init__(master)
         self._replica = replica
+        self._scripts = frozenset(word(digest) for digest in scripts)
         self._split = Count("heimdall_redislink_lookups_total", "Look-ups, by where they went.", "place")
         up = Gauge("heimdall_redislink_replica_up", "1 when the replica answers in time, else 0.", self._replica_up)
         self.tallies: list[Tally] = [*master.tallies, self._split, up]
@@ -95,12 +101,38 @@ class ReadSplit(_Front):
 
     def run(self, *command: bytes | str | int) -> Deferred[object]:
         """Run one command, at the replica where it is a look-up."""
-        if word(command[0]).upper() in LOOKUPS:
-            near = self._replica.up
-            self._split.add("replica" if near else "master")
-            if near:
-                return self._replica.run(*command)
-        return self._behind.run(*command)
+        name = word(command[0]).upper()
+        script = name == b"EVALSHA" and word(command[1]) in self._scripts
+        if not script and name not in LOOKUPS:
+            return self._behind.run(*command)
+        near = self._replica.up
+        self._split.add("replica" if near else "master")
+        if not near:
+            return self._behind.run(*command)
+        if not script:
+            return self._replica.run(*command)
+        return Deferred.fromCoroutine(self._look(command))
+
+    async def _look(self, command: tuple[bytes | str | int, ...]) -> list[object]:
+        """Look at the replica, and run a script with those keys only that it does not have."""
+        size = int(word(command[2]))
+        keys, rest = command[3 : 3 + size], command[3 + size :]
+        found: list[object] = [None] * size
+        with suppress(LinkDown):  # whatever the replica says instead: the master may know
+            found = _listed(await self._replica.run("MGET", *keys), size)
+        missing = [at for at, value in enumerate(found) if not isinstance(value, bytes) or value[:1] in (b"", b"\0")]
+        if not missing:
+            return found
+        try:
+            running = self._behind.run(*command[:2], len(missing), *(keys[at] for at in missing), *rest)
+            values = _listed(await running, len(missing))
+        except LinkDown as error:
+            if len(missing) == size or str(error).startswith("NOSCRIPT"):
+                raise
+            values = [None] * len(missing)
+        for at, value in zip(missing, values, strict=True):
+            found[at] = value
+        return found
 
     def now(self) -> float | None:
         """Return the time on the clock of the master, or of the replica until that is known."""
@@ -135,3 +167,9 @@ class ReadOnly(_Front):
             return self._behind.run(*command)
         self._refused.add()
         return fail(LinkDown("NOPERM this node only reads: redis.role"))
+
+
+def _listed(reply: object, size: int) -> list[object]:
+    if not isinstance(reply, list) or len(reply) != size:
+        raise LinkDown("a look-up was answered with rubbish")
+    return reply

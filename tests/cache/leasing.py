@@ -22,9 +22,9 @@ class ScriptedLink(FakeLink):
         size = int(command[2])
         keys = [part for part in command[3 : 3 + size] if isinstance(part, bytes)]
         arguments = [part if isinstance(part, bytes) else str(part).encode() for part in command[3 + size :]]
-        if command[1] == LOOK._digest:
+        if command[1] == LOOK.digest:
             return succeed([self._look(key, arguments[0]) for key in keys])
-        assert command[1] == STORE._digest
+        assert command[1] == STORE.digest
         for number, key in enumerate(keys):
             self._store(key, arguments, *arguments[3 + number * 2 : 5 + number * 2])
         return succeed(size)

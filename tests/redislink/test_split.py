@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from zope.interface.verify import verifyObject
 
+from heimdall.cache.scripts import Script
 from heimdall.interfaces import ILink, LinkDown
-from heimdall.redislink import Startable
+from heimdall.redislink import ReadSplit, Startable
 from tests.rediscase import RedisCase, until
 from tests.redislink.test_cluster import tally
 from tests.redisserver import RedisServer
@@ -45,6 +46,32 @@ class Split(RedisCase):
         await until(lambda: heard == [b"m"])
         self.assertIsNotNone(link.now())
         self.assertEqual((link.place(b"k"), tally(link, "lookups_total", "replica")), (0, 2))
+
+    async def test_scripts(self) -> None:
+        """A script that looks keys up is run with those only that the replica does not have."""
+        master, replica, link = await self.pair()
+        look = Script("return redis.call('MGET', unpack(KEYS))")
+        split = ReadSplit(link, replica_link := self.linked(replica.url), (look.digest,))
+        await until(lambda: replica_link.up)
+        master.command("MSET", "a", "A", "b", "B", "lease", b"\0token")
+        await until(lambda: replica.command("GET", "lease") == b"\0token")
+        replica.command("CONFIG", "SET", "replica-read-only", "no")
+        replica.command("DEL", "b")  # as if it were behind
+        master.command("CONFIG", "RESETSTAT")
+        keys = [b"a", b"b", b"lease", b"none"]
+        expected = [b"A", b"B", b"\0token", None]
+        self.assertEqual(await look.run(split, keys), expected)
+        self.assertEqual(await look.run(split, [b"a"]), [b"A"])
+        self.assertEqual(await look.run(split, keys), expected)
+        self.assertIn(b"cmdstat_evalsha:calls=2", master.command("INFO", "commandstats"))
+        with self.assertRaises(LinkDown):
+            await split.run("EVALSHA", "0" * 40, 1, "a")
+        # What the replica has is worth having when the master is gone.
+        master.kill()
+        await until(lambda: not tally(link, "connection_up"))
+        self.assertEqual(await look.run(split, keys), [b"A", None, None, None])
+        with self.assertRaises(LinkDown):
+            await look.run(split, [b"none"])
 
     async def test_one_away(self) -> None:
         """Without the replica the master is asked; without the master look-ups go on, and writes fail at once."""
