@@ -83,7 +83,13 @@ class Case(SynchronousTestCase):
         self.addCleanup(cluster.__exit__)
         self.addCleanup(lambda: self.assertEqual(cluster.trouble(), []))
         cluster.wait(lambda: len(cluster.nodes[0].members()["members"]) == len(cluster.nodes))
+        cluster.wait(lambda: all(map(self.linked, cluster.nodes)))
         return cluster
+
+    def linked(self, node: Running) -> bool:
+        """Whether a node speaks to Redis, and hears what is told there."""
+        names = ("heimdall_redislink_connection_up", "heimdall_redislink_ear_up")
+        return all(node.metric(name) for name in names)
 
     def ask_all(self, cluster: Cluster, *names: str) -> set[int]:
         """Ask every node; return which data they gave."""
@@ -248,7 +254,7 @@ class Missing(Case):
             f"--upstream={cluster.upstream.text}", f"--redis=redis://127.0.0.1:{cable.port}", "--node=lonely"
         )
         cluster.nodes.append(lonely)
-        cluster.wait(lambda: lonely.metric("heimdall_redislink_ear_up"))
+        cluster.wait(lambda: self.linked(lonely))
         self.assertEqual(self.ask_all(cluster), {OLD})
         cable.cut()
         cluster.wait(lambda: not lonely.metric("heimdall_redislink_connection_up"))
@@ -259,7 +265,7 @@ class Missing(Case):
         for asker in askers:
             asker.start()
         cable.mend()
-        took = cluster.wait(lambda: lonely.metric("heimdall_redislink_ear_up"))
+        took = cluster.wait(lambda: self.linked(lonely))
         back = time.monotonic()
         time.sleep(0.3)
         late = max(last_old(asker.end()) for asker in askers)

@@ -1,0 +1,167 @@
+"""The pages on the cache, asked over real sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import deferLater
+
+from heimdall.interfaces import LinkDown
+from heimdall.message.wire import from_text
+from heimdall.watch.admin import MEMBERS_WAIT, Admin
+from heimdall.watch.caches import AT_ONCE, Caches
+from heimdall.watch.trust import Trust
+from tests.watch.served import OWN, Reply, Served, reactor
+
+PAGE = "/api/v1/cache"
+NAME = from_text("www.example.com")
+
+
+class Console:
+    """Notes what it is asked to do."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[Any, ...]] = []
+        self.result: Deferred[Mapping[str, Any]] | None = None
+
+    def flush(self, name: bytes, subtree: bool) -> Deferred[Mapping[str, Any]]:
+        self.done.append(("flush", name, subtree))
+        return self.result or succeed({"flushed": True})
+
+    def inspect(self, name: bytes, qtype: int, every: bool) -> Deferred[Mapping[str, Any]]:
+        self.done.append(("inspect", name, qtype, every))
+        return self.result or succeed({"seen": True})
+
+
+class Pages(Served):
+    """What can be asked, and what cannot."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.console = Console()
+        self.counted: Deferred[Mapping[str, Any]] = succeed({"names": []})
+        self.serve_with(Trust())
+
+    def serve_with(self, trust: Trust) -> None:
+        """Serve with these rules."""
+        self.admin = Admin(
+            clock=self.clock,
+            tallies=[],
+            ready=lambda: (True, []),
+            own=lambda: OWN,
+            caches=Caches(self.console, trust),
+            top=lambda: self.counted,
+        )
+        self.serve(self.admin)
+
+    async def refusal(self, path: str, method: str = "GET", status: int = 400) -> str:
+        """Ask for what is refused, and return why."""
+        reply = await self.ask(path, method)
+        self.assertEqual((reply.status, list(reply.value)), (status, ["error"]), path)
+        self.assertEqual(self.console.done, [])
+        return str(reply.value["error"])
+
+    async def test_show(self) -> None:
+        """GET looks a name up: of one type or all of them, under the likely keys or all."""
+        for asked, qtype, every in (
+            ("name=www.example.com", 0, False),
+            ("name=WWW.example.com.&type=aaaa&all=0", 28, False),
+            ("name=www.example.com&type=TYPE65&all=1", 65, True),
+            ("type=ANY&name=www.example.com&all=true", 0, True),
+        ):
+            reply = await self.ask(f"{PAGE}?{asked}")
+            self.assertEqual((reply.status, reply.value), (200, {"seen": True}), asked)
+            self.assertEqual(self.console.done.pop(), ("inspect", NAME, qtype, every), asked)
+
+    async def test_flush(self) -> None:
+        """DELETE flushes a name, or all below it as well."""
+        for asked, subtree in (("", False), ("&subtree=0", False), ("&subtree=1", True), ("&subtree=true", True)):
+            reply = await self.ask(f"{PAGE}?name=www.example.com{asked}", "DELETE")
+            self.assertEqual((reply.status, reply.value), (200, {"flushed": True}), asked)
+            self.assertEqual(self.console.done.pop(), ("flush", NAME, subtree), asked)
+        await self.ask(f"{PAGE}?name=%2A.b%C3%BCcher.example", "DELETE")
+        self.assertEqual(self.console.done.pop()[1], from_text("*.xn--bcher-kva.example"))
+        await self.ask(f"{PAGE}?name=.&subtree=1", "DELETE")
+        self.assertEqual(self.console.done.pop(), ("flush", b"\0", True))
+
+    async def test_bad(self) -> None:
+        """What is not clear is refused, with a reason, and nothing is done."""
+        for method in ("GET", "DELETE"):
+            for asked, why in (
+                ("", "a name is missing"),
+                ("?name=", "a name is missing"),
+                ("?nam=www.example.com", "'nam' is not known here; there are name, "),
+                ("?name=a&name=b", "'name' is given twice"),
+                ("?name=a..b", "not a domain name"),
+                (f"?name={'a' * 64}.example", "not a domain name"),
+                ("?name=%ff", "not UTF-8"),
+                ("?%ff=1&name=a", "'\\\\xff' is not known"),
+            ):
+                self.assertIn(why, await self.refusal(PAGE + asked, method))
+        for asked, why in (
+            ("type=FOO", "'FOO' is not a type"),
+            ("type=%ff", "is not a type"),
+            ("all=2", "all is 1 or 0"),
+        ):
+            self.assertIn(why, await self.refusal(f"{PAGE}?name=a&{asked}"))
+        self.assertIn("'subtre' is not known", await self.refusal(f"{PAGE}?name=a&subtre=1", "DELETE"))
+        self.assertIn("subtree is 1 or 0", await self.refusal(f"{PAGE}?name=a&subtree=yes", "DELETE"))
+
+    async def test_methods(self) -> None:
+        """GET, HEAD and DELETE are all there is; HEAD changes nothing."""
+        reply = await self.ask(f"{PAGE}?name=a", "POST")
+        self.assertEqual((reply.status, reply.headers["allow"]), (405, "GET, HEAD, DELETE"))
+        self.assertEqual((await self.ask(f"{PAGE}?name=a", "HEAD")).status, 200)
+        self.assertEqual([done[0] for done in self.console.done], ["inspect"])
+
+    async def test_refused(self) -> None:
+        """Whoever may change nothing is told so, whatever he asks for; that is counted."""
+        request = b"DELETE /api/v1/cache?name=a HTTP/1.1\r\nHost: evil.example\r\n\r\n"
+        self.assertIn(b"HTTP/1.1 403 ", await self.say(request))
+        self.assertEqual(self.console.done, [])
+        metrics = (await self.ask("/metrics")).body
+        self.assertIn(b'\nheimdall_watch_refused_total{why="host"} 1.0\n', metrics)
+        request = b"GET /api/v1/cache?name=a HTTP/1.1\r\nHost: heimdall.svc\r\n\r\n"
+        self.assertIn(b"HTTP/1.1 200 ", await self.say(request))
+
+    async def test_many(self) -> None:
+        """So many requests are worked at and no more, until one is done."""
+        self.console.result = Deferred()
+        pending: list[Deferred[Reply]] = [Deferred.fromCoroutine(self.ask(f"{PAGE}?name=a")) for _ in range(AT_ONCE)]
+        while len(self.console.done) < AT_ONCE:
+            await deferLater(reactor, 0.005)
+        self.assertEqual((await self.ask(f"{PAGE}?name=a")).status, 503)
+        self.console.result.callback({"seen": 1})
+        for each in pending:
+            self.assertEqual((await each).status, 200)
+        self.console.result = None
+        self.assertEqual((await self.ask(f"{PAGE}?name=a")).status, 200)
+
+    async def test_bug(self) -> None:
+        """A bug is a 500 and a traceback, and takes no place away."""
+        for _ in range(AT_ONCE + 1):
+            self.console.result = fail(ZeroDivisionError())
+            self.assertEqual((await self.ask(f"{PAGE}?name=a")).status, 500)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), AT_ONCE + 1)
+
+    async def test_top(self) -> None:
+        """What is asked for most is told, or that nobody can tell."""
+        self.assertEqual((await self.ask("/api/v1/top")).value, {"names": []})
+        self.counted = fail(LinkDown("Redis is away"))
+        reply = await self.ask("/api/v1/top")
+        self.assertEqual((reply.status, reply.value), (503, {"error": "Redis is away"}))
+        self.counted = Deferred()
+        asked = Deferred.fromCoroutine(self.ask("/api/v1/top"))
+        while not self.clock.getDelayedCalls() or len(self.admin.site.channels) != 1:
+            await deferLater(reactor, 0.005)
+        await deferLater(reactor, 0.05)
+        self.clock.advance(MEMBERS_WAIT)
+        self.assertEqual((await asked).status, 503)
+
+    async def test_not_there(self) -> None:
+        """Where there is no cache and no count, there are no such pages."""
+        self.serve(Admin(clock=self.clock, tallies=[], ready=lambda: (True, []), own=lambda: OWN))
+        for path in (f"{PAGE}?name=a", "/api/v1/top"):
+            self.assertEqual((await self.ask(path)).status, 404)
