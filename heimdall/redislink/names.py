@@ -1,8 +1,9 @@
-"""Look up the host of Redis at servers of its own, so that we never wait for ourselves."""
+"""Look up the host of Redis: the way of this machine, or at servers of its own, so that we never wait for ourselves."""
 
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,12 @@ from zope.interface import implementer
 
 WAITS = (0.5, 1.0)
 """Seconds that each server gets, round by round."""
+
+
+MOST_THREADS = 4
+"""Names that are looked up at once."""
+
+_KINDS: dict[int, Any] = {socket.AF_INET: IPv4Address, socket.AF_INET6: IPv6Address}
 
 
 @implementer(IHostResolution)
@@ -28,6 +35,53 @@ class Resolution:
         """Give it up."""
         if self.cancelled is not None:
             self.cancelled.cancel()
+
+
+@implementer(IHostnameResolver)
+class HostNames:
+    """Asks the C library, in threads that nobody waits for.
+
+    The reactor's own threads would be waited for when the process ends, and a DNS that hangs keeps such a thread for
+    ten seconds and more.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._under_way = 0
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> IHostResolution:
+        """Look up a name, and hand over its addresses; none when nobody knows it, or the threads are all busy."""
+        resolution = Resolution(hostName)
+        resolutionReceiver.resolutionBegan(resolution)
+        if self._under_way >= MOST_THREADS:
+            resolutionReceiver.resolutionComplete()
+            return resolution
+        self._under_way += 1
+
+        def look_up() -> None:
+            try:
+                found = socket.getaddrinfo(hostName, portNumber, type=socket.SOCK_STREAM)
+            except (OSError, UnicodeError):
+                found = []
+            self._reactor.callFromThread(answered, found)
+
+        def answered(found: list[Any]) -> None:
+            self._under_way -= 1
+            for family, _, _, _, address in found:
+                kind = _KINDS.get(family)
+                if kind is not None and (addressTypes is None or kind in addressTypes):
+                    resolutionReceiver.addressResolved(kind(transportSemantics, *address))
+            resolutionReceiver.resolutionComplete()
+
+        threading.Thread(target=look_up, daemon=True, name="heimdall-names").start()
+        return resolution
 
 
 @implementer(IHostnameResolver)

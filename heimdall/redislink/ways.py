@@ -33,6 +33,7 @@ from twisted.internet.ssl import (
 from zope.interface import implementer
 
 from heimdall.redislink.gone import Gone
+from heimdall.redislink.names import HostNames
 
 _CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -61,8 +62,7 @@ class Ways:
     ) -> None:
         self._tls, self._ca_file, self._cert_file, self._key_file = tls, ca_file, cert_file, key_file
         self._reactor = reactor
-        names = names or getattr(reactor, "nameResolver", None)
-        self._named = reactor if names is None else _Named(reactor, names)
+        self._named = _Named(reactor, names or HostNames(reactor))
         if tls:
             self.secure("localhost")
 

@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from heimdall.interfaces import LinkDown
 from heimdall.redislink import Startable
-from heimdall.redislink.names import Names
+from heimdall.redislink.names import MOST_THREADS, HostNames, Names
 from heimdall.redislink.ways import Ways
 from tests.house.tree import ROOT
 from tests.rediscase import RedisCase, reactor, until
@@ -83,17 +83,40 @@ class Kinds(SynchronousTestCase):
             self.assertIn(file, str(error))
 
     def test_installed_later(self) -> None:
-        """Names are looked up as they were when the way was made, whatever resolver is installed afterwards."""
-
-        class Reactor(Clock):
-            nameResolver: Any = "the machine's"
-
-        made: Any = Reactor()
-        endpoint: Any = Ways(made).to("cache", 1)
+        """Names are looked up by the machine, whatever resolver is installed in the reactor."""
+        made: Any = Clock()
         made.nameResolver = "our own path"
-        named = endpoint._reactor
-        self.assertEqual((named.nameResolver, named.seconds()), ("the machine's", 0.0))
-        self.assertEqual(named.installNameResolver("another"), "the machine's")
+        named: Any = Ways(made).to("cache", 1)
+        self.assertIsInstance(named._reactor.nameResolver, HostNames)
+        self.assertIs(named._reactor.installNameResolver("another"), named._reactor.nameResolver)
+        self.assertEqual(named._reactor.seconds(), 0.0)
+
+
+class Machine(RedisCase):
+    """Names that the machine is asked for."""
+
+    async def test_by_name(self) -> None:
+        """A Redis is found by a name that the machine knows."""
+        redis = self.server()
+        link = self.linked(f"redis://localhost:{redis.port}")
+        await until(lambda: link.up)
+
+    async def test_unknown(self) -> None:
+        """A name that nobody knows is told as such, and asked for again, by few threads at a time."""
+        names = HostNames(reactor)
+        ended: list[object] = []
+
+        class Receiver:
+            def resolutionBegan(self, resolution: object) -> None: ...
+            def addressResolved(self, address: object) -> None: ...
+            def resolutionComplete(self) -> None:
+                ended.append(self)
+
+        receiver: Any = Receiver()
+        for _ in range(MOST_THREADS + 1):
+            names.resolveHostName(receiver, "no.such.name.invalid")
+        self.assertGreaterEqual(len(ended), 1)
+        await until(lambda: len(ended) == MOST_THREADS + 1)
 
 
 class Secured(RedisCase):
