@@ -25,16 +25,19 @@ def ask(node: Node, arguments: Namespace) -> Mapping[str, Any]:
 
 def show(told: Mapping[str, Any], arguments: Namespace) -> Iterator[str]:
     """Yield in lines what was done."""
-    nodes = [plain(node) for node in told.get("nodes", ())]
-    below = " and every name below it" if told.get("subtree") else ""
-    yield f"Flushed {plain(told.get('name'))}{below} on {_counted(nodes)}: {', '.join(nodes)}"
-    if told.get("shared"):
-        yield "Redis: " + ("its answers are deleted" if told.get("swept") else "known; its answers are being deleted")
-    else:
-        yield f"Redis: not told, {plain(told.get('reason'))}"
+    nodes = [plain(node) for node in told["nodes"]]
+    below = " and every name below it" if told["subtree"] else ""
+    yield f"Flushed {plain(told['name'])}{below} on {_counted(nodes)}: {', '.join(nodes)}"
+    if not told["shared"]:
+        yield f"Redis: not told, {plain(told['reason'])}"
         if code(told):
-            yield "  Other nodes may still give this name. Flush it again as soon as Redis is back."
-    if told.get("silent"):
+            yield "  This node tells the others as soon as Redis is back; until then they may give this name."
+            yield "  Should this node end before that, flush again."
+    elif told["swept"]:
+        yield "Redis: its answers are deleted"
+    else:
+        yield "Redis: its answers are being deleted, and nobody gives them any more"
+    if told["silent"]:
         yield f"No word from: {', '.join(plain(node) for node in told['silent'])}"
         yield "  These forget it before they answer from memory again."
 

@@ -36,25 +36,27 @@ def ask(node: Node, arguments: Namespace) -> Mapping[str, Any]:
 
 
 def show(told: Mapping[str, Any], arguments: Namespace) -> Iterator[str]:
-    """Yield a table of what is held where, and the records of each answer once."""
-    redis = told.get("redis", {})
-    rows = [_row("redis", held) for held in redis.get("held", ())] or [_nothing("redis", redis.get("reason", ""))]
-    records = {line: None for held in redis.get("held", ()) for line in _records(held)}
-    for node in told.get("nodes", ()):
-        where = str(node.get("node")) + ("*" if node.get("own") else "")
-        rows += [_row(where, held) for held in node.get("held", ())] or [_nothing(where, "")]
-        records |= {line: None for held in node.get("held", ()) for line in _records(held)}
-    rows += [_nothing(str(node), "no reply") for node in told.get("silent", ())]
-    yield from table(_HEAD, rows)
+    """Yield a table of what is held where, the records of each answer once, and what may be missing."""
+    redis = told["redis"]
+    places = [("redis", redis["held"], redis["complete"] or redis["reason"])]
+    places += [(node["node"] + "*" * node["own"], node["held"], node["whole"]) for node in told["nodes"]]
+    rows: list[tuple[str, ...]] = []
+    records: set[str] = set()
+    for where, all_held, _ in places:
+        rows += [_row(where, held) for held in all_held] or [_empty(where, "nothing")]
+        records.update(record for held in all_held for record in _records(held))
+    yield from table(_HEAD, [*rows, *(_empty(node, "no reply") for node in told["silent"])])
     if records:
         yield ""
         yield from sorted(records)
-    if told.get("reason"):
+    less = [f"{plain(where)} holds more than is shown." for where, _, whole in places if not whole]
+    if redis["reason"]:
+        less.append(f"Redis could not be asked: {plain(redis['reason'])}")
+    if told["reason"]:
+        less.append(f"Other nodes were not asked: {plain(told['reason'])}")
+    if less:
         yield ""
-        yield f"Only this node was asked: {plain(told['reason'])}"
-    if not redis.get("complete", True) and not redis.get("reason"):
-        yield ""
-        yield "There is more than is shown here."
+        yield from less
 
 
 def code(told: Mapping[str, Any]) -> int:
@@ -63,11 +65,11 @@ def code(told: Mapping[str, Any]) -> int:
 
 
 def _row(where: str, held: Mapping[str, Any]) -> tuple[str, ...]:
-    whose = " ".join([*held.get("flags", ()), *([held["subnet"]] if held.get("subnet") else [])])
-    state = str(held.get("state")) + (f" ({held['reason']})" if held.get("reason") else "")
+    whose = " ".join([*held["flags"], *([held["subnet"]] if held["subnet"] else [])])
+    state = held["state"] + (f" ({held['reason']})" if "reason" in held else "")
     return (
-        where, str(held.get("type")), whose, state, seconds(held.get("ttl")), seconds(held.get("age")),
-        str(held.get("origin", NOTHING)), number(held.get("uses")), size(held.get("size", held.get("bytes"))),
+        where, held["type"], whose or NOTHING, state, seconds(held.get("ttl")), seconds(held.get("age")),
+        held.get("origin", NOTHING), number(held.get("uses")), size(held.get("size", held.get("bytes"))),
         _answer(held),
     )  # fmt: skip
 
@@ -75,16 +77,16 @@ def _row(where: str, held: Mapping[str, Any]) -> tuple[str, ...]:
 def _answer(held: Mapping[str, Any]) -> str:
     if "rcode" not in held:
         return ""
-    validated = ", validated" if held.get("ad") else ""
-    return f"{held['rcode']}, {number(held.get('count'))} records{validated}"
+    records = f"{number(held.get('count'))} record" + "s" * (held.get("count") != 1)
+    return f"{held['rcode']}, {records}" + ", validated" * bool(held.get("ad"))
 
 
-def _nothing(where: str, why: str) -> tuple[str, ...]:
-    return (where, "", "", why or "nothing", *[""] * (len(_HEAD) - 4))
+def _empty(where: str, why: str) -> tuple[str, ...]:
+    return (where, "", "", why, *[""] * (len(_HEAD) - 4))
 
 
 def _records(held: Mapping[str, Any]) -> Iterator[str]:
     """Yield the records without their TTLs, which differ from place to place."""
     for record in held.get("records", ()):
-        name, _, rest = str(record).partition(" ")
+        name, _, rest = record.partition(" ")
         yield plain(f"{name} {rest.partition(' ')[2]}")

@@ -145,5 +145,5 @@ def _shown(command: Command, told: Mapping[str, Any], arguments: Namespace) -> l
     """
     try:
         return list(command.show(told, arguments))
-    except (TypeError, AttributeError, ValueError):
+    except (LookupError, TypeError, AttributeError, ValueError):
         raise Trouble(f"What answers at {arguments.server or DEFAULT} is no Heimdall", AWAY) from None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from heimdall.command.client import OK, Node
-from heimdall.command.tables import number, plain, seconds, share, size, table
+from heimdall.command.tables import NOTHING, number, plain, seconds, share, size, table
 
 ABOUT = "see who is in the cluster, and how each node does"
 
@@ -26,10 +26,10 @@ def ask(node: Node, arguments: Namespace) -> Mapping[str, Any]:
 
 def show(told: Mapping[str, Any], arguments: Namespace) -> Iterator[str]:
     """Yield a table of the members; its shares are those of the answers that each gave since it started."""
-    yield from table(_HEAD, [_row(member) for member in told.get("members", ())])
-    if not told.get("shared"):
+    yield from table(_HEAD, [_row(member) for member in told["members"]])
+    if not told["shared"]:
         yield ""
-        yield f"Only the node that was asked is listed: {plain(told.get('reason'))}"
+        yield f"Only the node that was asked is listed: {plain(told['reason'])}"
 
 
 def code(told: Mapping[str, Any]) -> int:
@@ -38,10 +38,10 @@ def code(told: Mapping[str, Any]) -> int:
 
 
 def _row(member: Mapping[str, Any]) -> tuple[str, ...]:
-    stats = member.get("stats") or {}
+    stats = member["stats"]
     answers = sum(stats.get(origin) or 0 for origin in _ORIGINS)
     return (
-        str(member.get("id")), str(member.get("status")), str(member.get("hostname")), plain(member.get("pod_ip")),
+        member["id"], member["status"], member["hostname"], member["pod_ip"] or NOTHING,
         seconds(stats.get("uptime_seconds")), number(stats.get("queries")),
         *(share(stats.get(origin), answers) for origin in ("memory", "redis", "upstream")),
         number(stats.get("memory_entries")), size(stats.get("memory_bytes")),

@@ -26,7 +26,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 def plain(value: object) -> str:
     """Return a value as text without a character that a terminal would obey."""
-    text = NOTHING if value is None or value == "" else str(value)
+    text = NOTHING if value is None else str(value)
     return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)
 
 

@@ -32,7 +32,7 @@ def ask(node: Node, arguments: Namespace) -> Mapping[str, Any]:
 
 def show(told: Mapping[str, Any], arguments: Namespace) -> Iterator[str]:
     """Yield a table, the most asked first."""
-    names = told.get("names", ())
+    names = told["names"]
     most = arguments.most if arguments.most > 0 else len(names)
     yield from table(_HEAD, [_row(name) for name in names[:most]])
     if not names:
@@ -47,7 +47,7 @@ def code(told: Mapping[str, Any]) -> int:
 def _row(name: Mapping[str, Any]) -> tuple[str, ...]:
     asked = sum(name.get(tier) or 0 for tier in ("memory", "redis", "upstream"))
     return (
-        str(name.get("name")), str(name.get("type")), number(name.get("asked")), number(name.get("nodes")),
+        name["name"], name["type"], number(name.get("asked")), number(name.get("nodes")),
         *(share(name.get(tier), asked) for tier in ("memory", "redis", "upstream")),
         seconds(name.get("ttl")),
     )  # fmt: skip

@@ -1,0 +1,220 @@
+"""What both tiers hold for a name, as it is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from heimdall.cache import inspect
+from heimdall.cache.entry import to_bytes
+from heimdall.cache.inspect import Inspection
+from heimdall.cache.memory import Memory
+from heimdall.cache.seal import Seal
+from heimdall.cache.shown import MOST_RECORDS, contents, shown
+from heimdall.interfaces import LinkDown
+from heimdall.message.query import NXDOMAIN
+from heimdall.message.wire import from_text
+from tests.cache.questions import negative, positive, question
+from tests.fakelink import FakeLink
+from tests.rediscase import RedisCase, reactor, until
+
+TEXT = "www.a.example"
+NAME = from_text(TEXT)
+HEAD = b"heimdall:c1:"
+
+
+class Shown(SynchronousTestCase):
+    """A key and an answer in words."""
+
+    def test_key(self) -> None:
+        """A key tells the type, whether signatures are wanted and not checked, and whom it is for."""
+        key = NAME + b"\0\x1c\0\1"
+        for part, flags, subnet in (
+            (b"\0", [], None),
+            (b"\1", ["DO"], None),
+            (b"\3", ["DO", "CD"], None),
+            (b"\0\1\x18\xc0\0\2", [], "192.0.2.0/24"),
+            (b"\0\2\x38\x20\1\x0d\xb8\0\0\0", [], "2001:db8::/56"),
+        ):
+            told = shown(key + part, "fresh")
+            self.assertEqual((told["type"], told["flags"], told["subnet"]), ("AAAA", flags, subnet), part)
+
+    def test_rubbish(self) -> None:
+        """Any key can be told of."""
+        for key in (b"", b"\3", b"\3www", NAME, NAME + b"\0", NAME + b"\0\1\0\1\0\7\7", b"\xff" * 40, NAME + bytes(40)):
+            self.assertEqual(shown(key, "rubbish")["state"], "rubbish", key)
+
+    def test_records(self) -> None:
+        """Records are told as in a zone file, not too many; data that cannot be read are none."""
+        answer = positive(TEXT, ttl=60, data="192.0.2.1")
+        told = contents(answer, answer.body)
+        self.assertEqual(
+            (told["records"], told["rcode"], told["count"]), ([f"{TEXT}. 60 IN A 192.0.2.1"], "NOERROR", 1)
+        )
+        many = evolve(answer, counts=(200, 0, 0), body=b"".join(
+            answer.body[:-1] + bytes((number,)) for number in range(200)
+        ))  # fmt: skip
+        self.assertEqual(len(contents(many, many.body)["records"]), MOST_RECORDS)
+        short = evolve(answer, body=answer.body[:-5] + b"\3" + answer.body[-4:-1])
+        self.assertEqual(contents(short, short.body)["records"], [])
+
+
+class InMemory(SynchronousTestCase):
+    """What memory holds."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.memory = Memory(1_000_000, stale_window=100)
+        self.inspection = Inspection(self.memory, self.clock)
+
+    def hold(self, name: str = TEXT, qtype: int = 1) -> None:
+        """Hold an answer."""
+        self.memory.put(question(name, qtype), positive(name), self.clock.seconds())
+
+    def test_times(self) -> None:
+        """Age and what is left of the TTL are told, of records too; stale answers as such, and where each is from."""
+        self.hold()
+        self.memory.get(question(TEXT), 0.0)
+        self.clock.advance(20.5)
+        [held] = self.inspection.memory(NAME, 1)
+        self.assertEqual((held["state"], held["age"], held["ttl"], held["uses"]), ("fresh", 20.5, 39.5, 1))
+        self.assertEqual((held["origin"], held["records"]), ("upstream", [f"{TEXT}. 40 IN A 192.0.2.1"]))
+        self.clock.advance(50)
+        [held] = self.inspection.memory(NAME)
+        self.assertEqual((held["state"], held["ttl"]), ("stale", -10.5))
+        self.clock.advance(100)
+        self.assertEqual(self.inspection.memory(NAME), [])
+
+    def test_which(self) -> None:
+        """One type, or the common ones; every type, and answers for a subnet, are found by a search."""
+        for qtype in (1, 28, 999):
+            self.hold(qtype=qtype)
+        self.hold("www.a.example.com")
+        self.hold("x.www.a.example")
+        types = [[held["type"] for held in self.inspection.memory(NAME, *asked)] for asked in (
+            (1, False), (0, False), (0, True), (999, False), (999, True), (15, True),
+        )]  # fmt: skip
+        self.assertEqual(types, [["A"], ["A", "AAAA"], ["A", "AAAA", "TYPE999"], ["TYPE999"], ["TYPE999"], []])
+
+    def test_no_such_name(self) -> None:
+        """That a name does not exist is told whatever type is asked for."""
+        self.memory.put(question(TEXT), negative(TEXT, NXDOMAIN), 0.0)
+        for qtype in (0, 1, 28):
+            for every in (False, True):
+                [held] = self.inspection.memory(NAME, qtype, every)
+                self.assertEqual((held["type"], held["rcode"]), ("any", "NXDOMAIN"))
+
+    def test_no_redis(self) -> None:
+        """Where there is no Redis, that is said."""
+        self.failureResultOf(self.inspection.redis(NAME), LinkDown)
+
+
+class InRedis(SynchronousTestCase):
+    """What Redis holds."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.link = FakeLink(self.clock)
+        self.flushed = False
+        self.inspection = Inspection(
+            Memory(1_000_000), self.clock, self.link, Seal(b"secret of sixteen"), lambda _name, _asked: self.flushed
+        )
+
+    def store(self, seal: bytes = b"secret of sixteen") -> bytes:
+        """Store an answer."""
+        key = question(TEXT).key
+        self.link.values[HEAD + key] = to_bytes(positive(TEXT, ttl=60), key, self.link.now() or 0.0, Seal(seal))
+        return HEAD + key
+
+    def look(self, qtype: int = 0) -> list[Any]:
+        """Return what is found."""
+        found = self.successResultOf(self.inspection.redis(NAME, qtype))
+        self.assertTrue(found.complete)
+        return list(found.held)
+
+    def test_states(self) -> None:
+        """A value is fresh, stale, flushed, rubbish for a reason, or somebody asks at this moment."""
+        key = self.store()
+        self.clock.advance(1)
+        [held] = self.look(1)
+        self.assertEqual((held["state"], held["age"], held["ttl"]), ("fresh", 1.0, 59.0))
+        self.assertEqual((held["stored"], held["size"]), (1_767_225_600.0, len(self.link.values[key])))
+        self.assertEqual(held["records"], [f"{TEXT}. 59 IN A 192.0.2.1"])
+        self.flushed = True
+        self.assertEqual(self.look()[0]["state"], "flushed")
+        self.flushed = False
+        self.clock.advance(60)
+        self.assertEqual([(held["state"], held["ttl"]) for held in self.look()], [("stale", -1.0)])
+        self.store(b"another secret of sixteen")
+        self.assertEqual([(held["state"], held["reason"]) for held in self.look()], [("rubbish", "forged")])
+        self.link.values[key] = b"\0leadertk"
+        self.assertEqual([held["state"] for held in self.look()], ["asked"])
+        self.assertEqual(self.look(28), [])
+
+    def test_trouble(self) -> None:
+        """A Redis that is away or talks rubbish is a LinkDown, whatever is asked for."""
+        self.store()
+        self.link.refusal = {"MGET": "WRONGTYPE"}
+        self.failureResultOf(self.inspection.redis(NAME), LinkDown)
+        self.link.refusal = {}
+        self.failureResultOf(self.inspection.redis(NAME, 0, True), LinkDown)  # this one knows no SCAN
+        run = self.link.run
+        for reply in (None, [], b"x", [b"0"], [b"0", b"x"]):
+            answer: Deferred[object] = Deferred()
+            answer.callback(reply)
+            self.link.run = lambda *_, answer=answer: answer  # type: ignore[method-assign]
+            self.failureResultOf(self.inspection.redis(NAME), LinkDown)
+            self.failureResultOf(self.inspection.redis(NAME, 0, True), LinkDown)
+        self.link.run = run  # type: ignore[method-assign]
+
+    def test_one_search(self) -> None:
+        """One search through all of Redis at a time."""
+        self.link.holding = True
+        searching = self.inspection.redis(NAME, 0, True)
+        self.failureResultOf(self.inspection.redis(NAME, 0, True), LinkDown)
+        self.link.release()
+        self.failureResultOf(searching, LinkDown)
+        self.link.holding = True
+        again = self.inspection.redis(NAME, 0, True)
+        self.link.break_down("away")
+        self.failureResultOf(again, LinkDown)
+
+
+class Searching(RedisCase):
+    """A search through all keys of a real Redis."""
+
+    async def start(self) -> Inspection:
+        """Connect."""
+        self.redis = self.server()
+        link = self.linked(self.redis.url)
+        await until(lambda: link.up)
+        return Inspection(Memory(1_000_000), reactor, link)
+
+    async def test_every(self) -> None:
+        """Uncommon types, and answers for a subnet, are found by a search; no other name is."""
+        inspection = await self.start()
+        keys = [question(TEXT, qtype).key for qtype in (1, 28, 999)] + [question(TEXT).key + b"\1\x18\xc0\0\2"]
+        others = [question(f"x.{TEXT}").key, question(f"{TEXT}.com").key, question("*.a.example").key]
+        for key in keys + others:
+            self.redis.command("SET", HEAD + key, b"rubbish of some length, so that it is one")
+        self.redis.command("SET", HEAD + NAME, b"a key that is too short")
+        found = [(await inspection.redis(NAME, *asked)).held for asked in ((0, False), (0, True), (999, True))]
+        self.assertEqual([len(held) for held in found], [2, 4, 1])
+        self.assertEqual({held["subnet"] for held in found[1]}, {None, "192.0.2.0/24"})
+        self.assertEqual(len((await inspection.redis(from_text("*.a.example"), 0, True)).held), 1)
+
+    async def test_bounded(self) -> None:
+        """A search ends in time, and when it has found enough; then it says that there is more."""
+        inspection = await self.start()
+        for number in range(inspect.MOST_HELD + 50):
+            key = NAME + (1000 + number).to_bytes(2, "big") + b"\0\1\0"
+            self.redis.command("SET", HEAD + key, b"rubbish of some length, so that it is one")
+        found = await inspection.redis(NAME, 0, True)
+        self.assertEqual((len(found.held), found.complete), (inspect.MOST_HELD, False))
+        self.patch(inspect, "SEARCH", 0.0)
+        found = await inspection.redis(NAME, 0, True)
+        self.assertEqual((len(found.held), found.complete), (0, False))
