@@ -241,7 +241,7 @@ class Cluster(Nodes):
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
     async def test_cost(self) -> None:
-        """With 60,000 answers in memory no turn of a look takes 5 ms (the garbage collector aside), and all of it 100 ms."""
+        """With 60,000 answers in memory no turn of a look takes 5 ms (garbage collection aside), all of it 100 ms."""
         [node] = await self.nodes(self.server(), Upstream(), memory=200_000_000)
         known = positive()
         for number in range(60_000):
