@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from heimdall.command.client import OK, Node
-from heimdall.command.tables import number, seconds, share, table
+from heimdall.command.tables import NOTHING, number, seconds, share, table
 
 ABOUT = "see the names that the cluster is asked for most"
 
@@ -15,10 +15,13 @@ EVERY: Final = 2.0
 """Seconds between two looks."""
 
 _HEAD = ("NAME", "TYPE", " ASKED", " NODES", " MEMORY", " REDIS", " UPSTREAM", " TTL")
+_TIERS = ("memory", "redis", "upstream")
 
 
 def options(parser: ArgumentParser) -> None:
     """Say what the command takes."""
+    parser.add_argument("--single", action="store_true", help="the names that one node alone is asked for")
+    parser.add_argument("--short", action="store_true", help="the names whose TTL is too short to be of use to a cache")
     parser.add_argument(
         "--most", "-n", type=int, default=0, metavar="N", help="show so many; else what fits the screen"
     )
@@ -31,12 +34,17 @@ def ask(node: Node, arguments: Namespace) -> Mapping[str, Any]:
 
 
 def show(told: Mapping[str, Any], arguments: Namespace) -> Iterator[str]:
-    """Yield a table, the most asked first."""
-    names = told["names"]
+    """Yield what the whole cluster answered from where, and a table of names, the most asked first."""
+    cluster = told.get("shares", {}).get("cluster")
+    if cluster is not None:
+        tiers = ", ".join(f"{share(cluster[tier], 1)} {tier}" for tier in _TIERS)
+        yield f"{number(cluster['queries'])} queries: {tiers}"
+        yield ""
+    names = told["single" if arguments.single else "short" if arguments.short else "names"]
     most = arguments.most if arguments.most > 0 else len(names)
-    yield from table(_HEAD, [_row(name) for name in names[:most]])
+    yield from table((*_HEAD, "NODE") if arguments.single else _HEAD, [_row(name) for name in names[:most]])
     if not names:
-        yield "Nothing was counted yet."
+        yield "There is none so far."
 
 
 def code(told: Mapping[str, Any]) -> int:
@@ -45,9 +53,10 @@ def code(told: Mapping[str, Any]) -> int:
 
 
 def _row(name: Mapping[str, Any]) -> tuple[str, ...]:
-    asked = sum(name.get(tier) or 0 for tier in ("memory", "redis", "upstream"))
+    asked = sum(name.get(tier) or 0 for tier in _TIERS)
+    alone = (name["node"] or NOTHING,) if "node" in name else ()
     return (
         name["name"], name["type"], number(name.get("asked")), number(name.get("nodes")),
-        *(share(name.get(tier), asked) for tier in ("memory", "redis", "upstream")),
-        seconds(name.get("ttl")),
+        *(share(name.get(tier), asked) for tier in _TIERS),
+        seconds(name.get("ttl")), *alone,
     )  # fmt: skip

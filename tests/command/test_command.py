@@ -58,7 +58,7 @@ MEMBERS = [
     }),
     Member("two", "host-2", "", 1.0, "leaving", {}),
 ]  # fmt: skip
-TOP = {
+TOP: dict[str, Any] = {
     "names": [
         {
             "name": "www.example.com", "type": "A", "asked": 900, "nodes": 3,
@@ -68,6 +68,8 @@ TOP = {
     ],
     "since": 1.0,
 }  # fmt: skip
+TOP["single"] = [{**TOP["names"][1], "node": "one"}, {**TOP["names"][1], "node": None}]
+TOP["short"] = TOP["names"][1:]
 
 
 class Case(Served):
@@ -214,8 +216,15 @@ class Commands(Case):
             "b.example        AAAA      5      1    0.0%   0.0%    100.0%  2.0s",
         ]))  # fmt: skip
         self.assertEqual(len((await self.run_command("top", "-n", "1"))[1]), 2)
-        self.counted = {"names": []}
-        self.assertEqual((await self.run_command("top"))[1][-1], "Nothing was counted yet.")
+        _, lines, _ = await self.run_command("top", "--single")
+        self.assertEqual([line.split()[-1] for line in lines], ["NODE", "one", "-"])
+        self.assertEqual((await self.run_command("top", "--short"))[1][-1].split()[0], "b.example")
+        self.counted = {
+            "names": [],
+            "shares": {"cluster": {"queries": 10, "memory": 0.5, "redis": 0.3, "upstream": 0.2}},
+        }
+        self.assertEqual((await self.run_command("top"))[1][0], "10 queries: 50.0% memory, 30.0% redis, 20.0% upstream")
+        self.assertEqual((await self.run_command("top"))[1][-1], "There is none so far.")
         self.counted = None
         code, lines, complaint = await self.run_command("top")
         self.assertEqual((code, lines), (FAILED, []))
