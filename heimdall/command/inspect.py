@@ -42,8 +42,8 @@ def show(told: Mapping[str, Any], arguments: Namespace) -> Iterator[str]:
     places += [(node["node"] + "*" * node["own"], node["held"], node["whole"]) for node in told["nodes"]]
     rows: list[tuple[str, ...]] = []
     records: set[str] = set()
-    for where, all_held, _ in places:
-        rows += [_row(where, held) for held in all_held] or [_empty(where, "nothing")]
+    for where, all_held, whole in places:
+        rows += [_row(where, held) for held in all_held] or [_empty(where, "nothing" if whole is True else "unknown")]
         records.update(record for held in all_held for record in _records(held))
     yield from table(_HEAD, [*rows, *(_empty(node, "no reply") for node in told["silent"])])
     if records:

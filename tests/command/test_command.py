@@ -175,7 +175,7 @@ class Commands(Case):
         }
         self.seen = {**SEEN, "redis": {"held": [], "complete": False, "reason": "away"}, "reason": "deaf", "silent": []}
         _, lines, _ = await self.run_command("inspect", "a.example")
-        self.assertEqual(lines[1], "redis             nothing")
+        self.assertEqual(lines[1], "redis             unknown")
         self.assertEqual(lines[-2:], ["Redis could not be asked: away", "Other nodes were not asked: deaf"])
         redis = {"held": [rubbish], "complete": False, "reason": ""}
         self.seen = {**SEEN, "redis": redis, "nodes": [{"node": "two", "own": False, "held": [HELD], "whole": False}]}
