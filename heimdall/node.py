@@ -170,7 +170,7 @@ class Node(Service):
             self._ports.append(self._adopt(one.tcp, self.path.server))
         if self._http is not None:
             self._pages = self._adopt(self._http, self.admin.site)
-        if self.registry is not None:
+        if self.registry is not None and self._settings.redis.role != "reader":
             self.registry.start()
         self.path.warm().addCallback(self._warm)
         self._log.info(

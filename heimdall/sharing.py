@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
 from heimdall.cache.assure import Assurance
@@ -17,6 +17,7 @@ from heimdall.cache.memory import Memory
 from heimdall.cache.ranks import Ranks
 from heimdall.cache.redis import Shared
 from heimdall.cache.refresh import Refresh
+from heimdall.cache.regions import Regions
 from heimdall.cache.scripts import LOOK
 from heimdall.cache.seal import load
 from heimdall.cache.sweep import Sweep
@@ -46,13 +47,20 @@ class Sharing:
     hot: Hot
     refresh: Refresh
     warm: Warm
+    regions: Regions
+    elsewhere: tuple[Startable, ...]
+    reader: bool
     tallies: tuple[Tally, ...]
 
     def start(self) -> None:
         """Connect, and from now on stay connected."""
         self.assurance.start()
+        for link in (self.link, *self.elsewhere):
+            link.start()
+        if self.reader:
+            return
         self.sweep.start()
-        self.link.start()
+        self.regions.start()
         if self.ranks.most:
             self.hot.start()
             self.refresh.start()
@@ -64,7 +72,9 @@ class Sharing:
         self.hot.stop()
         self.refresh.stop()
         self.warm.stop()
-        return self.link.close()
+        self.regions.stop()
+        closing = DeferredList([link.close() for link in (self.link, *self.elsewhere)], consumeErrors=True)
+        return closing.addCallback(lambda _: None)
 
 
 def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISource) -> Sharing:
@@ -76,6 +86,7 @@ def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISourc
     """
     clock: IReactorTime = reactor
     window = cache.stale_window if cache.stale else 0
+    reader = redis.role == "reader"
     link = connect_to(
         reactor,
         redis.url,
@@ -88,12 +99,20 @@ def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISourc
         replica_url=redis.replica_url,
         lookup_scripts=(LOOK.digest,),
         resolver=[address(text) for text in redis.resolver],
-        reads_only=redis.role == "reader",
+        reads_only=reader,
         clock_key=f"{redis.prefix}:flushes".encode(),
     )
     notices = Notices(link, clock, prefix=redis.prefix)
     flushes = Flushes(link, notices, clock, prefix=redis.prefix)
     flushes.forgets.append(lambda flush: memory.forget_names(flush.matches))
+    elsewhere = tuple(
+        connect_to(
+            reactor, url, password_file=redis.password_file, ca_file=redis.ca_file, cert_file=redis.cert_file,
+            key_file=redis.key_file, resolver=[address(text) for text in redis.resolver],
+        )
+        for url in redis.regions
+    )  # fmt: skip
+    regions = Regions(elsewhere, link, notices, flushes, clock)
     sweep = Sweep(link, flushes, clock, prefix=redis.prefix)
     assurance = Assurance(link, notices, flushes, memory, clock)
     leases = Leases(notices, clock)
@@ -111,6 +130,7 @@ def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISourc
         most_writes=redis.most_writes,
         seal=seal,
         leases=leases,
+        reader=reader,
         covers=flushes.covers,
         ceilings=ceilings,
     )
@@ -132,8 +152,9 @@ def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISourc
         most=int(cache.memory * cache.warm_share),
         prefix=redis.prefix,
     )
-    parts: list[Any] = [link, notices, leases, flushes, sweep, assurance, source, worth, hot, refresh, warm]
+    parts: list[Any] = [link, notices, leases, flushes, sweep, assurance, source, worth, hot, refresh, warm, regions]
     tallies = tuple(tally for part in parts for tally in part.tallies)
     return Sharing(
-        link, notices, leases, flushes, sweep, assurance, source, inspection, ranks, hot, refresh, warm, tallies
-    )
+        link, notices, leases, flushes, sweep, assurance, source, inspection, ranks, hot, refresh, warm, regions,
+        elsewhere, reader, tallies,
+    )  # fmt: skip

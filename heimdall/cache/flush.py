@@ -77,6 +77,8 @@ class Flushes:
             self._errors,
             Gauge("heimdall_cache_flush_known_flushes", "Flushes remembered.", self._known.__len__),
         ]
+        self.made: list[Callable[[Flush], object]] = []
+        """Called with each flush that is asked for here."""
         notices.on(KIND, self._heard)
 
     def known(self) -> Sequence[Flush]:
@@ -113,8 +115,14 @@ class Flushes:
             self._owe(flush)
             self._forget(flush)
             return fail(LinkDown("the clock of Redis is not known"))
+        for made in self.made:
+            made(flush)
+        return self.learn(flush, "here")
+
+    def learn(self, flush: Flush, told: str = "region") -> Deferred[Flush]:
+        """Take in a flush that the others here do not know: apply it, log it, tell them; fires as :meth:`flush`."""
         self._unlogged[flush.id] = flush
-        self._apply([flush], "here")
+        self._apply([flush], told)
         self._notices.tell(KIND, flush.to_bytes())
         return self._write(flush).addCallback(lambda _: flush)
 

@@ -119,6 +119,10 @@ class Redis:
         "full", "full shares what this node learns; reader takes what others share, and writes nothing.",
         kind="choice:full|reader",
     )  # fmt: skip
+    regions: tuple[str, ...] = key(
+        (), "The Redis of each other region: it keeps a cache of its own, and shares flushes with this one.",
+        secret=True, kind="url",
+    )  # fmt: skip
     resolver: tuple[str, ...] = key(
         (), "DNS servers to look the host of Redis up at; empty for the way of this machine.", kind="server"
     )

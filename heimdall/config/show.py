@@ -28,9 +28,15 @@ def toml(loaded: Loaded) -> str:
             if key.section == section:
                 value = getattr(getattr(loaded.settings, section), key.name)
                 if key.secret:
-                    value = hidden(value) if key.kind in ("url", "replica") else "***" * bool(value)
+                    value = _hidden(key.kind, value)
                 lines.append(_line(key.name, value, loaded.origins[key.path]))
     return "\n".join(lines) + "\n"
+
+
+def _hidden(kind: str, value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_hidden(kind, item) for item in value)
+    return hidden(value) if kind in ("url", "replica") else "***" * bool(value)
 
 
 def literal(value: Any) -> str:

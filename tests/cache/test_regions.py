@@ -1,0 +1,106 @@
+"""Two regions, each with a Redis and a cache of its own, share their flushes."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from heimdall.cache.regions import EVERY, Regions
+from heimdall.message.wire import from_text
+from tests.cache.questions import positive, question
+from tests.cache.test_flush import LoggingLink, Node
+
+NAME = from_text("www.a.example")
+
+
+class Case(SynchronousTestCase):
+    """A node in each of two regions, whose Redis are an hour apart."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.here, self.there = Node(self.clock), Node(self.clock)
+        self.there.link.offset += 3600
+        self.to_there, self.to_here = (LoggingLink(self.clock, node.link) for node in (self.there, self.here))
+        self.to_there.offset = self.there.link.offset
+        self.regions = Regions([self.to_there], self.here.link, self.here.notices, self.here.flushes, self.clock)
+        self.back = Regions([self.to_here], self.there.link, self.there.notices, self.there.flushes, self.clock)
+        for node in (self.here, self.there):
+            node.memory.put(question("www.a.example"), positive("www.a.example", ttl=3600), self.clock.seconds())
+
+    def holds(self, node: Node) -> bool:
+        """Whether a node still gives the answer from memory."""
+        return node.memory.get(question("www.a.example"), self.clock.seconds()) is not None
+
+
+class Sharing(Case):
+    """What one region flushes."""
+
+    def test_at_once(self) -> None:
+        """A flush reaches the nodes of the other region at once, with the time of their Redis."""
+        self.successResultOf(self.here.flushes.flush(NAME, False))
+        self.assertEqual((self.holds(self.here), self.holds(self.there)), (False, False))
+        now = self.there.link.now() or 0.0
+        self.assertTrue(self.there.flushes.covers(NAME, now - 1))
+        self.assertFalse(self.there.flushes.covers(NAME, now + 1))
+
+    def test_missed(self) -> None:
+        """A region that could not be reached learns of it when the logs are compared, from either side."""
+        self.to_there.become(up=False)
+        self.here.flushes.flush(NAME, False)
+        self.assertTrue(self.holds(self.there))
+        self.successResultOf(self.regions.compare())
+        self.assertTrue(self.holds(self.there), "it is still away")
+        self.successResultOf(self.back.compare())
+        self.assertFalse(self.holds(self.there))
+        self.assertEqual(len(self.there.link.sets[self.there.flushes.log_key]), 1, "logged for all nodes there")
+
+    def test_told_later(self) -> None:
+        """What a region lacks is told to it."""
+        self.to_there.become(up=False)
+        self.here.flushes.flush(NAME, False)
+        self.to_there.become(up=True)
+        self.successResultOf(self.regions.compare())
+        self.assertFalse(self.holds(self.there))
+
+    def test_no_echo(self) -> None:
+        """A flush that came from elsewhere is not sent back, however often the logs are compared."""
+        self.here.flushes.flush(NAME, False)
+        for _ in range(3):
+            self.successResultOf(self.regions.compare())
+            self.successResultOf(self.back.compare())
+        for node in (self.here, self.there):
+            self.assertEqual(len(node.flushes.known()), 1)
+            self.assertEqual(len(node.link.sets[node.flushes.log_key]), 1)
+
+    def test_by_itself(self) -> None:
+        """The logs are compared every few seconds, once started, and no more once stopped."""
+        self.to_there.become(up=False)
+        self.regions.start()
+        self.here.flushes.flush(NAME, False)
+        self.to_there.become(up=True)
+        self.clock.advance(EVERY)
+        self.assertFalse(self.holds(self.there))
+        self.regions.stop()
+        self.regions.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_hostile(self) -> None:
+        """A log that holds rubbish, is no log, or cannot be read changes nothing here."""
+        log = self.there.link.sets.setdefault(self.here.flushes.log_key, {})
+        log[b"rubbish"] = (self.there.link.now() or 0.0) * 1000
+        self.successResultOf(self.regions.compare())
+        self.to_there.refusal = {"": "WRONGTYPE"}
+        self.successResultOf(self.regions.compare())
+        self.to_there.refusal = {}
+        self.to_there.now = lambda: None  # type: ignore[method-assign]
+        self.successResultOf(self.regions.compare())
+        self.here.flushes.flush(NAME, False)
+        self.assertTrue(self.holds(self.there))
+        self.assertEqual(len(self.here.flushes.known()), 1)
+
+    def test_alone(self) -> None:
+        """Without other regions there is nothing to be done."""
+        alone = Regions([], self.here.link, self.here.notices, self.here.flushes, self.clock)
+        alone.start()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
