@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -15,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cable import Cable
 from tests.cluster import Cluster
+from tests.house.tree import ROOT
 from tests.redisserver import RedisServer
 from tests.running import Running
 from tests.slowup import address
@@ -41,6 +45,14 @@ def api(node: Running, method: str, **asked: str) -> dict[str, Any]:
     with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=5) as page:
         told: dict[str, Any] = json.load(page)
         return told
+
+
+def command(node: Running, *arguments: str) -> tuple[int, list[str]]:
+    """Run the command as an operator does; return its exit code, and the lines it printed."""
+    line = [sys.executable, "-m", "heimdall.command", *arguments, "--server", f"127.0.0.1:{node.http}"]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(line, env=environ, cwd="/", capture_output=True, text=True, timeout=20, check=False)
+    return done.returncode, done.stdout.splitlines()
 
 
 class Asker(threading.Thread):
@@ -108,10 +120,6 @@ class Case(SynchronousTestCase):
             asker.start()
         return askers
 
-    def say(self, text: str) -> None:
-        """Print what was measured."""
-        print(f"\n    {text} ", end="")
-
 
 class Reaching(Case):
     """A flush reaches every tier of every node."""
@@ -124,12 +132,10 @@ class Reaching(Case):
         time.sleep(0.3)
         began = time.monotonic()
         told = api(cluster.nodes[0], "DELETE", name=wanted, **asked)
-        took = time.monotonic() - began
         time.sleep(0.3)
         late = max(last_old(asker.end()) for asker in askers) - began
         self.assertEqual((told["shared"], told["swept"], told["silent"]), (True, True, []))
         self.assertEqual(told["nodes"], ["node0", "node1", "node2"])
-        self.say(f"old data for {1000 * late:.1f} ms at most; all confirmed after {1000 * took:.1f} ms")
         return late
 
     def test_name(self) -> None:
@@ -146,6 +152,25 @@ class Reaching(Case):
         self.assertLess(self.flush(cluster, "a.example", below, subtree="1"), 0.1)
         self.assertEqual(self.ask_all(cluster, below, "a.example"), {NEW})
         self.assertEqual(self.ask_all(cluster, beside, "aa.example"), {OLD})
+
+    def test_command(self) -> None:
+        """The command does it as well, and names the node that did not confirm."""
+        cluster = self.cluster()
+        self.assertEqual(self.ask_all(cluster), {OLD})
+        cluster.upstream.change(NEW)
+        code, lines = command(cluster.nodes[1], "flush", NAME)
+        self.assertEqual((code, lines), (0, [
+            f"Flushed {NAME} on 3 nodes: node1, node0, node2", "Redis: its answers are deleted",
+        ]))  # fmt: skip
+        self.assertEqual(self.ask_all(cluster), {NEW})
+        code, lines = command(cluster.nodes[1], "inspect", NAME, "A")
+        self.assertEqual((code, [line.split()[0] for line in lines[2:5]]), (0, ["node1*", "node0", "node2"]))
+        cluster.nodes[2].process.send_signal(signal.SIGSTOP)
+        code, lines = command(cluster.nodes[0], "flush", NAME)
+        cluster.nodes[2].process.send_signal(signal.SIGCONT)
+        self.assertEqual((code, lines[2]), (0, "No word from: node2"))
+        code, lines = command(cluster.nodes[2], "members")
+        self.assertEqual((code, [line.split()[0] for line in lines]), (0, ["NODE", "node0", "node1", "node2"]))
 
     def test_uncommon(self) -> None:
         """So is an answer of a type that nobody thinks of."""
@@ -195,7 +220,6 @@ class Flying(Case):
         told = [asker.end() for asker in askers]
         self.assertEqual([which for each in told for _, which in each if which == OLD], [])
         self.assertEqual(self.ask_all(cluster), {NEW})
-        self.say(f"{cluster.upstream.counts()['asked']} questions upstream")
 
     def test_node_deaf(self) -> None:
         """Stored in Redis by a node that did not hear of the flush, it is refused by all others."""
@@ -241,7 +265,6 @@ class Missing(Case):
             time.sleep(0.5)
             told = [each for asker in askers for each in asker.end()]
             late = [asked for asked, which in told if which == OLD and asked > flushed]
-            self.say(f"frozen for {seconds} s: {len(late)} of {len(told)} answers old")
             self.assertEqual(late, [])
 
     def test_cut_off(self) -> None:
@@ -265,11 +288,10 @@ class Missing(Case):
         for asker in askers:
             asker.start()
         cable.mend()
-        took = cluster.wait(lambda: self.linked(lonely))
+        cluster.wait(lambda: self.linked(lonely))
         back = time.monotonic()
         time.sleep(0.3)
         late = max(last_old(asker.end()) for asker in askers)
-        self.say(f"back after {took:.2f} s, the last old data {1000 * (late - back):.1f} ms after that")
         self.assertLess(late, back)
         self.assertEqual(self.ask_all(cluster), {NEW})
 
@@ -284,8 +306,7 @@ class Missing(Case):
         cluster.upstream.change(NEW)
         api(cluster.nodes[0], "DELETE", name=NAME)
         redis.restart()
-        took = cluster.wait(lambda: redis.command("ZCARD", "heimdall:flushes"))
-        self.say(f"written again after {took:.2f} s")
+        cluster.wait(lambda: redis.command("ZCARD", "heimdall:flushes"))
         redis.command("SET", key, value, "PX", 3_600_000)
         self.assertEqual(self.ask_all(cluster), {NEW})
         new = cluster.add()
@@ -311,8 +332,7 @@ class Missing(Case):
         self.assertEqual((told["shared"], told["nodes"]), (False, ["node0"]))
         self.assertEqual([age(node.ask(NAME)) for node in cluster.nodes], [NEW, OLD, OLD])
         redis.start()
-        took = cluster.wait(lambda: self.ask_all(cluster) == {NEW}, 20)
-        self.say(f"everywhere {took:.2f} s after the start of Redis")
+        cluster.wait(lambda: self.ask_all(cluster) == {NEW}, 20)
 
     def wait_known(self, cluster: Cluster, node: Running, seconds: float = 2.0) -> None:
         """Wait until a node knows of a flush."""

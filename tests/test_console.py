@@ -1,0 +1,76 @@
+"""What an operator does with the cache, on one node without Redis and on one whose Redis is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.trial.unittest import TestCase
+
+from heimdall.config.settings import Fetch, Redis, Settings
+from heimdall.console import Console
+from heimdall.interfaces import LinkDown
+from heimdall.message.wire import from_text
+from heimdall.peers.inspect import Inquiries
+from heimdall.pipeline import lay
+from tests.cache.questions import positive, question
+from tests.rediscase import reactor
+
+NAME = from_text("www.a.example")
+
+
+class Alone(TestCase):
+    """One node."""
+
+    def console(self, redis: Redis) -> Console:
+        """A node that holds two names."""
+        self.path = lay(Settings(fetch=Fetch(upstreams=("127.0.0.1:1",)), redis=redis), reactor)
+        self.addCleanup(self.path.close)
+        self.path.start()
+        for text in ("www.a.example", "b.example"):
+            self.path.memory.put(question(text), positive(text), reactor.seconds())
+        sharing = self.path.sharing
+        inquiries = None
+        if sharing is not None:
+            inquiries = Inquiries(
+                sharing.notices,
+                reactor,
+                node="one",
+                held=self.path.inspection.memory,
+                knows=sharing.flushes.knows,
+                members=lambda: self.fail("nobody can be asked"),
+            )
+        return Console(self.path, "one", reactor, inquiries)
+
+    async def held(self, console: Console, text: str) -> list[str]:
+        """Return the types of what is held for a name."""
+        found: Mapping[str, Any] = await console.inspect(from_text(text))
+        self.assertEqual([(node["node"], node["own"]) for node in found["nodes"]], [("one", True)])
+        return [held["type"] for held in found["nodes"][0]["held"]]
+
+    async def test_no_redis(self) -> None:
+        """Without Redis this node forgets the name, and says that it did so alone."""
+        console = self.console(Redis(enabled=False))
+        self.assertEqual(await self.held(console, "www.a.example"), ["A"])
+        told = await console.flush(NAME, False)
+        self.assertEqual((told["shared"], told["reason"]), (False, "Redis is not in use"))
+        self.assertEqual((told["nodes"], told["silent"], told["name"]), (["one"], [], "www.a.example"))
+        self.assertEqual(await self.held(console, "www.a.example"), [])
+        self.assertEqual(await self.held(console, "b.example"), ["A"])
+        found = await console.inspect(NAME, 1)
+        self.assertEqual((found["type"], found["redis"]["reason"]), ("A", "Redis is not in use"))
+        self.assertEqual((found["silent"], found["reason"]), ((), "Redis is not in use"))
+
+    async def test_redis_away(self) -> None:
+        """While Redis is away this node forgets the name all the same, and says that nobody else was told."""
+        console = self.console(Redis(url="redis://127.0.0.1:1"))
+        told = await console.flush(from_text("a.example"), True)
+        self.assertEqual((told["shared"], told["swept"], told["subtree"]), (False, False, True))
+        self.assertNotEqual(told["reason"], "")
+        self.assertEqual(await self.held(console, "www.a.example"), [])
+        self.assertEqual(await self.held(console, "b.example"), ["A"])
+        found = await console.inspect(NAME)
+        self.assertEqual(found["reason"], "other nodes cannot be heard")
+        self.assertFalse(found["redis"]["complete"])
+        with self.assertRaises(LinkDown):
+            await self.path.inspection.redis(NAME)
