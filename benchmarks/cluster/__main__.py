@@ -36,7 +36,7 @@ def main() -> int:
             load = Zipf("steady", 10_000, 1.0)
             result["steady"] = [steady.run(load, 30, redis=redis) for redis in (False, True)]
         else:
-            result["idle"] = steady.idle(15)
+            result["idle"] = steady.idle(30)
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
     marks = tables.marks(result)

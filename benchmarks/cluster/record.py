@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from benchmarks.cluster.loads import NODES, Zipf
-from benchmarks.cluster.meters import Reading, tell, times
+from benchmarks.cluster.meters import Reading, ideal, tell, times
 from tests.cluster import Cluster, origins
 from tests.load import GOOD, Ask, start
 
@@ -18,9 +18,6 @@ FIRST: Final = 1000
 
 def run(load: Zipf, queries: int, rate: float, *, redis: bool, cold: bool = False) -> dict[str, Any]:
     """Run a load once.
-
-    The least that the mean can be: each distinct question takes what the upstream takes when it is asked directly,
-    each other one what an answer from memory takes.
 
     :param rate: queries a second, over all nodes.
     :param cold: start a fourth node at the end, and see how warm it is.
@@ -38,7 +35,7 @@ def run(load: Zipf, queries: int, rate: float, *, redis: bool, cold: bool = Fals
         classes = tell(told)
         questions = len({ask.text for ask in asks})
         memory = times(classes["memory"])
-        least = (questions * times(far)["median"] + (queries - questions) * memory["median"]) / queries
+        least = ideal(told, times(far)["median"], memory["median"])
         result = {
             "load": load.text,
             "names": load.names,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.chaos.faults import FAULTS
 from tests.chaos.play import play
-from tests.chaos.table import broken, table
+from tests.chaos.table import broken, merged, table
 
 
 def main() -> int:
@@ -28,8 +28,10 @@ def main() -> int:
         return 0
     rows, skipped, failed, began, load = [], [], [], time.monotonic(), os.getloadavg()[0]
     chosen = [FAULTS[0], *(fault for fault in FAULTS[1:] if re.search(options.only, fault.text, re.I))]
-    for number, fault in enumerate(chosen, 1):
-        print(f"[{number} of {len(chosen)}, {time.monotonic() - began:.0f} s]", file=sys.stderr)
+    # Rounds in turn: what else the machine does meanwhile shall meet all of them alike.
+    turns = sorted(((turn, fault) for fault in chosen for turn in range(fault.rounds)), key=lambda one: one[0])
+    for number, (_, fault) in enumerate(turns, 1):
+        print(f"[{number} of {len(turns)}, {time.monotonic() - began:.0f} s]", file=sys.stderr)
         if fault.missing:
             skipped.append(f"{fault.text}: not played, it needs {fault.missing}")
             continue
@@ -38,6 +40,8 @@ def main() -> int:
         except Exception as error:  # the others are played all the same
             traceback.print_exc()
             failed.append(f"{fault.text}: could not be played: {error!r}")
+    played = [[row for row in rows if row["text"] == fault.text] for fault in chosen]
+    rows = [merged(some) for some in played if some]
     result = {"cores": os.cpu_count(), "load_before": round(load, 2), "rows": rows, "skipped": skipped}
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")

@@ -34,6 +34,8 @@ class Fault:
     :param stage: arguments of the stage that it needs.
     :param nodes: whether it is done to nodes, so that clients may have to turn to another one.
     :param heals: whether full use is to come by itself, from its beginning on, rather than from its end.
+    :param after: seconds of load behind it.
+    :param rounds: how often it is played, where its times matter most.
     :param missing: what is to be installed for it; empty when it can be played.
     """
 
@@ -43,6 +45,8 @@ class Fault:
     stage: Mapping[str, Any] = field(factory=dict)
     nodes: bool = False
     heals: bool = False
+    after: float = 6.5
+    rounds: int = 1
     missing: str = ""
 
 
@@ -245,6 +249,22 @@ def swapped(stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
+def mistyped(stage: Stage) -> Iterator[None]:
+    """Put a list in the place of whatever Redis holds of ours."""
+
+    def spoil(direct: Direct) -> None:
+        at = b"0"
+        while True:
+            at, found = direct.run(("SCAN", at, "MATCH", "heimdall:*", "COUNT", 10_000))[0]
+            direct.run(("PING",), *[order for key in found for order in (("DEL", key), ("RPUSH", key, "x"))])
+            if at == b"0":
+                break
+
+    with spoiling(stage.server, spoil):
+        yield
+
+
+@contextmanager
 def crowded(stage: Stage) -> Iterator[None]:
     """Allow Redis one client, and be that one."""
     direct = Direct(stage.server)
@@ -280,6 +300,21 @@ def name_flushed(stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
+def put_back(stage: Stage) -> Iterator[None]:
+    """Flush every name, and put the values back that were flushed, again and again."""
+    direct = Direct(stage.server)
+    held = direct.values()
+    direct.close()
+
+    def spoil(direct: Direct) -> None:
+        direct.run(("PING",), *[("SET", key, value, "PX", 60_000) for key, value in held.items()])
+
+    stage.change(0)
+    with spoiling(stage.server, spoil):
+        yield
+
+
+@contextmanager
 def frozen_through_flush(stage: Stage) -> Iterator[None]:
     """Freeze a node, flush by another one meanwhile, and wake it."""
     with node_frozen(stage):
@@ -309,28 +344,30 @@ def master_killed(stage: Stage) -> Iterator[None]:
 NO_CLOCK: Final = "" if FAKETIME else "libfaketime: apt-get install faketime"
 
 FAULTS: Final = (
-    Fault("no Redis at all", nothing, 10, {"store": "none"}),
-    Fault("all is well", nothing, 5),
+    Fault("no Redis at all", nothing, 8, {"store": "none"}, after=0.5, rounds=3),
+    Fault("Redis hung (SIGSTOP)", hung, 10, rounds=3),
+    Fault("all is well", nothing, 5, after=1.5),
     Fault("Redis killed with -9", killed),
-    Fault("Redis hung (SIGSTOP)", hung, 10),
-    Fault("Redis restarted empty", emptied, heals=True),
+    Fault("Redis restarted empty", emptied, heals=True, after=3),
     Fault("Redis with another password", locked, 3, {"password": "right"}),
-    Fault("Redis full, noeviction", full),
-    Fault("Redis a read-only replica", read_only),
+    Fault("Redis full, noeviction", full, after=3),
+    Fault("Redis a read-only replica", read_only, after=3),
     Fault("200 ms to Redis", far, 5, {"store": "proxy"}),
     Fault("half the packets lost", lossy, 8, {"store": "proxy"}),
     Fault("CLIENT PAUSE", paused),
-    Fault("FLUSHALL", flushed),
-    Fault("100,000 values of rubbish", rubbish),
-    Fault("values swapped between keys", swapped),
+    Fault("FLUSHALL", flushed, after=3),
+    Fault("100,000 values of rubbish", rubbish, after=3),
+    Fault("values swapped between keys", swapped, after=3),
+    Fault("keys of another type", mistyped, after=3),
     Fault("maxclients 1", crowded),
-    Fault("Sentinel: the master killed", master_killed, 8, {"store": "sentinel"}, heals=True),
-    Fault("Redis Cluster: a master killed", master_killed, 8, {"store": "cluster"}, heals=True),
-    Fault("a node killed", node_killed, 3, nodes=True),
-    Fault("a node frozen, and woken", node_frozen, 30, nodes=True),
-    Fault("all names flushed", name_flushed),
-    Fault("flushed while a node is frozen", frozen_through_flush, 5, nodes=True),
+    Fault("Sentinel: the master killed", master_killed, 8, {"store": "sentinel"}, heals=True, after=1),
+    Fault("Redis Cluster: a master killed", master_killed, 8, {"store": "cluster"}, heals=True, after=1),
+    Fault("a node killed", node_killed, 3, nodes=True, after=3),
+    Fault("a node frozen, and woken", node_frozen, 30, nodes=True, after=3),
+    Fault("all names flushed", name_flushed, after=3),
+    Fault("flushed values put back", put_back, after=3),
+    Fault("flushed while a node is frozen", frozen_through_flush, 5, nodes=True, after=3),
     Fault("flushed while a node is cut off from Redis", cut_off_through_flush, 3, {"store": "partly"}),
-    Fault("clocks an hour apart", nothing, 5, {"clocks": (HOUR, 0, -HOUR)}, missing=NO_CLOCK),
+    Fault("clocks an hour apart", nothing, 5, {"clocks": (HOUR, 0, -HOUR)}, after=1.5, missing=NO_CLOCK),
 )
-"""All of them, in the order they are run; the first is what the others are held against."""
+"""All of them, in the order they are run; the first is what the second is held against."""

@@ -11,28 +11,25 @@ from tests.chaos.stage import LAST, Stage
 from tests.chaos.verdict import Row, judge
 
 BEFORE: Final = 2.5
-AFTER: Final = 6.5
 START: Final = 0.5
-"""Seconds of load before a fault and behind it, and of those before it that do not count."""
+"""Seconds of load before a fault, and those before them that do not count."""
 
 SLACK: Final = 20.0
 """Seconds that doing and undoing a fault may take on top."""
 
 
-def play(
-    fault: Fault, *, shown: bool = False, seconds: float = 0.0, before: float = BEFORE, after: float = AFTER
-) -> Row:
+def play(fault: Fault, *, shown: bool = False, seconds: float = 0.0, before: float = BEFORE, after: float = 0.0) -> Row:
     """Play a fault.
 
     :param shown: tell progress on the standard error.
-    :param seconds: how long it lasts, instead of its own time.
+    :param seconds: how long it lasts, and ``after`` how long the load goes on, instead of its own times.
     """
 
     def say(what: str) -> None:
         if shown:
             print(f"{fault.text}: {what}", file=sys.stderr, flush=True)
 
-    lasts = seconds or fault.seconds
+    lasts, after = seconds or fault.seconds, after or fault.after
     say("three nodes, a Redis and an upstream start")
     with Stage(**fault.stage) as stage:
         stage.lasts = lasts

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
+from operator import add
+from statistics import median
 from typing import Any, Final
 
 WORSE: Final = 1.2
@@ -14,6 +17,20 @@ HEADS: Final = (
 )  # fmt: skip
 
 
+def merged(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return several rows of one fault as one: counts added up, the median of times, the worst of the worst."""
+    row = dict(rows[0])
+    for what in ("asked", "lost", "failed", "wrong", "old", "retried", "trouble", "evidence"):
+        row[what] = reduce(add, [one[what] for one in rows])
+    for what in ("before", "during", "later"):
+        row[what] = {kind: round(median(one[what][kind] for one in rows), 2) for kind in row[what]}
+    for what in ("worst", "ages"):
+        row[what] = max(one[what] for one in rows)
+    full = [one["full"] for one in rows]
+    row["full"] = None if None in full else max(full)
+    return row
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as a table in Markdown; times in milliseconds, but the last in seconds."""
     lines = ["| " + " | ".join(HEADS) + " |", "| --- |" + " ---: |" * (len(HEADS) - 1)]
@@ -22,10 +39,16 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         cells = [
             row["text"], f"{row['asked']:,}", row["lost"], row["failed"], row["wrong"], row["old"], row["retried"],
             f"{before['held']:.1f} → {during['held']:.1f}", f"{before['new']:.1f} → {during['new']:.1f}",
-            f"{row['worst']:.0f}", "not seen" if row["full"] is None else f"{row['full']:.2f} s",
+            f"{row['worst']:.0f}", _full(row),
         ]  # fmt: skip
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
+
+
+def _full(row: Mapping[str, Any]) -> str:
+    if row["full"] is not None:
+        return f"{row['full']:.2f} s"
+    return "not seen" if any(row["hits"]) else "–"
 
 
 def broken(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -9,7 +9,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.chaos.stage import AGAIN, HOT, NEW, TTL, plan
-from tests.chaos.table import broken, table
+from tests.chaos.table import broken, merged, table
 from tests.chaos.verdict import NEAR, Row, judge
 from tests.load import FAILED, GOOD, NEVER, WRONG, Ask, Told
 
@@ -65,6 +65,14 @@ class Verdicts(SynchronousTestCase):
         for took, wrong in ((0.047, 0), (0.049, 1)):
             hung = evolve(row([asked(15), asked(15, NEW, took=took)]), text="hung").as_json()
             self.assertEqual(len(broken([without, hung])), wrong)
+
+    def test_merged(self) -> None:
+        """Rounds of one fault are added up; of their times the median counts, and the worst of the worst."""
+        rounds = [row([asked(15, took=took, verdict=verdict)]) for took, verdict in ((1, GOOD), (2, NEVER), (3, GOOD))]
+        found = merged([one.as_json() for one in rounds])
+        self.assertEqual((found["asked"], found["lost"], found["worst"]), (3, 1, 3000.0))
+        self.assertEqual(found["during"]["held"], 2000.0)
+        self.assertEqual(len(found["evidence"]), 1)
 
     def again(self, at: float, took: float) -> list[Told]:
         """A name that one node learns and another is asked for just behind."""
