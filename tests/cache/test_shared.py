@@ -162,10 +162,11 @@ class Surviving(Case):
             (("CONFIG", "SET", "min-replicas-to-write", "1"), "noreplicas"),
         ):
             server = self.server()
-            _, shared, _ = await self.filled(server)
+            link, shared, _ = await self.filled(server)
             server.command(*setting)
             self.assertEqual(await self.ask(shared, ["new0.example"]), ["upstream"])
             await until(lambda shared=shared, reason=reason: self.count(shared, "write_errors", reason) == 1)  # type: ignore[misc]
+            await until(lambda link=link: link.up)  # type: ignore[misc]  # a read-only one is looked for anew
             self.assertEqual(await self.ask(shared), ["redis"])
 
     async def test_rubbish(self) -> None:
