@@ -90,10 +90,11 @@ class Registry:
         self.tallies: list[Tally] = [self._beats, self._skipped]
 
     def start(self) -> None:
-        """Beat now, and from now on."""
+        """Beat as soon as Redis is there, and from now on."""
         if not self._loop.running and not self._left:
             self._due = self._clock.seconds()
-            self._loop.start(self._heartbeat / _TRIES)
+            self._link.watch(self._linked)
+            self._loop.start(self._heartbeat / _TRIES, now=self._link.up)
 
     def beat(self) -> Deferred[None]:
         """Say that this node is alive, and how it is. Never fails, and ends within one heartbeat."""
@@ -115,6 +116,11 @@ class Registry:
             self._loop.stop()
         leaving = Deferred.fromCoroutine(self._take_off()).addTimeout(LAST_WORDS, self._clock)
         return leaving.addErrback(lambda _: None)  # then the key expires by itself
+
+    def _linked(self) -> None:
+        """Redis is here, or here again: who reads the list should not wait for our next turn."""
+        if self._link.up and self._listed is not True and self._loop.running:
+            self.beat()
 
     def _beat_if_due(self) -> Deferred[None] | None:
         return self.beat() if self._clock.seconds() >= self._due else None

@@ -59,6 +59,17 @@ class Beating(SynchronousTestCase):
         named: dict[str, Any] = {"node": "one", "hostname": "host", "pod_ip": "10.0.0.1"} | settings
         return Registry(link, self.clock, status=lambda: self.status, stats=lambda: self.stats, **named)
 
+    def test_on_the_list_at_once(self) -> None:
+        """A node that starts before Redis is connected is on the list as soon as it is, and nobody is warned."""
+        self.link.become(up=False)
+        self.registry.start()
+        self.addCleanup(self.registry.leave)
+        self.clock.advance(0.3)
+        self.assertNotIn(b"heimdall:node:one", self.link.values)
+        self.link.become(up=True)
+        self.assertEqual(self.written()["status"], "healthy")
+        self.assertEqual(self.events, ["this node is in the registry as one"])
+
     def pass_time(self, seconds: float) -> None:
         for _ in range(round(seconds * 10)):
             self.clock.advance(0.1)
