@@ -12,7 +12,7 @@ from twisted.names.server import DNSServerFactory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from heimdall.accept.server import Server
+from heimdall.accept.server import MOST_SEEN, Server
 from heimdall.cache.memory import Memory
 from heimdall.interfaces import DROP, Drop, IGate, ISource
 from heimdall.message.answer import TC, Answer, make
@@ -51,8 +51,8 @@ class Source:
         return self.asked[-1]
 
 
-class Path(SynchronousTestCase):
-    """The stations in their order."""
+class Case(SynchronousTestCase):
+    """A server between gates, a memory and a source at hand."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -73,6 +73,10 @@ class Path(SynchronousTestCase):
     def counted(self) -> dict[tuple[str, ...], int]:
         """The answers so far by origin and response code."""
         return self.server.answers.counts
+
+
+class Path(Case):
+    """The stations in their order."""
 
     def test_of_twisted_names(self) -> None:
         """It is a server factory of twisted.names."""
@@ -211,3 +215,67 @@ class Path(SynchronousTestCase):
             self.source.asked[0].callback(Answer(question().key[:-1], 0, TC))
             told = dns.message.from_wire(self.later[-1][0])
             self.assertEqual((told.rcode(), bool(told.flags & dns.flags.TC)), (rcode, truncated))
+
+
+class Repeats(Case):
+    """The same message again, but for its id."""
+
+    wire = query_wire("A.eXample", use_edns=0)
+
+    def again(self, identity: int, client: tuple[str, int] = CLIENT) -> dns.message.Message:
+        """Send it under another id; it must be answered at once."""
+        reply = self.server.take(identity.to_bytes(2, "big") + self.wire[2:], client, False, print)
+        assert reply
+        return dns.message.from_wire(reply)
+
+    def test_same_reply(self) -> None:
+        """Each gets its own id, and otherwise the same reply; all are counted, and timed."""
+        self.memory.put(question(), positive(), 0.0)
+        replies = [self.again(identity) for identity in (1, 2, 65535)]
+        self.assertEqual([reply.id for reply in replies], [1, 2, 65535])
+        self.assertEqual({reply.answer[0].to_text() for reply in replies}, {"A.eXample. 60 IN A 192.0.2.1"})
+        self.assertEqual((self.counted(), sum(self.server._times.buckets)), ({("memory", "noerror"): 3}, 3))
+        self.assertEqual(self.server.queries.counts, {("udp",): 3})
+
+    def test_ages(self) -> None:
+        """The TTL sinks with the seconds, and a new answer takes the place of the old at once."""
+        self.memory.put(question(), positive(), 0.0)
+        ttls = []
+        for _ in range(3):
+            ttls += [self.again(7).answer[0].ttl, self.again(8).answer[0].ttl]
+            self.clock.advance(1)
+        self.assertEqual(ttls, [60, 60, 59, 59, 58, 58])
+        self.memory.put(question(), positive(data="192.0.2.9"), self.clock.seconds())
+        self.assertIn("192.0.2.9", self.again(9).answer[0].to_text())
+
+    def test_gates_judge_each(self) -> None:
+        """What was answered a client before is refused when a gate says so, under the right id."""
+        self.memory.put(question(), positive(), 0.0)
+        self.again(1)
+        self.clients.verdict = make(question(), REFUSED, "local")
+        self.assertEqual((self.again(2).rcode(), self.again(3).id), (REFUSED, 3))
+        self.assertEqual(self.clients.judged, 3)
+
+    def test_forgotten(self) -> None:
+        """Once memory has forgotten the answer each asker is told what the source says, under its own id."""
+        self.memory.put(question(), positive(), 0.0)
+        self.again(1)
+        self.memory.forget(question().key)
+        clients = [("192.0.2.7", 7), ("192.0.2.8", 8)]
+        for identity, client in enumerate(clients):
+            message = identity.to_bytes(2, "big") + self.wire[2:]
+            self.assertIsNone(self.server.take(message, client, False, lambda *reply: self.later.append(reply)))
+        for asked in self.source.asked:
+            asked.callback(positive())
+        self.assertEqual([(int.from_bytes(reply[:2], "big"), client) for reply, client in self.later],
+                         [(0, clients[0]), (1, clients[1])])  # fmt: skip
+
+    def test_bounded(self) -> None:
+        """However many spellings of a name are asked, what is remembered of them is bounded."""
+        self.memory.put(question("abcdefghijklmnop.example"), positive("abcdefghijklmnop.example"), 0.0)
+        for number in range(MOST_SEEN + 10):
+            name = "".join(
+                letter.upper() if number >> at & 1 else letter for at, letter in enumerate("abcdefghijklmnop")
+            )
+            self.assertTrue(self.server.take(query_wire(f"{name}.example"), CLIENT, False, print))
+        self.assertLessEqual(len(self.server._seen), MOST_SEEN)
