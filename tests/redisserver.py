@@ -154,7 +154,9 @@ class RedisServer:
             reply: Any = None
             for _ in commands:
                 while (reply := reader.gets()) is False:
-                    reader.feed(connection.recv(65536))
+                    if not (data := connection.recv(65536)):
+                        raise ConnectionError("redis-server closed the connection")
+                    reader.feed(data)
         if isinstance(reply, Exception):
             raise reply
         return reply

@@ -6,6 +6,7 @@ import time
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
 
 from heimdall.interfaces import LinkDown
 from heimdall.redislink import Startable
@@ -36,6 +37,7 @@ class Case(RedisCase):
     """Starts clusters."""
 
     timeout = 120
+    log = Logger()
 
     async def nodes(self, masters: int = 3, *, replicas: bool = False) -> list[RedisServer]:
         """Start a cluster."""
@@ -175,7 +177,7 @@ class Failing(Case):
         await loading
         self.assertTrue(all(time < 10 for time in times), times)
         self.assertLess(slowest, 2.5)
-        print(f"\nall slots served again: {times[0]:.2f} s after the kill, {times[1]:.2f} s after the hang")
+        self.log.info("all slots served again {times} s after the kill and the hang", times=times)
 
     async def test_no_replica(self) -> None:
         """The keys of a node that stays away are misses at once, those of the others are served."""
