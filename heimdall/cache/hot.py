@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 
 from heimdall.cache.frequent import Frequent
 from heimdall.cache.memory import Memory
-from heimdall.cache.ranks import AT_ONCE, PAGE, UNKNOWN, Asked, Ranks, Row
+from heimdall.cache.ranks import AT_ONCE, PAGE, UNKNOWN, Asked, Ranks, Row, worth
 from heimdall.cache.writer import Trouble
 from heimdall.interfaces import ILink, LinkDown
 from heimdall.message.answer import Answer
@@ -62,7 +62,7 @@ class Hot:
         self, link: ILink, memory: Memory, ranks: Ranks, clock: IReactorTime, *, node: int = 0, reader: bool = False
     ) -> None:
         self.names: dict[bytes, float] = {}
-        """What is hot in the cluster, the hottest first: the key of the question, and its asks, fading."""
+        """What is hot in the cluster, the hottest first: the key of the question, and its asks in a second."""
         self.node = node
         """The number of this node."""
         self._link, self._memory, self._ranks, self._clock, self._reader = link, memory, ranks, clock, reader
@@ -102,9 +102,14 @@ class Hot:
             told = answer.rcode in (0, NXDOMAIN) and answer.origin != "stale"
             self._frequent.add(query.key, answer.origin, answer.ttl if told else -1, askers)
 
-    def learn(self, rows: list[Row]) -> None:
-        """Take what is hot in the cluster, the hottest first."""
-        self.names = {row.key: row.asked for row in islice(rows, KEPT)}
+    def learn(self, rows: list[Row], age: float) -> None:
+        """Take what is hot in the cluster.
+
+        :param rows: the hottest first.
+        :param age: seconds since counting began.
+        """
+        seconds = worth(age)
+        self.names = {row.key: row.asked / seconds for row in islice(rows, KEPT)}
 
     def look(self) -> Deferred[None]:
         """Tell what was used most since the last look, and once a minute learn what all nodes tell. Never fails."""
@@ -133,18 +138,18 @@ class Hot:
         if not self._reader and (used or len(self._frequent)):
             await self._tell(used, now)
         if self._looks % READ_EVERY == 1:
-            self.learn(await self._read(now))
+            await self._read(now)
 
-    async def _read(self, now: float) -> list[Row]:
-        """Return what is hot in the cluster, the hottest first."""
+    async def _read(self, now: float) -> None:
+        """Learn what is hot in the cluster."""
         found: list[Row] = []
         for first in range(0, KEPT, PAGE):
-            _, rows = await self._ranks.top(first, first + PAGE - 1, now)
+            begun, rows = await self._ranks.top(first, first + PAGE - 1, now)
             self._trouble.passed()
             found += rows
             if len(rows) < PAGE:
                 break
-        return found
+        self.learn(found, now - begun)
 
     async def _used(self) -> list[bytes]:
         """Return the keys in memory whose uses grew most."""

@@ -8,7 +8,7 @@ when there are too many.
 
 from __future__ import annotations
 
-from math import isfinite
+from math import isfinite, log
 from struct import Struct, error
 from typing import Final
 from zlib import crc32
@@ -215,6 +215,15 @@ class Ranks:
     def clear(self) -> Deferred[object]:
         """Forget all of it."""
         return self._link.run("DEL", *self.keys)
+
+
+def worth(age: float) -> float:
+    """Return what a name that is asked for once a second amounts to, as asks fade, this many seconds after the first.
+
+    Within the first minute: what it amounts to after a minute, for one ask proves nothing.
+    """
+    fade: float = 0.5 ** (max(age, 60.0) / HALF)
+    return HALF / log(2) * (1 - fade)
 
 
 def number(node: str) -> int:

@@ -17,7 +17,7 @@ from twisted.internet.task import LoopingCall
 
 from heimdall.cache.entry import stored_at
 from heimdall.cache.memory import Memory
-from heimdall.cache.ranks import HALF, question
+from heimdall.cache.ranks import question
 from heimdall.interfaces import ILink, INotices
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
@@ -38,9 +38,6 @@ MOST: Final = 100
 MOST_HEARD: Final = 1000
 """Answers taken from other nodes in a second."""
 
-# What the asks of a name that is asked for steadily amount to, in seconds of its rate: each fades.
-_WORTH: Final = HALF / 0.6931
-
 Judge = Callable[[Query, bytes, bytes, float], tuple[str, Answer | None]]
 """Says what a value from Redis is to a query; see :meth:`heimdall.cache.worth.Worth.judge`."""
 
@@ -48,7 +45,7 @@ Judge = Callable[[Query, bytes, bytes, float], tuple[str, Answer | None]]
 class Refresh:
     """Refreshes what is hot in the cluster.
 
-    :param names: returns what is hot: keys of questions with their asks; see :class:`heimdall.cache.hot.Hot`.
+    :param names: returns what is hot: keys of questions, with their asks in a second in the whole cluster.
     :param judge: says what a value from another node is worth.
     """
 
@@ -106,12 +103,12 @@ class Refresh:
         self._told = self._taken = 0
         now = self._clock.seconds()
         life = self._memory.life
-        for key, asked in self._names().items():
+        for key, rate in self._names().items():
             held = life(key)
             if held is None or key in self._due:
                 continue
             born, early, ends = held
-            if early >= now + TICK or ends <= now or asked * (ends - born) < WANTED * _WORTH:
+            if early >= now + TICK or ends <= now or rate * (ends - born) < WANTED:
                 continue
             moment = early + (ends - early) / 2 * (crc32(key, self._seed) / 0x1_0000_0000)
             if moment < now + TICK:

@@ -31,7 +31,7 @@ class Warm:
 
     :param judge: says what a value is worth to a question.
     :param sync: learns what was flushed; fires with whether it could.
-    :param learn: told the names of the list, the hottest first.
+    :param learn: told the names of the list, the hottest first, and the seconds since counting began.
     :param seconds: how long it may take; 0 for not at all.
     :param most: bytes that memory may hold at the end.
     :param prefix: what all keys begin with.
@@ -48,7 +48,7 @@ class Warm:
         *,
         judge: Judge,
         sync: Callable[[], Deferred[bool]],
-        learn: Callable[[list[Row]], object],
+        learn: Callable[[list[Row], float], object],
         seconds: float = 2.0,
         most: int = 25_000_000,
         prefix: str = "heimdall",
@@ -120,9 +120,10 @@ class Warm:
             return "what was flushed is not known"
         listed: list[Row] = []
         for first in range(0, self._ranks.most, PAGE):
-            _, rows = await self._ranks.top(first, first + PAGE - 1, self._link.now() or 0.0)
+            now = self._link.now() or 0.0
+            begun, rows = await self._ranks.top(first, first + PAGE - 1, now)
             listed += rows
-            self._learn(listed)
+            self._learn(listed, now - begun)
             keys = [row.key for row in rows if self._memory.life(row.key) is None]
             self._names.add("held", by=len(rows) - len(keys))
             for at in range(0, len(keys), AT_ONCE):

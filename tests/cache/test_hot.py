@@ -19,7 +19,7 @@ from heimdall.cache import hot
 from heimdall.cache.eviction import Eviction, Place
 from heimdall.cache.frequent import Frequent
 from heimdall.cache.memory import Memory
-from heimdall.cache.ranks import EXACT, UNKNOWN, Asked
+from heimdall.cache.ranks import EXACT, UNKNOWN, Asked, worth
 from heimdall.cache.ranks import number as number_of
 from heimdall.cache.top import Top
 from heimdall.interfaces import LinkDown, Member
@@ -124,10 +124,10 @@ class Cluster(Nodes):
     """Several nodes and one list."""
 
     async def hottest(self, node: One) -> dict[bytes, float]:
-        """Return what a node learns to be hot."""
+        """Return what a node learns to be hot, with the asks so far."""
         for _ in range(hot.READ_EVERY):
             await node.sharing.hot.look()
-        return node.sharing.hot.names
+        return {key: rate * worth(0.0) for key, rate in node.sharing.hot.names.items()}
 
     async def test_added_up(self) -> None:
         """What is asked on all nodes is hot on all nodes, those that never heard of it as well."""

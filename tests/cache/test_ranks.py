@@ -8,7 +8,20 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.cache.ranks import AT_ONCE, EXACT, HALF, KEPT, MOST_NODES, UNKNOWN, Asked, Facts, Ranks, number, question
+from heimdall.cache.ranks import (
+    AT_ONCE,
+    EXACT,
+    HALF,
+    KEPT,
+    MOST_NODES,
+    UNKNOWN,
+    Asked,
+    Facts,
+    Ranks,
+    number,
+    question,
+    worth,
+)
 from heimdall.interfaces import LinkDown
 from heimdall.message import query
 from heimdall.message.edns import Subnet
@@ -82,6 +95,13 @@ class Counting(Case):
         self.assertEqual(await self.counts(ranks, NOW + 3 * HALF), {2: 11.25, 1: 10})
         facts = await self.facts(ranks, NOW + 3 * HALF)
         self.assertAlmostEqual(facts.memory, 11.25, 3)
+
+    def test_worth(self) -> None:
+        """What a name amounts to tells how often it is asked for in a second, once it has been for a minute."""
+        for age in (60, 600, 6000):
+            asked = sum(0.5 ** (second / HALF) for second in range(age))
+            self.assertAlmostEqual(asked / worth(age), 1.0, 2)
+        self.assertEqual(worth(1), worth(60))
 
     async def test_landmark(self) -> None:
         """After days the weights are moved, and the order stays; so it does when Redis's clock goes back a day."""

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.cache import refresh
 from heimdall.cache.memory import Memory
-from heimdall.cache.ranks import Asked, Row
+from heimdall.cache.ranks import Asked, Row, worth
 from heimdall.cache.refresh import KIND, Refresh
 from heimdall.cache.seal import Seal
 from heimdall.cache.worth import Worth
@@ -28,11 +28,11 @@ WWW = question("www.example")
 class Cluster(Nodes):
     """Several nodes."""
 
-    async def holding(self, upstream: Upstream, size: int = 3, asks: int = 100, **settings: Any) -> list[One]:
+    async def holding(self, upstream: Upstream, size: int = 3, asks: int = 200, **settings: Any) -> list[One]:
         """Return nodes that all hold a name that they think is hot, used once at most on each of them."""
         nodes = await self.nodes(self.server(), upstream, size, **settings)
         for node in nodes:
-            node.sharing.hot.learn([Row(WWW.key, asks * 866 / upstream.ttl / 50, None)])
+            node.sharing.hot.learn([Row(WWW.key, asks * worth(900.0) / upstream.ttl / 50, None)], 900.0)
         await nodes[0].ask("www.example")
         await pause(0.05)
         for node in nodes[1:]:
@@ -70,7 +70,7 @@ class Cluster(Nodes):
     async def test_not_hot(self) -> None:
         """What is not asked for enough is not refreshed: it is let go."""
         upstream = Upstream(ttl=2)
-        nodes = await self.holding(upstream, 2, asks=50)
+        nodes = await self.holding(upstream, 2, asks=99)
         await pause(2.2)
         self.assertEqual((len(upstream.asked), [node.known(WWW) for node in nodes]), (1, [None, None]))
 
@@ -95,7 +95,7 @@ class Cluster(Nodes):
         server, upstream = self.server(), Upstream(ttl=3)
         nodes = await self.nodes(server, upstream, 2)
         for node in nodes:
-            node.sharing.hot.learn([Row(WWW.key, 10_000, None)])
+            node.sharing.hot.learn([Row(WWW.key, 10_000, None)], 900.0)
             await node.ask("www.example")
         await pause(0.05)
         server.kill()

@@ -85,7 +85,7 @@ class Loading(Case):
         server.command("ZADD", old.sharing.ranks.keys[0], 7, "rubbish")
         value = server.command("GET", keys[0])
         await old.sharing.flushes.flush(question(NAMES[0]).name, False)
-        await until(lambda: not server.command("EXISTS", keys[0]))
+        await until(lambda: not server.command("EXISTS", keys[0], "heimdall:flushes:todo", "heimdall:flushes:sweeper"))
         server.command("SET", keys[0], value, "PX", 5000)  # as if it had not been swept yet
         node = await self.new(server)
         results = {result: self.found(node, result) for result in ("loaded", "flushed", "missing", "rubbish")}
@@ -247,8 +247,8 @@ class Bounds(Case):
         def judge(query: Query, key: bytes, value: bytes, now: float) -> Any:
             return sharing.warm._judge(query, key, value, now)
 
-        def learn(rows: list[Row]) -> None:
-            sharing.hot.learn(rows)
+        def learn(rows: list[Row], age: float) -> None:
+            sharing.hot.learn(rows, age)
 
         return Warm(
             link,
