@@ -27,7 +27,7 @@ REMEDIES: Final = {
     "role": "none is needed while Redis fails over",
     "sentinel": "start the sentinels, or correct their addresses and the name of the service",
     "silent": "Redis hangs, or the network drops its packets",
-    "switched": "",
+    "switched": "none is needed",
     "timeout": "Redis hangs, or a firewall drops its packets",
     "tls": "check the certificate, its host name, and the certificates we trust",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from zope.interface import implementer
 
@@ -58,6 +58,8 @@ class Master:
             command = ("SENTINEL", "get-master-addr-by-name", self.service)
             try:
                 reply = await errand(self._clock, sentinel, self._login, PATIENCE, *command)
+            except CancelledError:
+                raise
             except Exception as error:
                 why = str(Gone.of(error))
                 self._put_last(sentinel)
