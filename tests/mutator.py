@@ -8,7 +8,13 @@ from __future__ import annotations
 import random
 import selectors
 import socket
+import subprocess
 import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.running import free_port
 
 
 def damaged(message: bytes, chance: random.Random, keep: int = 0) -> bytes:
@@ -88,6 +94,16 @@ class Mutator:
             pass
         self._wait.unregister(connection)
         connection.close()
+
+
+def start(case: SynchronousTestCase, most: int = 0) -> int:
+    """Start one for a test, in a process of its own; return its port."""
+    port = free_port()
+    arguments = [sys.executable, "-m", "tests.mutator", str(port), str(most), "1"]
+    process = subprocess.Popen(arguments, cwd=Path(__file__).resolve().parent.parent)
+    case.addCleanup(process.wait)
+    case.addCleanup(process.kill)
+    return port
 
 
 if __name__ == "__main__":

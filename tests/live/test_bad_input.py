@@ -5,20 +5,17 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from io import BufferedReader
-from pathlib import Path
 
 import dns.exception
 import dns.message
 import dns.query
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.mutator import damaged
-from tests.running import Running, free_port
+from tests.mutator import damaged, start
+from tests.running import Running
 
 MESSAGES = 100_000
 MEGABYTE = 1_000_000
@@ -30,12 +27,7 @@ class Case(SynchronousTestCase):
     damaged_replies = 0
 
     def setUp(self) -> None:
-        port = free_port()
-        root = Path(__file__).resolve().parent.parent.parent
-        arguments = [sys.executable, "-m", "tests.mutator", str(port), str(self.damaged_replies), "1"]
-        upstream = subprocess.Popen(arguments, cwd=root)
-        self.addCleanup(upstream.wait)
-        self.addCleanup(upstream.kill)
+        port = start(self, self.damaged_replies)
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
             config.write('[cache]\nmemory = "4MB"\n[redis]\nenabled = false\n')
             config.flush()

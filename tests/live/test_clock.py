@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.mutator import start
 from tests.redisserver import RedisServer
-from tests.running import Running, free_port
+from tests.running import Running
 
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 DAY = 86_400
@@ -26,11 +25,7 @@ class Steps(SynchronousTestCase):
         skip = "no libfaketime here: apt-get install faketime"
 
     def setUp(self) -> None:
-        port = free_port()
-        root = Path(__file__).resolve().parent.parent.parent
-        upstream = subprocess.Popen([sys.executable, "-m", "tests.mutator", str(port), "0", "1"], cwd=root)
-        self.addCleanup(upstream.wait)
-        self.addCleanup(upstream.kill)
+        port = start(self)
         silent = socket.socket(type=socket.SOCK_DGRAM)
         self.addCleanup(silent.close)
         silent.bind(("127.0.0.1", 0))

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.mutator import start
 from tests.redisserver import RedisServer
-from tests.running import Running, free_port
+from tests.running import Running
 
 
 class Regions(SynchronousTestCase):
     """A node in each region."""
 
     def setUp(self) -> None:
-        port = free_port()
-        root = Path(__file__).resolve().parent.parent.parent
-        upstream = subprocess.Popen([sys.executable, "-m", "tests.mutator", str(port), "0", "1"], cwd=root)
-        self.addCleanup(upstream.wait)
-        self.addCleanup(upstream.kill)
+        port = start(self)
         self.stores = [RedisServer().start() for _ in range(2)]
         for store in self.stores:
             self.addCleanup(store.stop)
