@@ -29,7 +29,7 @@ REMEDIES: Final = {
     "silent": "Redis hangs, or the network drops its packets",
     "switched": "none is needed",
     "timeout": "Redis hangs, or a firewall drops its packets",
-    "tls": "check the certificate, its host name, and the certificates we trust",
+    "tls": "check the certificate, its host name, and what we trust: redis.ca_file, or the system's certificates",
 }
 """Why there is no connection, and what a person can do about it."""
 
@@ -68,7 +68,7 @@ class Gone(Exception):
         if isinstance(error, ConnectError):
             return cls("refused", text)
         if type(error).__module__.split(".")[0] in ("OpenSSL", "service_identity"):
-            return cls("tls", f"TLS failed: {text}")
+            return cls("tls", f"TLS failed: {_last_reason(error) or text}")
         return cls("lost", text)
 
 
@@ -77,3 +77,11 @@ def reasoned(error: Exception) -> Exception:
     while isinstance(error, FirstError) and isinstance(error.subFailure.value, Exception):
         error = error.subFailure.value
     return error
+
+
+def _last_reason(error: BaseException) -> str:
+    """Return what OpenSSL says last of a failure, without the names of its libraries and functions."""
+    match error.args:
+        case ([*_, (_, _, str(reason))],):
+            return reason
+    return ""

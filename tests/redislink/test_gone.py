@@ -1,0 +1,20 @@
+"""Why there is no connection, in words that a person can use."""
+
+from __future__ import annotations
+
+from OpenSSL import SSL
+from twisted.trial.unittest import SynchronousTestCase
+
+from heimdall.redislink.gone import REMEDIES, Gone
+
+
+class Reasons(SynchronousTestCase):
+    """What errors mean."""
+
+    def test_tls(self) -> None:
+        """A failure of TLS is told by what went wrong, not by OpenSSL's names for where."""
+        error = Gone.of(SSL.Error([("SSL routines", "tls_process", "certificate verify failed")]))
+        self.assertEqual((error.reason, str(error)), ("tls", "TLS failed: certificate verify failed"))
+        self.assertIn("redis.ca_file", REMEDIES["tls"])
+        for unusual in (SSL.Error(), SSL.Error("x"), SSL.Error([])):
+            self.assertTrue(str(Gone.of(unusual)).startswith("TLS failed: "))
