@@ -137,7 +137,7 @@ def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISourc
     inspection = Inspection(memory, clock, link, seal, flushes.covers, redis.prefix)
     worth = Worth(seal, flushes.covers, window, ceilings)
     ranks = Ranks(link, most=cache.hot_names, prefix=redis.prefix)
-    hot = Hot(link, memory, ranks, clock)
+    hot = Hot(link, memory, ranks, clock, reader=reader)
     refresh = Refresh(link, notices, memory, clock, names=lambda: hot.names, judge=worth.judge)
     source.stored = refresh.stored
     warm = Warm(
