@@ -134,6 +134,8 @@ def lay(settings: Settings, reactor: Any) -> Path:
     # admit: what depends on the client is judged before memory, what depends on the name behind it, so that
     # a cached answer costs no rule.
     clients, names = _client_gates(settings.admit, clock), _name_gates(settings)
+    if sharing is not None:
+        sharing.warm.gates = names
 
     # accept: the front, and the sockets' protocols.
     faults = Faults(clock)

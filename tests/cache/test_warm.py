@@ -10,8 +10,10 @@ from twisted.internet.task import deferLater
 
 from heimdall.cache.ranks import AT_ONCE, Asked, Row
 from heimdall.cache.warm import Warm
+from heimdall.config.settings import Admit, Fetch, Redis, Settings
 from heimdall.interfaces import ILink
 from heimdall.message.query import Query
+from heimdall.pipeline import lay
 from tests.cache.cluster import Nodes, One, Upstream
 from tests.cache.questions import question
 from tests.rediscase import pause, reactor, until
@@ -107,6 +109,18 @@ class Loading(Case):
         node = self.node(server.url, Upstream(), secret="a secret that it lacks")
         await node.sharing.warm.start()
         self.assertEqual((self.found(node, "rubbish"), len(node.memory)), (5, 0))
+
+    async def test_blocked(self) -> None:
+        """What this node blocks it does not load, though others answer it: memory would give it to everybody."""
+        server = self.server()
+        await self.old(server, names=NAMES[:5])
+        settings = Settings(redis=Redis(url=server.url), fetch=Fetch(upstreams=()), admit=Admit(block=(NAMES[0],)))
+        path = lay(settings, reactor)
+        self.addCleanup(path.close)
+        path.start()
+        await path.warm()
+        origins = [(await path.inside.ask(question(name))).origin for name in NAMES[:2]]
+        self.assertEqual((origins, len(path.memory)), (["blocked", "memory"], 4))
 
     async def test_queries_meanwhile(self) -> None:
         """Queries are answered while the node gets warm, and what they bring is not loaded over."""
