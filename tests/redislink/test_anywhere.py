@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
@@ -12,7 +14,7 @@ from tests.cache.questions import question
 from tests.rediscase import pause, until
 from tests.redislink.test_cluster import tally
 from tests.redislink.test_cluster import url as cluster_url
-from tests.redisserver import RedisServer, Sentinel, cluster
+from tests.redisserver import RedisServer, Sentinel, cluster, valkey
 
 NAMES = [f"host{number}.example" for number in range(60)]
 
@@ -71,6 +73,13 @@ class Anywhere(Nodes):
         self.addCleanup(sentinel.stop)
         sentinel.start()
         await self.one_cache(f"redis+sentinel://127.0.0.1:{sentinel.port}/main", server)
+
+    async def test_valkey(self) -> None:
+        """A Valkey is as good as a Redis."""
+        self.patch(os, "environ", {**os.environ, "HEIMDALL_TEST_REDIS": valkey()})
+        server = self.server()
+        self.assertIn("server_name:valkey", server.command("INFO", "server").decode())
+        await self.one_cache(server.url, server)
 
     async def test_unix(self) -> None:
         """A Unix socket is enough."""
