@@ -20,6 +20,7 @@ class Look:
     ``looking``   Redis was asked and has not replied
     ``asked``     whoever is next was asked; ``since`` when, on our clock, and ``source`` while he works at it
     ``kept``      what Redis holds that is good enough only in need
+    ``spoilt``    the keys that hold what is no answer
     ``outcome``   what the next one came to, while Redis is still looking
     ``lease``     the key of the lease that we hold for it
     ``following`` the key we wait at for another node, for ``patience``; ``woken`` is called when it is there
@@ -28,7 +29,7 @@ class Look:
 
     __slots__ = (
         "asked", "done", "following", "kept", "keys", "lease", "looking", "outcome", "patience", "query",
-        "since", "source", "timer", "waiter", "woken",
+        "since", "source", "spoilt", "timer", "waiter", "woken",
     )  # fmt: skip
 
     def __init__(self, query: Query, cancelled: Callable[[Look], None]) -> None:
@@ -39,6 +40,7 @@ class Look:
         self.since = 0.0
         self.source: Deferred[Answer] | None = None
         self.kept: Answer | None = None
+        self.spoilt: list[bytes] = []
         self.outcome: Answer | Failure | None = None
         self.timer: IDelayedCall | None = None
         self.patience: IDelayedCall | None = None

@@ -111,6 +111,8 @@ class Shared:
                 result = self._take(look, key, value, now)
                 if look.done:
                     return
+                if result == "rubbish":
+                    look.spoilt.append(key)
             elif value == 1:
                 look.lease = self._head + key
             elif value == 0:
@@ -118,20 +120,26 @@ class Shared:
                 return
         if look.kept is not None and look.kept.origin == "stale":
             look.timer = self._clock.callLater(self._stale_after, self._answer_stale, look)
-        if look.kept is not None and self._reading.leasing and not look.asked and self._reading.ready:
-            # There is something, but not enough: one node asks for better.
+        poor = look.kept is not None or result in ("rubbish", "flushed")
+        if poor and self._reading.leasing and not look.asked and self._reading.ready:
+            # There is something, but not good enough: one node asks for better.
             self._lookups.add(result)
             keys = [self._lease_head + look.keys[0]]
             self._reading.read(keys, True, partial(self._leased, look), partial(self._late, look))
         else:
             self._missed(look, result)
 
+    def _throw_away(self, look: Look) -> None:
+        """Delete what is no answer, as nothing takes its place; not before, or others would ask as well."""
+        if not self._reader:
+            for key in look.spoilt:
+                self._writer.forget(self._head + key)
+        look.spoilt.clear()
+
     def _take(self, look: Look, key: bytes, value: bytes, now: float) -> str:
         """Finish a query with a value, or keep that, if it is good for it; return what it was."""
         result, answer = self._worth.judge(look.query, key, value, now)
-        if result == "rubbish" and not self._reader:
-            self._writer.forget(self._head + key)
-        elif result == "hit" and answer is not None:
+        if result == "hit" and answer is not None:
             if not look.asked:
                 self._lookups.add("hit")
             self._finish(look, answer)
@@ -234,6 +242,7 @@ class Shared:
 
     def _failed(self, failure: Failure, look: Look) -> None:
         look.source = None
+        self._throw_away(look)
         self._release(look, b"")
         if look.done:
             return
@@ -272,6 +281,7 @@ class Shared:
         """Share what was learnt, if it may be kept, and wake who waits for it. Nobody waits for that."""
         worth = self._worth.value(look.query, answer, self._link.now(), self._clock.seconds() - look.since)
         if worth is None or self._reader:
+            self._throw_away(look)
             self._release(look, b"")
             return
         key, value, milliseconds = worth

@@ -251,3 +251,26 @@ class Patience(SynchronousTestCase):
         for _ in range(100):
             self.leases.took(3.0)
         self.assertEqual(self.leases.patience, LONGEST)
+
+
+class Rubbish(Case):
+    """A question under whose key something lies that is no answer."""
+
+    def test_one_asks(self) -> None:
+        """One node asks for an answer in place of the rubbish; the others are woken with it."""
+        self.one.link.values[KEY] = b"\1rubbish"
+        asked = [self.ask(node) for node in (self.one, self.two, self.three)]
+        self.assertEqual(self.questions(), 1)
+        self.one.source.give(positive())
+        self.turn()
+        origins = [self.successResultOf(each).origin for each in asked]
+        self.assertEqual((origins, self.questions()), (["upstream", "redis", "redis"], 1))
+
+    def test_thrown_away(self) -> None:
+        """Rubbish in place of an answer that may not be kept is gone, and not looked at again and again."""
+        self.one.link.values[KEY] = b"\1rubbish"
+        asked = self.ask(self.one)
+        self.one.source.give(positive(ttl=0))
+        self.successResultOf(asked)
+        self.turn()
+        self.assertNotIn(KEY, self.one.link.values)

@@ -531,15 +531,16 @@ class Refusals(Case):
         self.assertEqual(self.events, ["Redis refuses to read: NOPERM; done without"])
 
     def test_rubbish(self) -> None:
-        """A value that is no answer is a miss, counted by reason, and deleted."""
+        """A value that is no answer is a miss, counted by reason, and deleted when no answer takes its place."""
         asked = self.shared.ask(question())
         self.link.values[b"heimdall:c1:" + question().key] = b"\2rubbish, and long enough to have a head and more"
         self.turn()
         self.turn()
         self.assertEqual((self.count("lookups", "rubbish"), self.count("rubbish", "damaged")), (1, 1))
-        self.assertEqual(self.link.values, {})
-        self.source.give(positive())
+        self.source.give(positive(ttl=0))
         self.successResultOf(asked)
+        self.turn()
+        self.assertEqual(self.link.values, {})
 
     def test_swapped(self) -> None:
         """A value that lies under the key of another name is never its answer."""
