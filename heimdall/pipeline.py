@@ -96,7 +96,8 @@ def lay(settings: Settings, reactor: Any) -> Path:
     clock: IReactorTime = reactor
     cache = settings.cache
     window = cache.stale_window if cache.stale else 0
-    stale_after = cache.stale_after if window else None
+    # What is stale in Redis is given first: it is no older than what is stale here, and often newer.
+    stale_after = cache.stale_after + 2 * settings.redis.read_budget if window else None
 
     # fetch: the upstreams, each name to those in charge of it.
     ledger = Ledger()

@@ -28,6 +28,9 @@ is what a busy machine may do to anybody."""
 PATIENCE: Final = 0.05
 """Seconds that reading the log may take; then memory is believed all the same."""
 
+GRACE: Final = 0.5
+"""Seconds after a freeze in which a connection that died meanwhile may be made anew, for the log to be read."""
+
 
 class Assurance:
     """Takes memory out of use while a flush may have been missed.
@@ -44,6 +47,8 @@ class Assurance:
         # Whether the log has to be read as soon as that is possible, and whether it could have been just now.
         self._owed = True
         self._up = link.up
+        # After a freeze: when to believe memory though the log could not be read.
+        self._believe_at: float | None = None
         memory.doubted = self._frozen
 
     def start(self) -> None:
@@ -63,14 +68,22 @@ class Assurance:
         self._tick = self._clock.callLater(TICK, self._ticked)
         now = self._clock.seconds()
         if self._reading is None:
-            if now >= self._memory.sure_until:
+            if self._believe_at is not None:
+                self._doubt()
+            elif now >= self._memory.sure_until:
                 self._frozen()
             else:
                 self._memory.sure_until = now + FROZEN
 
     def _frozen(self) -> None:
-        if self._reading is None:
-            self._doubt("frozen")
+        """Read the log. A connection that seems to be there may have died: then its next one is waited for.
+
+        One that was known to be gone is not: what was missed before the freeze could not be known either.
+        """
+        if self._reading is None and self._believe_at is None:
+            self._doubts.add("frozen")
+            self._believe_at = self._clock.seconds() + (GRACE if self._link.up else 0.0)
+            self._doubt()
 
     def _changed(self) -> None:
         """Redis, or the notices, are here again, or gone. As long as notices reach us nothing is missed.
@@ -81,10 +94,10 @@ class Assurance:
         before, self._up = self._up, self._link.up
         self._owed = self._owed or not self._notices.hearing
         if self._owed and self._up and (self._notices.hearing or not before):
-            self._doubt("cut off")
+            self._doubts.add("cut off")
+            self._doubt()
 
-    def _doubt(self, why: str) -> None:
-        self._doubts.add(why)
+    def _doubt(self) -> None:
         if self._reading is not None:
             self._reading.cancel()
         self._memory.sure_until = 0.0
@@ -97,4 +110,7 @@ class Assurance:
         if self._reading is None or self._reading is reading:
             self._reading = None
             self._owed = not (done and self._notices.hearing)
-            self._memory.sure_until = self._clock.seconds() + FROZEN
+            now = self._clock.seconds()
+            if done or self._believe_at is None or now >= self._believe_at:
+                self._believe_at = None
+                self._memory.sure_until = now + FROZEN

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.cache.assure import FROZEN, PATIENCE, TICK, Assurance
+from heimdall.cache.assure import FROZEN, GRACE, PATIENCE, TICK, Assurance
 from heimdall.cache.flush import KEPT, MOST, SLACK, Flushes
 from heimdall.cache.flushed import Flush, Several
 from heimdall.cache.memory import Memory
@@ -331,6 +331,31 @@ class Missing(Case):
         self.hold(self.two, "www.a.example")
         self.two.link.become(up=True, hearing=True)
         self.assertFalse(self.holds(self.two, "www.a.example"))
+
+    def test_frozen_and_cut_off(self) -> None:
+        """A node whose connection died in a freeze waits for the next one, and for the log, but not for ever."""
+        for back in (True, False):
+            self.hold(self.two, "b.example")
+            self.two.link.holding = True
+            self.clock.rightNow += 30
+            self.assertFalse(self.holds(self.two, "b.example"))
+            self.two.link.holding = False
+            self.two.link.break_down("it died while we were frozen")
+            self.clock.advance(0.1)
+            self.assertFalse(self.holds(self.two, "b.example"), "the log was not read yet")
+            if back:
+                self.two.link.become(up=True, hearing=True)
+            else:
+                self.clock.pump([TICK] * round(GRACE / TICK))
+            self.assertTrue(self.holds(self.two, "b.example"))
+
+    def test_frozen_without_redis(self) -> None:
+        """A node that was cut off before it was frozen believes its memory at once: it knows no less than before."""
+        self.hold(self.two, "b.example")
+        self.two.link.become(up=False, hearing=False)
+        self.clock.rightNow += 30
+        self.holds(self.two, "b.example")
+        self.assertTrue(self.holds(self.two, "b.example"))
 
     def test_stopped(self) -> None:
         """Once stopped, memory is believed."""
