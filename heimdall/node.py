@@ -65,6 +65,8 @@ class Node(Service):
         self._began = reactor.seconds()
         self._hostname = socket.gethostname()
         self._pod_ip = environ.get("POD_IP") or _own_address(settings.fetch.upstreams)
+        # A node that only reads is on no list.
+        self._lists_itself = settings.redis.role != "reader"
         self.registry: Registry | None = None
         self.inquiries: Inquiries | None = None
         top: Top | None = None
@@ -170,7 +172,7 @@ class Node(Service):
             self._ports.append(self._adopt(one.tcp, self.path.server))
         if self._http is not None:
             self._pages = self._adopt(self._http, self.admin.site)
-        if self.registry is not None and self._settings.redis.role != "reader":
+        if self.registry is not None and self._lists_itself:
             self.registry.start()
         self.path.warm().addCallback(self._warm)
         self._log.info(
@@ -183,7 +185,7 @@ class Node(Service):
         """Be ready: memory knows what the others know, as far as that could be had."""
         if self._status == "starting":
             self._status = "healthy"
-            if self.registry is not None:
+            if self.registry is not None and self._lists_itself:
                 self.registry.beat()
 
     def _adopt(self, listening: socket.socket, factory: Any) -> IListeningPort:

@@ -173,6 +173,9 @@ class Hot:
                 raise
             self._told.add("told", by=len(some))
             self._trouble.passed()
+        # What is in use here is hot until the list is read again: a short TTL does not wait for that.
+        for row in rows[: max(KEPT - len(self.names), 0)]:
+            self.names.setdefault(row.key, (row.memory + row.redis + row.upstream) / EVERY)
 
     def _note(self, key: bytes, asked: dict[bytes, Asked]) -> None:
         """Add the uses of an answer in memory to what is told of its question."""

@@ -135,7 +135,8 @@ for at = 1, #listed, 2 do
     rows[#rows + 1] = struct.pack('>Hc0fHc0', #key, key, asked, #facts, facts)
 end
 return {{string.format('%.3f', begun), table.concat(rows)}}
-"""
+""",
+    reads=True,
 )
 """``ARGV``: the time in seconds, the first and the last rank, and whether the facts are wanted. What it returns: since
 when was counted, and rows, each a key behind its length, its asks, and its facts behind their length."""

@@ -23,24 +23,33 @@ MOST_WAITING: Final = 64
 
 
 class Script:
-    """A script that Redis keeps by its ``digest``; sent whole when it does not know it (any more)."""
+    """A script that Redis keeps by its ``digest``; sent whole when it does not know it (any more).
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    :param reads: it changes nothing: run so that a node which only reads may run it too (Redis 7).
+    """
+
+    def __init__(self, text: str, *, reads: bool = False) -> None:
+        self._text, self._reads = text, reads
         self.digest = sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     def run(self, link: ILink, keys: list[bytes], *arguments: bytes | str | int) -> Deferred[object]:
         """Run it on keys that live in one place; fires and fails as :meth:`heimdall.interfaces.ILink.run`."""
-        running = link.run("EVALSHA", self.digest, len(keys), *keys, *arguments)
-        return running.addErrback(self._whole, link, keys, arguments)
+        return self._run(link, "_RO" if self._reads else "", (len(keys), *keys, *arguments))
 
-    def _whole(
-        self, failure: Failure, link: ILink, keys: list[bytes], arguments: tuple[bytes | str | int, ...]
+    def _run(self, link: ILink, kind: str, parts: tuple[bytes | str | int, ...]) -> Deferred[object]:
+        running = link.run(f"EVALSHA{kind}", self.digest, *parts)
+        return running.addErrback(self._again, link, kind, parts)
+
+    def _again(
+        self, failure: Failure, link: ILink, kind: str, parts: tuple[bytes | str | int, ...]
     ) -> Deferred[object]:
         failure.trap(LinkDown)
-        if not failure.getErrorMessage().startswith("NOSCRIPT"):
+        text = failure.getErrorMessage()
+        if kind and text.startswith("ERR unknown command"):
+            return self._run(link, "", parts)  # a Redis before 7
+        if not text.startswith("NOSCRIPT"):
             failure.raiseException()
-        return link.run("EVAL", self._text, len(keys), *keys, *arguments)
+        return link.run(f"EVAL{kind}", self._text, *parts)
 
 
 LOOK: Final = Script(

@@ -278,3 +278,19 @@ class Keys(SynchronousTestCase):
             good.upper(), b"\xc0\x00" + good[-5:], b"\1a" * 130 + good,
         ):  # fmt: skip
             self.assertIsNone(question(wrong), wrong)
+
+
+class Reading(RedisCase):
+    """Who may not write."""
+
+    async def test_reader(self) -> None:
+        """A node that only reads learns what the others ask for; it cannot add to it."""
+        server = self.server()
+        full, reader = self.linked(server.url), self.linked(server.url, reads_only=True)
+        await until(lambda: full.up and reader.up)
+        now = full.now() or 0.0
+        wanted = key(1)
+        await Ranks(full).add([Asked(wanted, 3, 2, 1, 60)], 7, now)
+        _, rows = await Ranks(reader).top(0, 9, now)
+        self.assertEqual([row.key for row in rows], [wanted])
+        await self.assertFailure(Ranks(reader).add([Asked(wanted, 1, 0, 0, 60)], 8, now), LinkDown)
