@@ -57,12 +57,13 @@ class Sharing:
         self.assurance.start()
         for link in (self.link, *self.elsewhere):
             link.start()
+        if self.ranks.most:
+            self.hot.start()
         if self.reader:
             return
         self.sweep.start()
         self.regions.start()
         if self.ranks.most:
-            self.hot.start()
             self.refresh.start()
 
     def close(self) -> Deferred[None]:
