@@ -103,9 +103,14 @@ class Routing(Case):
         heard: list[bytes] = []
         links[0].listen("c", heard.append)
         await until(lambda: all(link.up for link in links) and links[0].hearing)
+        # The nodes of a young cluster may not all have found each other: then a message is lost between them.
+        while not heard:
+            await links[1].run("PUBLISH", "c", "is somebody there?")
+            await pause(0.05)
+        heard.clear()
         for number in range(10):
             await links[1].run("PUBLISH", "c", str(number))
-        await until(lambda: len(heard) == 10)
+        await until(lambda: heard[-10:] == [b"%d" % number for number in range(10)])
         [at] = [node for node in nodes if b"sub=1" in node.command("CLIENT", "LIST")]
         at.kill()
         await until(lambda: not links[0].hearing)
@@ -143,7 +148,7 @@ class Failing(Case):
         link = self.linked(url(nodes))
         await self.whole(link)
         # Steady: each key is written and read all the time, and every reply is right or a LinkDown.
-        failures: dict[int, list[float]] = {}
+        failures: dict[int, set[str]] = {}
         slowest = 0.0
         stop = False
 
@@ -155,8 +160,8 @@ class Failing(Case):
                     try:
                         await link.run("SET", key, key)
                         self.assertIn(await link.run("GET", key), (key, None))
-                    except LinkDown:
-                        failures.setdefault(number, []).append(began)
+                    except LinkDown as error:
+                        failures.setdefault(number, set()).add(str(error).partition(":")[0])
                     slowest = max(slowest, reactor.seconds() - began)
                 await pause(0.005)
 
@@ -172,7 +177,9 @@ class Failing(Case):
             times.append(reactor.seconds() - began)
             struck = nodes[0] if strike == nodes[0].kill else nodes[1]
             share = range(5461) if struck is nodes[0] else range(5461, 10922)
-            self.assertEqual({slot(KEYS[number]) in share for number in failures}, {True})
+            # A busy machine may be slow for a moment with any of them; that is not what the strike costs.
+            elsewhere = [why for number, why in failures.items() if slot(KEYS[number]) not in share]
+            self.assertEqual([why for why in elsewhere if why != {"slow"}], [])
         stop = True
         await loading
         self.assertTrue(all(time < 10 for time in times), times)
