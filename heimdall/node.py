@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks
+from twisted.internet.defer import DeferredList, inlineCallbacks, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
 from heimdall.accept.sockets import Bound
 from heimdall.cache.ranks import number
 from heimdall.cache.top import Top
+from heimdall.config.address import join
 from heimdall.config.settings import Redis, Settings
 from heimdall.console import Console
 from heimdall.fetch.server import parse
@@ -177,7 +178,7 @@ class Node(Service):
         self.path.warm().addCallback(self._warm)
         self._log.info(
             "Serving DNS on {addresses}; upstreams: {upstreams}",
-            addresses=", ".join(_shown(one.host, one.port) for one in self._bound),
+            addresses=", ".join(join(one.host, one.port) for one in self._bound),
             upstreams=", ".join(self._settings.fetch.upstreams) or "none",
         )
 
@@ -201,7 +202,7 @@ class Node(Service):
         leaving = self.registry.leave() if self.registry else None
         datagrams, server = self.path.datagrams, self.path.server
         datagrams.pause()
-        yield DeferredList([_closed(port) for port in self._ports])
+        yield DeferredList([maybeDeferred(port.stopListening) for port in self._ports])
         within = self._settings.fetch.deadline + LAST_WORDS
         answered = server.finish()
         # Its askers are told by the deadline of a query; this is for the case that one of them is not.
@@ -213,7 +214,7 @@ class Node(Service):
             yield leaving
         yield self.path.close()
         if self._pages is not None:
-            yield _closed(self._pages)
+            yield maybeDeferred(self._pages.stopListening)
         Service.stopService(self)
 
 
@@ -231,17 +232,6 @@ def build(
     :raises ValueError: a policy or a source of the user's own is none; the text names it.
     """
     return Node(settings, lay(settings, reactor), reactor, bound, http, os.environ if environ is None else environ)
-
-
-def _closed(port: IListeningPort) -> Deferred[Any]:
-    closing: Callable[[], Any] = port.stopListening
-    done: Deferred[Any] = Deferred()
-    done.callback(None)
-    return done.addCallback(lambda _: closing())
-
-
-def _shown(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _own_address(upstreams: Sequence[str]) -> str:

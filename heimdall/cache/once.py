@@ -17,13 +17,10 @@ from zope.interface import implementer
 
 from heimdall.interfaces import IHotCache, ISource, NoAnswer
 from heimdall.message import edns
-from heimdall.message.answer import Answer, make
+from heimdall.message.answer import STALE_TTL, Answer, make
 from heimdall.message.edns import ExtendedError
 from heimdall.message.query import NXDOMAIN, SERVFAIL, Query
 from heimdall.tally import Count, Gauge, Tally
-
-STALE_TTL = 30
-"""Seconds: the TTL of a stale answer, and how long an upstream that failed is not asked again (RFC 8767, 5)."""
 
 QUIET = 60.0
 """Seconds in which a source that breaks is logged once."""
@@ -170,7 +167,7 @@ class Once:
         if flight.stale is None and self._stale_after is not None:
             held = self._memory.held(flight.query, self._clock.seconds())
             if held is not None:
-                flight.stale = _stale(held[0])
+                flight.stale = held[0].stale()
                 flight.timer = self._clock.callLater(self._stale_after, self._serve_stale, flight)
 
     def _give_up(self, key: bytes, waiter: Deferred[Answer]) -> None:
@@ -236,8 +233,9 @@ class Once:
             return
         held = self._memory.held(query, now)
         if held is not None and self._stale_after is not None:
-            answer = _stale(held[0])
+            answer = held[0].stale()
             self._stale_given.add("failure", by=len(flight.waiters))
+            # As long as that is held, the upstream that failed is not asked again (RFC 8767, 5).
             self._memory.put(query, answer, now, max(held[2], now + STALE_TTL))
         else:
             ttl = self._failure_ttl
@@ -266,9 +264,3 @@ class Once:
         for waiter in waiters:
             if not waiter.called:  # one that had its answer may have cancelled this one
                 waiter.callback(answer)
-
-
-def _stale(answer: Answer) -> Answer:
-    """Return an answer as it is given past its TTL (RFC 8767, 4; RFC 8914, 4.4 and 4.20)."""
-    code = edns.STALE_NXDOMAIN if answer.rcode == NXDOMAIN else edns.STALE_ANSWER
-    return evolve(answer.with_ttls(STALE_TTL, "stale"), errors=(ExtendedError(code),))

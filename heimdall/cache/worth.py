@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from attrs import evolve
-
 from heimdall.cache.entry import Rubbish, from_bytes, to_bytes
 from heimdall.cache.seal import Seal
 from heimdall.message.answer import Answer
-from heimdall.message.edns import STALE_ANSWER, STALE_NXDOMAIN, ExtendedError
 from heimdall.message.query import NXDOMAIN, Query
 from heimdall.tally import Count, Tally
-
-STALE_TTL: Final = 30
-"""The TTL of a stale answer, in seconds (RFC 8767, 4)."""
 
 NEWER: Final = 1.0
 """Seconds that a value must outlive what a refresh is to replace: else our own may pass for news, since we know
@@ -70,7 +64,7 @@ class Worth:
             return "hit", answer
         if left > 0:
             return "miss", answer
-        return ("stale", _stale(answer)) if left > -self._window else ("miss", None)
+        return ("stale", answer.stale()) if left > -self._window else ("miss", None)
 
     def value(self, query: Query, answer: Answer, now: float | None, took: float) -> tuple[bytes, bytes, int] | None:
         """Return what to store of an answer: key without prefix, value, milliseconds; or None for nothing.
@@ -85,8 +79,3 @@ class Worth:
         if self._covers(query.name, now - took):
             return None
         return key, to_bytes(answer, key, now, self._seal, now - took), (answer.ttl + self._window) * 1000
-
-
-def _stale(answer: Answer) -> Answer:
-    code = STALE_NXDOMAIN if answer.rcode == NXDOMAIN else STALE_ANSWER
-    return evolve(answer.with_ttls(STALE_TTL, "stale"), errors=(ExtendedError(code),))

@@ -16,6 +16,9 @@ AA, TC = 0x0400, 0x0200
 
 NS, CNAME, SOA, RRSIG = 2, 5, 6, 46
 
+STALE_TTL = 30
+"""The TTL of a stale answer, in seconds (RFC 8767, 4)."""
+
 MOST_RECORDS = 4096
 """Records a message may hold: of the smallest useful ones, 16 bytes each, fewer fit 64 KiB."""
 
@@ -74,6 +77,11 @@ class Answer:
     def with_ttls(self, ttl: int, origin: str) -> Answer:
         """Return the answer with every TTL set to ``ttl`` seconds, known from ``origin``."""
         return evolve(self, body=patched(self.body, self.spots, [ttl] * len(self.spots)), ttl=ttl, origin=origin)
+
+    def stale(self) -> Answer:
+        """Return the answer as it is given past its TTL (RFC 8767, 4; RFC 8914, 4.4 and 4.20)."""
+        code = edns.STALE_NXDOMAIN if self.rcode == NXDOMAIN else edns.STALE_ANSWER
+        return evolve(self.with_ttls(STALE_TTL, "stale"), errors=(ExtendedError(code),))
 
     def older(self, age: int, origin: str) -> Answer:
         """Return the answer as it is ``age`` seconds later: every TTL less by that, none below 0."""
