@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from heimdall.cache.flushed import Flush
-from heimdall.cache.inspect import Shelf
+from heimdall.cache.inspect import Shelf, named
 from heimdall.cache.shown import type_text
 from heimdall.interfaces import LinkDown
 from heimdall.message.wire import to_text
@@ -87,10 +87,11 @@ class Console:
             shelf, reason = Shelf((), False), str(error)
         others = await replying
         told = [{"node": e.node, "own": False, "held": e.held, "whole": e.whole} for e in others.told]
+        nodes = {self.node, *others.silent, *(each.node for each in others.told)}
         return {
             "name": to_text(name),
             "type": type_text(qtype) if qtype else None,
-            "redis": {"held": shelf.held, "complete": shelf.complete, "reason": reason},
+            "redis": {"held": named(shelf.held, nodes), "complete": shelf.complete, "reason": reason},
             "nodes": [own, *told],
             "silent": others.silent,
             "reason": others.reason,

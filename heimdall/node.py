@@ -14,7 +14,6 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
 from heimdall.accept.sockets import Bound
-from heimdall.cache.ranks import number
 from heimdall.cache.top import Top
 from heimdall.config.address import join
 from heimdall.config.settings import Redis, Settings
@@ -93,7 +92,7 @@ class Node(Service):
                 knows=path.sharing.flushes.knows,
                 members=self.registry.members,
             )
-            path.sharing.hot.node = number(self.registry.id)
+            path.sharing.name(self.registry.id)
             if path.sharing.ranks.most:
                 top = Top(path.sharing.link, path.sharing.ranks, reactor, self.registry.members)
         own = [part for part in (self.registry, self.inquiries) if part is not None]

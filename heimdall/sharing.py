@@ -14,7 +14,7 @@ from heimdall.cache.hot import Hot
 from heimdall.cache.inspect import Inspection
 from heimdall.cache.lease import Leases
 from heimdall.cache.memory import Memory
-from heimdall.cache.ranks import Ranks
+from heimdall.cache.ranks import Ranks, number
 from heimdall.cache.redis import Shared
 from heimdall.cache.refresh import Refresh
 from heimdall.cache.regions import Regions
@@ -51,6 +51,10 @@ class Sharing:
     elsewhere: tuple[Startable, ...]
     reader: bool
     tallies: tuple[Tally, ...]
+
+    def name(self, node: str) -> None:
+        """Say what this node is called; whoever counts, or stores an answer, says so by its number."""
+        self.hot.node = self.source.worth.node = number(node)
 
     def start(self) -> None:
         """Connect, and from now on stay connected."""

@@ -16,7 +16,7 @@ from heimdall.message.edns import OPT
 from heimdall.message.query import AD, NXDOMAIN
 from heimdall.message.wire import HEADER, Malformed, records
 
-VERSION: Final = 2
+VERSION: Final = 3
 """The first byte of a value; never 0, which marks a lease."""
 
 TICK: Final = 0.004
@@ -25,15 +25,18 @@ TICK: Final = 0.004
 TOLERANCE: Final = 10.0
 """Seconds that a value may come from the future: the clock of Redis may step, and another Redis take over."""
 
+NODES: Final = 1 << 16
+"""Numbers that nodes go by in a value."""
+
 REASONS: Final = ("short", "version", "damaged", "forged", "malformed", "future")
 """Why a value is not taken: with a secret ``forged``, without one ``damaged``."""
 
 # In front: 8 bits of version, 40 of when it was stored in ticks since 1970, 16 of how many ticks before that its
-# upstream was asked; the marks; the counts, wide if one is over 255; the scope, if there is one. Then the records,
-# and at the end the seal of all that. An address record makes 44 bytes, the most that Redis keeps beside its own
-# head of a value in one block of 64.
-_NARROW = Struct("!QBBBB")
-_WIDE = Struct("!QBHHH")
+# upstream was asked; the number of the node that asked; the marks; the counts, wide if one is over 255; the scope, if
+# there is one. Then the records, and at the end the seal of all that. An address record makes 44 bytes, the most that
+# Redis keeps beside its own head of a value in one block of 64.
+_NARROW = Struct("!QHBBBB")
+_WIDE = Struct("!QHBHHH")
 _TTL = Struct("!I")
 _WITH_AA, _WITH_AD, _NO_NAME, _SCOPED, _COUNTED_WIDE = 1, 2, 4, 8, 16
 _MARKS = 31
@@ -51,12 +54,13 @@ class Rubbish(ValueError):
         self.reason = reason
 
 
-def to_bytes(answer: Answer, key: bytes, now: float, seal: Seal, asked: float | None = None) -> bytes:
+def to_bytes(answer: Answer, key: bytes, now: float, seal: Seal, asked: float | None = None, node: int = 0) -> bytes:
     """Return the value to store an answer as. Its extended errors are left out.
 
     :param key: the key of the query; it begins with the answer's question.
     :param now: seconds since 1970 on the clock of Redis; ages are reckoned from here.
     :param asked: when the upstream was asked, on the same clock; None for now.
+    :param node: the number of the node that asked it, of which :data:`NODES` are told apart; 0 for none.
     :raises ValueError: the key is of another question, or the answer is a failure or truncated.
     """
     if not key.startswith(answer.question):
@@ -76,9 +80,9 @@ def to_bytes(answer: Answer, key: bytes, now: float, seal: Seal, asked: float | 
         marks |= _SCOPED
         scope = answer.scope.to_bytes(1, "big")
     if max(answer.counts) < 256:
-        head = _NARROW.pack(times, marks, *answer.counts)
+        head = _NARROW.pack(times, node % NODES, marks, *answer.counts)
     else:
-        head = _WIDE.pack(times, marks | _COUNTED_WIDE, *answer.counts)
+        head = _WIDE.pack(times, node % NODES, marks | _COUNTED_WIDE, *answer.counts)
     value = head + scope + answer.body
     return value + seal.sign(key, value)
 
@@ -100,12 +104,12 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
     end = len(value) - SIZE
     if not seal.fits(key, value[:end], value[end:]):
         raise Rubbish("forged" if seal.keyed else "damaged")
-    times, marks, *counts = _NARROW.unpack_from(value)
+    times, _, marks, *counts = _NARROW.unpack_from(value)
     at = _NARROW.size
     if marks & _COUNTED_WIDE:
         if end < _WIDE.size:
             raise Rubbish("malformed")
-        times, marks, *counts = _WIDE.unpack_from(value)
+        times, _, marks, *counts = _WIDE.unpack_from(value)
         at = _WIDE.size
     scope = None
     if marks & _SCOPED:
@@ -141,6 +145,11 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
 def stored_at(value: bytes) -> float:
     """Return when a value that :func:`from_bytes` takes was stored: seconds since 1970 on the clock of Redis."""
     return (int.from_bytes(value[:8], "big") >> 16 & _LATEST) * TICK
+
+
+def stored_by(value: bytes) -> int:
+    """Return the number of the node that stored a value which :func:`from_bytes` takes; 0 where it told none."""
+    return int.from_bytes(value[8:10], "big")
 
 
 def _aged(message: bytes, at: int, count: int, age: int) -> tuple[bytes, tuple[int, ...], int]:

@@ -9,9 +9,10 @@ from attrs import frozen
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 
-from heimdall.cache.entry import Rubbish, from_bytes, stored_at
+from heimdall.cache.entry import NODES, Rubbish, from_bytes, stored_at, stored_by
 from heimdall.cache.keys import NO_TYPE, TYPES, likely, pattern
 from heimdall.cache.memory import Memory
+from heimdall.cache.ranks import number
 from heimdall.cache.seal import Seal
 from heimdall.cache.shown import Held, contents, name_end, shown
 from heimdall.cache.worth import Covers, never
@@ -148,10 +149,25 @@ class Inspection:
         return {
             **told,
             **contents(answer, answer.body),
+            "origin": "upstream",  # nothing else is shared
+            "node": stored_by(value),
+            "asked": round(asked, 3) or None,
             "age": round(max(now - stored, 0.0), 3),
             "stored": round(stored, 3),
             "ttl": round(left, 3),
         }
+
+
+def named(held: Sequence[Held], nodes: Iterable[str]) -> Sequence[Held]:
+    """Return what Redis holds with the names of the nodes that asked in place of their numbers.
+
+    :param nodes: those that may have; of any other, it is not known: None.
+    """
+    known: dict[int, str] = {}
+    for node in sorted(nodes):
+        short = number(node) % NODES
+        known[short] = f"{known[short]} or {node}" if short in known else node
+    return [{**each, "node": known.get(each["node"])} if "node" in each else each for each in held]
 
 
 def _fits(key: bytes, name: bytes, qtype: int) -> bool:

@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 from heimdall.cache.eviction import Eviction, Place
 from heimdall.interfaces import IHotCache
-from heimdall.message.answer import Answer, aged
+from heimdall.message.answer import Answer, Stale, aged
 from heimdall.message.query import NXDOMAIN, Query
 from heimdall.tally import Count, Gauge, Tally
 
@@ -40,7 +40,8 @@ class Kept:
     """An answer in memory, for people to look at.
 
     ``body`` its records with the TTLs of this moment; ``origin`` where it came from; ``age`` seconds that it has been
-    here, and ``left`` those until it is stale; ``uses`` how often it was given, as far as the eviction counts.
+    here, and ``left`` those until its TTL is over, below 0 when it is; ``uses`` how often it was given, as far as the
+    eviction counts.
     """
 
     key: bytes
@@ -130,10 +131,14 @@ class Memory:
         size = ENTRY_BYTES + 2 * len(key) + 2 * len(answer.body) + SPOT_BYTES * len(answer.spots)
         if entry is None:
             entry = self._entries[key] = _Entry(key)
+            entry.origin = answer.origin
             self._order.enter(entry, size)
         else:
             self._order.resize(entry, size)
-        entry.origin = answer.origin
+        if not isinstance(answer, Stale):
+            entry.origin = answer.origin
+        elif answer.source != "memory":
+            entry.origin = answer.source
         entry.answer = answer if answer.origin == "stale" else evolve(answer, origin="memory")
         entry.body = answer.body
         entry.age = 0
@@ -169,18 +174,7 @@ class Memory:
         """
         wanted = [key for key in self._entries if key.startswith(name)] if keys is None else keys
         found = [entry for entry in map(self._entries.get, wanted) if entry is not None and now < entry.dies]
-        return [
-            Kept(
-                key=entry.key,
-                answer=entry.answer,
-                body=aged(entry.answer.body, entry.answer.spots, int(now - entry.born)),
-                origin=entry.origin,
-                age=now - entry.born,
-                left=entry.expires - now,
-                uses=entry.uses,
-            )
-            for entry in found
-        ]
+        return [_kept(entry, now) for entry in found]
 
     def growth(self, size: int) -> Iterator[list[tuple[int, bytes]]]:
         """Yield, for ``size`` answers at a time, how often each was used since that was noted, and its key.
@@ -229,6 +223,21 @@ class Memory:
         """Return what is held for a query, under whatever key, the closest first."""
         keys = query.keys() if query.subnet is not None else (query.key, _any_type(query))
         return [entry for entry in map(self._entries.get, keys) if entry is not None]
+
+
+def _kept(entry: _Entry, now: float) -> Kept:
+    """Return an answer as it is; one that is given past its TTL as old as it is in truth."""
+    answer, age = entry.answer, now - entry.born
+    stale = answer if isinstance(answer, Stale) else None
+    return Kept(
+        key=entry.key,
+        answer=answer,
+        body=aged(answer.body, answer.spots, int(age)),
+        origin=entry.origin,
+        age=stale.age + age if stale else age,
+        left=-stale.late - age if stale else entry.expires - now,
+        uses=entry.uses,
+    )
 
 
 def _any_type(query: Query) -> bytes:

@@ -165,9 +165,10 @@ class Once:
         flight.waiters.append(waiter)
         self._waiting += 1
         if flight.stale is None and self._stale_after is not None:
-            held = self._memory.held(flight.query, self._clock.seconds())
+            now = self._clock.seconds()
+            held = self._memory.held(flight.query, now)
             if held is not None:
-                flight.stale = held[0].stale()
+                flight.stale = held[0].stale(now - held[1])
                 flight.timer = self._clock.callLater(self._stale_after, self._serve_stale, flight)
 
     def _give_up(self, key: bytes, waiter: Deferred[Answer]) -> None:
@@ -233,7 +234,7 @@ class Once:
             return
         held = self._memory.held(query, now)
         if held is not None and self._stale_after is not None:
-            answer = held[0].stale()
+            answer = held[0].stale(now - held[1])
             self._stale_given.add("failure", by=len(flight.waiters))
             # As long as that is held, the upstream that failed is not asked again (RFC 8767, 5).
             self._memory.put(query, answer, now, max(held[2], now + STALE_TTL))

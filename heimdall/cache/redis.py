@@ -66,14 +66,14 @@ class Shared:
         self._stale_after = stale_after
         self._leases = None if reader else leases
         self._reading = Reading(link, clock, budget=budget, leases=self._leases)
-        self._worth = Worth(seal or Seal(), covers, window if stale else 0, ceilings)
+        self.worth = Worth(seal or Seal(), covers, window if stale else 0, ceilings)
         self._reader = reader
         self.stored: Callable[[Query, bytes, bytes], object] | None = None
         """Called with each answer that is stored: its question, key without prefix, and value."""
         self._writer = Writer(link, clock, most=most_writes, leases=self._leases)
         self._lookups = Count("heimdall_cache_redis_lookups_total", "Look-ups in Redis.", "result")
         self.tallies: list[Tally] = [
-            self._lookups, *self._worth.tallies, *self._reading.tallies, *self._writer.tallies,
+            self._lookups, *self.worth.tallies, *self._reading.tallies, *self._writer.tallies,
         ]  # fmt: skip
 
     def ask(self, query: Query) -> Deferred[Answer]:
@@ -138,7 +138,7 @@ class Shared:
 
     def _take(self, look: Look, key: bytes, value: bytes, now: float) -> str:
         """Finish a query with a value, or keep that, if it is good for it; return what it was."""
-        result, answer = self._worth.judge(look.query, key, value, now)
+        result, answer = self.worth.judge(look.query, key, value, now)
         if result == "hit" and answer is not None:
             if not look.asked:
                 self._lookups.add("hit")
@@ -202,7 +202,7 @@ class Shared:
         self._unfollow(look, "woken" if value else "alone")
         now = self._link.now()
         if value and now is not None and not look.done:
-            result, answer = self._worth.judge(look.query, key, value, now)
+            result, answer = self.worth.judge(look.query, key, value, now)
             if result == "hit" and answer is not None:
                 self._finish(look, answer)
         if not look.done and not look.asked:
@@ -279,7 +279,7 @@ class Shared:
 
     def _store(self, look: Look, answer: Answer) -> None:
         """Share what was learnt, if it may be kept, and wake who waits for it. Nobody waits for that."""
-        worth = self._worth.value(look.query, answer, self._link.now(), self._clock.seconds() - look.since)
+        worth = self.worth.value(look.query, answer, self._link.now(), self._clock.seconds() - look.since)
         if worth is None or self._reader:
             self._throw_away(look)
             self._release(look, b"")

@@ -141,7 +141,9 @@ class Refresh:
         if result != "hit" or answer is None:
             return result
         now = self._clock.seconds()
-        if stored_at(value) <= time - (now - held[0]):
+        kept = self._memory.held(query, now)
+        stale = kept is not None and kept[0].origin == "stale"
+        if not stale and stored_at(value) <= time - (now - held[0]):
             return "old"  # what is held came after it
         self._memory.put(query, answer, now)
         return "taken"

@@ -10,7 +10,7 @@ from typing import Final
 
 from twisted.logger import Logger
 
-SIZE: Final = 16
+SIZE: Final = 14
 """Bytes of a seal."""
 
 SHORTEST: Final = 16

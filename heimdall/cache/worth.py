@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from heimdall.cache.entry import Rubbish, from_bytes, to_bytes
+from heimdall.cache.entry import Rubbish, from_bytes, stored_at, to_bytes
 from heimdall.cache.seal import Seal
 from heimdall.message.answer import Answer
 from heimdall.message.query import NXDOMAIN, Query
@@ -40,6 +40,8 @@ class Worth:
 
     def __init__(self, seal: Seal, covers: Covers, window: int, ceilings: tuple[int, int]) -> None:
         self._seal, self._covers, self._window, self._ceilings = seal, covers, window, ceilings
+        self.node = 0
+        """The number of this node, for the values that it stores."""
         self._rubbish = Count("heimdall_cache_redis_rubbish_total", "Values that are no answer.", "reason")
         self.tallies: list[Tally] = [self._rubbish]
 
@@ -64,7 +66,9 @@ class Worth:
             return "hit", answer
         if left > 0:
             return "miss", answer
-        return ("stale", answer.stale()) if left > -self._window else ("miss", None)
+        if left <= -self._window:
+            return "miss", None
+        return "stale", answer.stale(-left, max(now - stored_at(value), 0.0))
 
     def value(self, query: Query, answer: Answer, now: float | None, took: float) -> tuple[bytes, bytes, int] | None:
         """Return what to store of an answer: key without prefix, value, milliseconds; or None for nothing.
@@ -78,4 +82,4 @@ class Worth:
             return None
         if self._covers(query.name, now - took):
             return None
-        return key, to_bytes(answer, key, now, self._seal, now - took), (answer.ttl + self._window) * 1000
+        return key, to_bytes(answer, key, now, self._seal, now - took, self.node), (answer.ttl + self._window) * 1000

@@ -69,8 +69,8 @@ def _row(where: str, held: Mapping[str, Any]) -> tuple[str, ...]:
     state = held["state"] + (f" ({held['reason']})" if "reason" in held else "")
     return (
         where, held["type"], whose or NOTHING, state, seconds(held.get("ttl")), seconds(held.get("age")),
-        held.get("origin", NOTHING), number(held.get("uses")), size(held.get("size", held.get("bytes"))),
-        _answer(held),
+        held.get("node") or held.get("origin", NOTHING), number(held.get("uses")),
+        size(held.get("size", held.get("bytes"))), _answer(held),
     )  # fmt: skip
 
 

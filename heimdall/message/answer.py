@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from struct import Struct
 
-from attrs import evolve, frozen
+from attrs import evolve, fields, frozen
 
 from heimdall.message import edns
 from heimdall.message.edns import ExtendedError
@@ -78,10 +78,16 @@ class Answer:
         """Return the answer with every TTL set to ``ttl`` seconds, known from ``origin``."""
         return evolve(self, body=patched(self.body, self.spots, [ttl] * len(self.spots)), ttl=ttl, origin=origin)
 
-    def stale(self) -> Answer:
-        """Return the answer as it is given past its TTL (RFC 8767, 4; RFC 8914, 4.4 and 4.20)."""
+    def stale(self, late: float = 0.0, age: float | None = None) -> Stale:
+        """Return the answer as it is given past its TTL (RFC 8767, 4; RFC 8914, 4.4 and 4.20).
+
+        :param late: seconds since its TTL was over.
+        :param age: seconds since it was learnt; None for the TTL that it has, and those.
+        """
         code = edns.STALE_NXDOMAIN if self.rcode == NXDOMAIN else edns.STALE_ANSWER
-        return evolve(self.with_ttls(STALE_TTL, "stale"), errors=(ExtendedError(code),))
+        given = evolve(self.with_ttls(STALE_TTL, "stale"), errors=(ExtendedError(code),))
+        known = {field.name: getattr(given, field.name) for field in fields(Answer)}
+        return Stale(**known, late=late, age=self.ttl + late if age is None else age, source=self.origin)
 
     def older(self, age: int, origin: str) -> Answer:
         """Return the answer as it is ``age`` seconds later: every TTL less by that, none below 0."""
@@ -91,6 +97,28 @@ class Answer:
         """Return the answer with its records as they are at some later moment, and the TTL that is left then."""
         ttls = [_TTL.unpack_from(body, spot)[0] for spot in self.spots]
         return evolve(self, body=body, ttl=min(ttls, default=self.ttl))
+
+
+@frozen(eq=False)
+class Stale(Answer):
+    """An answer as it is given past its TTL.
+
+    ``late``    seconds that its TTL was over by then
+    ``age``     seconds since it was learnt, by then
+    ``source``  who knew it: memory or redis
+    """
+
+    late: float = 0.0
+    age: float = 0.0
+    source: str = ""
+
+    def stale(self, late: float = 0.0, age: float | None = None) -> Stale:
+        """Return it as it is given once more.
+
+        :param late: seconds since its time as a stale answer was over.
+        """
+        more = STALE_TTL + late
+        return evolve(self, late=self.late + more, age=self.age + more)
 
 
 def aged(body: bytes, spots: Iterable[int], age: int) -> bytes:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.cache.entry import REASONS, TICK, VERSION, Rubbish, from_bytes, stored_at, to_bytes
+from heimdall.cache.entry import REASONS, TICK, VERSION, Rubbish, from_bytes, stored_at, stored_by, to_bytes
 from heimdall.cache.seal import SIZE as SEAL
 from heimdall.cache.seal import Seal
 from heimdall.message import answer, edns, query, wire
@@ -23,8 +23,9 @@ QUERY = query.make(wire.from_text("www.example.com"), 1)
 SIZE = len(QUERY.question)
 MAIL = wire.from_text("mail.example.com")
 OPEN, KEYED = Seal(), Seal(b"known to the nodes")
-HEAD = 12
-COUNTS = slice(9, 12)
+HEAD = 14
+MARKS = 10
+COUNTS = slice(11, 14)
 
 
 def known(errors: tuple[ExtendedError, ...] = (), scope: int | None = None) -> Answer:
@@ -121,6 +122,14 @@ class Kept(SynchronousTestCase):
         self.assertLessEqual(stored_at(put(known(), now=now)), now + 1e-6)
         self.assertLess(now - stored_at(put(known(), now=now)), TICK + 1e-6)
 
+    def test_stored_by(self) -> None:
+        """Who stored an answer is told by the low half of his number, with few records and with many."""
+        many = evolve(known(), counts=(0, 0, 300), body=known().body * 150)
+        for one in (known(), many):
+            for number, told in ((0, 0), (7, 7), (0x12345678, 0x5678)):
+                value = to_bytes(one, QUERY.key, NOW, KEYED, NOW, number)
+                self.assertEqual((stored_by(value), taken(value)[1]), (told, 60.0))
+
     def test_variants(self) -> None:
         """A key with a client's subnet behind the question keeps it."""
         key = QUERY.key + b"\1\x18\xc0\0\2"
@@ -146,10 +155,10 @@ class Kept(SynchronousTestCase):
 
     def test_format(self) -> None:
         """The bytes do not change from release to release; whoever changes them counts the version up."""
-        value = to_bytes(evolve(known(), scope=24), QUERY.key, NOW, OPEN, NOW - 0.5)
+        value = to_bytes(evolve(known(), scope=24), QUERY.key, NOW, OPEN, NOW - 0.5, 0x1234)
         self.assertEqual(
             value.hex(),
-            "0266ddb6aa00007d0b02000018c00c000100010000012c000401020304046d61696c076578616d706c6503636f6d00000100010000003c00040102030513add1d3219b17b2bef0ccda55f6a401",
+            "0366ddb6aa00007d12340b02000018c00c000100010000012c000401020304046d61696c076578616d706c6503636f6d00000100010000003c0004010203059b4e0b2d831db4e958ea7b0fa7d4",
         )
         self.assertEqual(value[0], VERSION)
 
@@ -227,13 +236,13 @@ class Refused(SynchronousTestCase):
         value = put(known(scope=24))
         body = HEAD + 1
         for at, new in (
-            (8, b"\x20"),  # an unknown mark
-            (8, b"\x30"),
+            (MARKS, b"\x20"),  # an unknown mark
+            (MARKS, b"\x30"),
             (HEAD, b"\x81"),  # a scope of 129 bits
             (COUNTS.start, b"\1"),  # records
             (COUNTS.start, b"\3"),
             (COUNTS.start, b"\xff\xff\xff"),
-            (8, b"\x14\xff\xff\0\0\0\0"),  # more of them than a message may have
+            (MARKS, b"\x14\xff\xff\0\0\0\0"),  # more of them than a message may have
             (body + 6, b"\x80"),  # a TTL of more than 31 bits
             (body + 2, b"\0\x29"),  # an OPT record
             (body, b"\xc0\xff"),  # a pointer ahead
@@ -243,7 +252,7 @@ class Refused(SynchronousTestCase):
 
     def test_ends_in_its_head(self) -> None:
         """A value whose marks promise more than it has is refused."""
-        head = put(known())[:8]
+        head = put(known())[:MARKS]
         for rest in (b"\x08\0\0\0", b"\x10\0\0\0", b"\x10" + bytes(5), b"\x18" + bytes(6)):
             self.refused(sealed(head + rest + bytes(SEAL)), "malformed")
 

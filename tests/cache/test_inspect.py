@@ -10,12 +10,14 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.cache import inspect
-from heimdall.cache.entry import to_bytes
-from heimdall.cache.inspect import Inspection
+from heimdall.cache.entry import NODES, to_bytes
+from heimdall.cache.inspect import Inspection, named
 from heimdall.cache.memory import Memory
+from heimdall.cache.ranks import number as number_of
 from heimdall.cache.seal import Seal
-from heimdall.cache.shown import MOST_RECORDS, contents, shown
+from heimdall.cache.shown import MOST_RECORDS, Held, contents, shown
 from heimdall.interfaces import LinkDown
+from heimdall.message.answer import Answer
 from heimdall.message.query import NXDOMAIN
 from heimdall.message.wire import from_text
 from tests.cache.questions import negative, positive, question
@@ -89,6 +91,32 @@ class InMemory(SynchronousTestCase):
         self.clock.advance(100)
         self.assertEqual(self.inspection.memory(NAME), [])
 
+    def test_stale_again(self) -> None:
+        """An answer given past its TTL is as old as it is in truth, however often it is held anew, and from where."""
+        self.hold()
+        for late, twice in ((10.0, False), (45.0, True)):
+            self.clock.advance(70.0 if not twice else 35.0)
+            known, expires, _ = self.held()
+            self.memory.put(question(TEXT), known.stale(self.clock.seconds() - expires), self.clock.seconds())
+            [held] = self.inspection.memory(NAME, 1)
+            self.assertEqual((held["state"], held["age"], held["ttl"]), ("stale", late + 60, -late))
+            self.assertEqual((held["origin"], held["records"]), ("upstream", [f"{TEXT}. 30 IN A 192.0.2.1"]))
+
+    def test_stale_from_redis(self) -> None:
+        """So is one that Redis had, and it is from there."""
+        self.hold()
+        known = evolve(positive(TEXT), origin="redis")
+        self.memory.put(question(TEXT), known.stale(100.0, 400.0), self.clock.seconds())
+        self.clock.advance(31)
+        [held] = self.inspection.memory(NAME, 1)
+        self.assertEqual((held["state"], held["age"], held["ttl"], held["origin"]), ("stale", 431.0, -131.0, "redis"))
+
+    def held(self) -> tuple[Answer, float, float]:
+        """Return what memory holds."""
+        held = self.memory.held(question(TEXT), self.clock.seconds())
+        assert held is not None
+        return held
+
     def test_which(self) -> None:
         """One type, or the common ones; every type, and answers for a subnet, are found by a search."""
         for qtype in (1, 28, 999):
@@ -125,9 +153,11 @@ class InRedis(SynchronousTestCase):
         )
 
     def store(self, seal: bytes = b"secret of sixteen") -> bytes:
-        """Store an answer."""
-        key = question(TEXT).key
-        self.link.values[HEAD + key] = to_bytes(positive(TEXT, ttl=60), key, self.link.now() or 0.0, Seal(seal))
+        """Store an answer, as a node did whose upstream took half a second."""
+        key, now = question(TEXT).key, self.link.now() or 0.0
+        self.link.values[HEAD + key] = to_bytes(
+            positive(TEXT, ttl=60), key, now, Seal(seal), now - 0.5, number_of("one")
+        )
         return HEAD + key
 
     def look(self, qtype: int = 0) -> list[Any]:
@@ -143,6 +173,8 @@ class InRedis(SynchronousTestCase):
         [held] = self.look(1)
         self.assertEqual((held["state"], held["age"], held["ttl"]), ("fresh", 1.0, 59.0))
         self.assertEqual((held["stored"], held["size"]), (1_767_225_600.0, len(self.link.values[key])))
+        self.assertEqual((held["origin"], held["asked"]), ("upstream", 1_767_225_599.5))
+        self.assertEqual(held["node"], number_of("one") % NODES)
         self.assertEqual(held["records"], [f"{TEXT}. 59 IN A 192.0.2.1"])
         self.flushed = True
         self.assertEqual(self.look()[0]["state"], "flushed")
@@ -154,6 +186,19 @@ class InRedis(SynchronousTestCase):
         self.link.values[key] = b"\0leadertk"
         self.assertEqual([held["state"] for held in self.look()], ["asked"])
         self.assertEqual(self.look(28), [])
+
+    def test_named(self) -> None:
+        """Nodes are told by name where they can be known; of two that go by one number, either may have been it."""
+        held: list[Held] = [{"node": number_of("one") % NODES}, {"node": 0}, {"state": "asked"}]
+        told = named(held, ["one", "two"])
+        self.assertEqual(told, [{"node": "one"}, {"node": None}, {"state": "asked"}])
+        twins: dict[int, str] = {}
+        for count in range(100_000):
+            other = twins.setdefault(number_of(f"n{count}") % NODES, f"n{count}")
+            if other != f"n{count}":
+                break
+        told = named([{"node": number_of(other) % NODES}], [other, f"n{count}"])
+        self.assertEqual(told, [{"node": " or ".join(sorted([other, f"n{count}"]))}])
 
     def test_trouble(self) -> None:
         """A Redis that is away or talks rubbish is a LinkDown, whatever is asked for."""

@@ -533,7 +533,7 @@ class Refusals(Case):
     def test_rubbish(self) -> None:
         """A value that is no answer is a miss, counted by reason, and deleted when no answer takes its place."""
         asked = self.shared.ask(question())
-        self.link.values[b"heimdall:c1:" + question().key] = b"\2rubbish, and long enough to have a head and more"
+        self.link.values[b"heimdall:c1:" + question().key] = b"\3rubbish, and long enough to have a head and more"
         self.turn()
         self.turn()
         self.assertEqual((self.count("lookups", "rubbish"), self.count("rubbish", "damaged")), (1, 1))

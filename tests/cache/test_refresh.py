@@ -306,6 +306,15 @@ class Hearing(Case):
         assert held is not None
         self.assertAlmostEqual(held[1], 1115.0, 1)
 
+    def test_stale_again_is_replaced(self) -> None:
+        """So is what was put there anew to be given past its TTL, after the fresh one was stored."""
+        self.memory.put(WWW, positive("www.example", 20), 1000.0)
+        self.clock.advance(25.0)
+        value = self.value()
+        self.clock.advance(1.0)
+        self.memory.put(WWW, positive("www.example", 20).stale(6.0), self.clock.seconds())
+        self.assertEqual((self.tell(value), self.known()), ("taken", bytes((192, 0, 2, 9))))
+
     def test_shorter(self) -> None:
         """A fresh answer takes the place of one that would live longer: it is news."""
         self.memory.put(WWW, positive("www.example", 3000), 1000.0)

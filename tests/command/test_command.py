@@ -39,7 +39,11 @@ HELD = {
 SEEN = {
     "name": "www.example.com",
     "type": None,
-    "redis": {"held": [{**HELD, "size": 44, "stored": 1.0}], "complete": True, "reason": ""},
+    "redis": {
+        "held": [{**HELD, "size": 44, "stored": 1.0, "origin": "upstream", "node": "two"}],
+        "complete": True,
+        "reason": "",
+    },
     "nodes": [
         {"node": "one", "own": True, "held": [{**HELD, "origin": "upstream", "uses": 3}], "whole": True},
         {"node": "two", "own": False, "held": [], "whole": True},
@@ -149,7 +153,7 @@ class Commands(Case):
         code, lines, _ = await self.run_command("inspect", "www.example.com")
         self.assertEqual((code, lines), (OK, [
             "WHERE  TYPE  FOR  STATE        TTL   AGE  FROM      USES  BYTES  ANSWER",
-            "redis  A     DO   fresh     59m59s  1.2s  -            -     44  NOERROR, 1 record, validated",
+            "redis  A     DO   fresh     59m59s  1.2s  two          -     44  NOERROR, 1 record, validated",
             "one*   A     DO   fresh     59m59s  1.2s  upstream     3     16  NOERROR, 1 record, validated",
             "two               nothing",
             "three             no reply",

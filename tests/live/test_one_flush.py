@@ -189,7 +189,8 @@ class Reaching(Case):
         self.assertEqual(self.ask_all(cluster), {OLD})
         for node in cluster.nodes:
             told = api(node, "GET", name=NAME, type="A")
-            self.assertEqual([held["state"] for held in told["redis"]["held"]], ["fresh"])
+            [shelf] = told["redis"]["held"]
+            self.assertEqual((shelf["state"], shelf["origin"], shelf["node"]), ("fresh", "upstream", "node0"))
             self.assertEqual(
                 [each["node"] for each in told["nodes"] if each["own"]], [f"node{cluster.nodes.index(node)}"]
             )
