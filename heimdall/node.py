@@ -25,6 +25,7 @@ from heimdall.peers.registry import Registry
 from heimdall.pipeline import Path, lay
 from heimdall.watch.admin import Admin
 from heimdall.watch.caches import Caches
+from heimdall.watch.notify import herald
 from heimdall.watch.trust import Trust
 
 ORIGINS = ("memory", "redis", "upstream", "stale", "local", "blocked")
@@ -63,6 +64,7 @@ class Node(Service):
         self._pages: IListeningPort | None = None
         self._status = "starting"
         self._began = reactor.seconds()
+        self.herald = herald(reactor, environ)
         self._hostname = socket.gethostname()
         self._pod_ip = environ.get("POD_IP") or _own_address(settings.fetch.upstreams)
         # A node that only reads is on no list.
@@ -96,7 +98,7 @@ class Node(Service):
             if path.sharing.ranks.most:
                 top = Top(path.sharing.link, path.sharing.ranks, reactor, self.registry.members)
         own = [part for part in (self.registry, self.inquiries) if part is not None]
-        tallies = [*path.tallies, *(tally for part in own for tally in part.tallies)]
+        tallies = [*path.tallies, *self.herald.tallies, *(tally for part in own for tally in part.tallies)]
         self.admin = Admin(
             clock=reactor,
             tallies=tallies,
@@ -163,6 +165,16 @@ class Node(Service):
             return True, ()
         return False, (f"this node is {self._status}",)
 
+    def alive(self) -> bool:
+        """Return whether every socket for DNS is read, as far as this node serves at all."""
+        ports: list[Any] = self._ports
+        return self.path.datagrams.reading() and all(port.connected for port in ports)
+
+    def words(self) -> str:
+        """Return how this node does, in one line for a person."""
+        queries, memory = self.path.server.queries.total(), self.path.memory
+        return f"{self.status()}: {queries} queries so far, {len(memory)} answers in memory"
+
     def startService(self) -> None:
         """Serve."""
         Service.startService(self)
@@ -174,6 +186,7 @@ class Node(Service):
             self._pages = self._adopt(self._http, self.admin.site)
         if self.registry is not None and self._lists_itself:
             self.registry.start()
+        self.herald.start(self.alive, self.words)
         self.path.warm().addCallback(self._warm)
         self._log.info(
             "Serving DNS on {addresses}; upstreams: {upstreams}",
@@ -185,6 +198,8 @@ class Node(Service):
         """Be ready: memory knows what the others know, as far as that could be had."""
         if self._status == "starting":
             self._status = "healthy"
+            # Not before the reactor runs: until then no signal is heeded.
+            self._reactor.callWhenRunning(self.herald.ready)
             if self.registry is not None and self._lists_itself:
                 self.registry.beat()
 
@@ -198,6 +213,7 @@ class Node(Service):
     def stopService(self) -> Any:
         """Leave the cluster at once, answer what was asked, and end. Fires when that is done."""
         self._status = "leaving"
+        self.herald.stopping()
         leaving = self.registry.leave() if self.registry else None
         datagrams, server = self.path.datagrams, self.path.server
         datagrams.pause()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.python.usage import Options as TwistedOptions
@@ -13,6 +13,7 @@ from twisted.python.usage import UsageError
 if TYPE_CHECKING:
     from twisted.application.service import IService
 
+    from heimdall.accept.sockets import Bound
     from heimdall.config.load import Loaded
 
 # Nothing of the server is imported up here: the help of twistd loads this module, and a start must be quick.
@@ -25,14 +26,15 @@ DESCRIPTORS = 65536
 class Options(TwistedOptions):
     """The options of ``twistd heimdall``.
 
-    After parsing, ``loaded`` holds the configuration that they, the environment and the file make together. One
-    that is wrong ends the process with a line for each fault.
+    After parsing, ``loaded`` holds the configuration that they, the environment and the file make together, and
+    ``given`` the sockets that systemd has opened for us. What is wrong ends the process with a line for each fault.
 
     :cvar environ: the environment to read.
     """
 
     environ: Mapping[str, str] = os.environ
     loaded: Loaded
+    given: Sequence[Bound] = ()
 
     synopsis = "[options]"
     longdesc = (
@@ -94,8 +96,12 @@ class Options(TwistedOptions):
         from heimdall.config.load import load
         from heimdall.config.machine import Machine
 
+        self.given = _given(self.environ)
+        machine = Machine(
+            read_record=_read_record, read_secret=_read_secret, given=tuple(one.text for one in self.given)
+        )
         try:
-            self.loaded = load(self, self.environ, Machine(read_record=_read_record, read_secret=_read_secret))
+            self.loaded = load(self, self.environ, machine)
         except Misconfigured as error:
             raise SystemExit(str(error)) from None
         if self["check"]:
@@ -131,7 +137,7 @@ def makeService(options: Options) -> IService:
     for warning in loaded.warnings:
         log.warn("{warning}", warning=warning)
     try:
-        bound = bind(settings.accept.listen, loaded.asked("accept.listen"))
+        bound = options.given or bind(settings.accept.listen, loaded.asked("accept.listen"))
         http = bind_stream(settings.watch.http) if settings.watch.enabled else None
     except CannotListen as error:
         raise SystemExit(str(error)) from None
@@ -150,6 +156,22 @@ def makeService(options: Options) -> IService:
         service.setServiceParent(logged)
         return logged
     return service
+
+
+def _given(environ: Mapping[str, str]) -> Sequence[Bound]:
+    """Return the sockets that systemd has opened for us, if any.
+
+    :raises SystemExit: they are not what we can serve on.
+    """
+    if "LISTEN_FDS" not in environ:
+        return ()
+    from heimdall.accept.given import given
+    from heimdall.accept.sockets import CannotListen
+
+    try:
+        return given(environ)
+    except CannotListen as error:
+        raise SystemExit(str(error)) from None
 
 
 def _allow_descriptors() -> None:

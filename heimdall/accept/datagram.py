@@ -101,6 +101,10 @@ class Datagrams(dns.DNSDatagramProtocol):
             reader.udp.close()
         self._readers.clear()
 
+    def reading(self) -> bool:
+        """Return whether every socket is read, or rests for a moment."""
+        return all(reader.reading() for reader in self._readers)
+
     def failed(self, way: str, error: OSError) -> None:
         """Count what the kernel refused; ``way`` is send or receive."""
         self._errors.add(way, _REASONS.get(error.errno or 0, "other"))
@@ -172,6 +176,10 @@ class Reader:
         """Read from now on."""
         self._resting = None
         self._reactor.addReader(self)
+
+    def reading(self) -> bool:
+        """Return whether datagrams are read, or will be after a rest."""
+        return self.udp.fileno() >= 0 and (self._resting is not None or self in self._reactor.getReaders())
 
     def stop(self) -> None:
         """Read no more."""

@@ -142,9 +142,9 @@ def _open(text: str, family: socket.AddressFamily, kind: socket.SocketKind, addr
         if family == socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if kind == socket.SOCK_STREAM:
-            _prepare_stream(opened)
+            prepare_stream(opened)
         else:
-            _prepare_datagrams(opened, ip_address(address[0].partition("%")[0]).is_unspecified)
+            prepare_datagrams(opened, ip_address(address[0].partition("%")[0]).is_unspecified)
         opened.bind(address)
         if kind == socket.SOCK_STREAM:
             opened.listen(BACKLOG)
@@ -154,7 +154,7 @@ def _open(text: str, family: socket.AddressFamily, kind: socket.SocketKind, addr
     return opened
 
 
-def _prepare_stream(opened: socket.socket) -> None:
+def prepare_stream(opened: socket.socket) -> None:
     """Set what the sockets of accepted connections inherit.
 
     Without TCP_NODELAY the second of two replies waits until the client's kernel has confirmed the first. Without
@@ -166,7 +166,8 @@ def _prepare_stream(opened: socket.socket) -> None:
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, STREAM_BUFFER)
 
 
-def _prepare_datagrams(opened: socket.socket, wildcard: bool) -> None:
+def prepare_datagrams(opened: socket.socket, wildcard: bool) -> None:
+    """Let a burst wait in the socket, and a socket for every address say which one a datagram came to."""
     with suppress(OSError):
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
     if wildcard and opened.family == socket.AF_INET6:

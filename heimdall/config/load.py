@@ -47,6 +47,7 @@ def load(options: Mapping[str, Any], environ: Mapping[str, str], machine: Machin
     values: dict[str, Any] = {}
     origins = dict.fromkeys(KEYS, DEFAULT)
     bad = set()
+    warnings = list(sources.strangers(environ))
     for one in found:
         key = one.key
         try:
@@ -55,6 +56,10 @@ def load(options: Mapping[str, Any], environ: Mapping[str, str], machine: Machin
             wrong += [line(one.origin, key.path, fault, secret=key.secret) for fault in error.faults]
             bad.add(key.path)
         else:
+            if one.origin == sources.SOCKETS and values.get(key.path, value) != value:
+                warnings.append(
+                    f"{origins[key.path]}: {key.path} is not used, but the sockets that we were started with"
+                )
             values[key.path] = _absolute(value, one.origin) if key.kind == "file" else value
             origins[key.path] = one.origin
     settings = _settings(values)
@@ -63,7 +68,6 @@ def load(options: Mapping[str, Any], environ: Mapping[str, str], machine: Machin
             path = conflict.paths[0]
             origin = next((origins[each] for each in conflict.paths if origins[each] != DEFAULT), DEFAULT)
             wrong.append(line(origin, path, conflict.fault, secret=KEYS[path].secret))
-    warnings = list(sources.strangers(environ))
     if bad.isdisjoint(("accept.listen", "redis.url", "redis.replica_url")) and origins["redis.url"] != DEFAULT:
         warnings += agree.asks_itself(settings, machine)
     if not settings.fetch.upstreams and bad.isdisjoint(("fetch.upstreams", "fetch.resolv_conf", "accept.listen")):
@@ -110,7 +114,8 @@ def _gather(
             wrong.append(printable(f"{origin}: {path} is not text in UTF-8"))
         except Misconfigured as error:
             wrong += error.lines
-    return found + sources.in_environment(environ) + given, wrong
+    found += sources.in_environment(environ) + given
+    return found + sources.in_sockets(machine.given), wrong
 
 
 def _absolute(value: Any, origin: str) -> Any:

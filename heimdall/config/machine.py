@@ -48,6 +48,7 @@ class Machine:
     :ivar find: return what a dotted name stands for; raises any exception.
     :ivar read_record: take a record of the configuration apart; raises ValueError.
     :ivar read_secret: return the secret in a file; raises ValueError.
+    :ivar given: the addresses of the sockets that this process was started with, not a callable.
     """
 
     read_file: Callable[[str], str] = read_text
@@ -56,3 +57,4 @@ class Machine:
     find: Callable[[str], object] = namedAny
     read_record: Callable[[str], object] = anything
     read_secret: Callable[[str], object] = anything
+    given: tuple[str, ...] = ()

@@ -24,6 +24,7 @@ Heimdall needs no configuration. What is set beats what is not, in this order:
 nothing is, it prints the effective configuration, with the place each value came from and without passwords, and ends
 with status 0. A server with a wrong configuration does not start.
 
+- Sockets that systemd hands over, see [Install](install.md#sockets), stand for `accept.listen`, whatever sets that.
 - A setting replaces the one it beats as a whole: lists are not joined.
 - In an environment variable, the items of a list stand between commas, and truth is `true` or `false`. Routes are
   `suffix=server server, suffix=server`. An empty variable sets nothing.

@@ -17,6 +17,9 @@ from heimdall.config.values import raw_of
 CONFIG = "HEIMDALL_CONFIG"
 """The environment variable that names the file."""
 
+SOCKETS = "socket activation"
+"""The origin of the addresses whose sockets this process was started with."""
+
 OPTIONS = {
     "listen": "accept.listen",
     "upstream": "fetch.upstreams",
@@ -113,6 +116,11 @@ def in_options(options: Mapping[str, Any]) -> tuple[list[Found], list[str]]:
         elif on or off:
             found.append(Found(KEYS[path], f"option --{'' if on else 'no-'}{option}", on))
     return found, wrong
+
+
+def in_sockets(given: tuple[str, ...]) -> list[Found]:
+    """Return what follows from the sockets that this process was started with."""
+    return [Found(KEYS["accept.listen"], SOCKETS, list(given))] if given else []
 
 
 def strangers(environ: Mapping[str, str]) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Tests of what is deployed: on a host, in a container, in a cluster."""
