@@ -2,8 +2,8 @@
 
 Nothing is done for it when a query is answered from memory, which counts its uses anyway. Every ten seconds those
 answers are told whose uses grew most since they were told last, at most 500. What is not told yet waits until it is
-more, so that every name that is asked for often has its turn. Who needs what is hot gets it from ``names``, a list
-that is read once a minute.
+more, so that every name that is asked for often has its turn. Who needs what is hot gets it from ``names``: the list
+of the cluster, which is read once a minute and knows the last ten of them, and what this node told just now.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ TOLD: Final = 300
 MISSED: Final = 200
 
 KEPT: Final = 1000
-"""Names of the cluster's list that every node keeps."""
+"""Names of the cluster's list that every node keeps; and so many of those it told itself."""
+
+PROOF: Final = 2
+"""Asks within one look that make a name hot at once; fewer prove nothing."""
 
 SLICE: Final = 1000
 """Answers that are looked at in one turn of the reactor."""
@@ -63,6 +66,10 @@ class Hot:
     ) -> None:
         self.names: dict[bytes, float] = {}
         """What is hot in the cluster, the hottest first: the key of the question, and its asks in a second."""
+        self._listed: dict[bytes, float] = {}
+        # What this node told lately, and of that what it told at the last look.
+        self._own: dict[bytes, float] = {}
+        self._new: dict[bytes, float] = {}
         self.node = node
         """The number of this node."""
         self._link, self._memory, self._ranks, self._clock, self._reader = link, memory, ranks, clock, reader
@@ -109,7 +116,9 @@ class Hot:
         :param age: seconds since counting began.
         """
         seconds = worth(age)
-        self.names = {row.key: row.asked / seconds for row in islice(rows, KEPT)}
+        self._listed = {row.key: row.asked / seconds for row in islice(rows, KEPT)}
+        self._own = self._new
+        self._join()
 
     def look(self) -> Deferred[None]:
         """Tell what was used most since the last look, and once a minute learn what all nodes tell. Never fails."""
@@ -173,9 +182,19 @@ class Hot:
                 raise
             self._told.add("told", by=len(some))
             self._trouble.passed()
-        # What is in use here is hot until the list is read again: a short TTL does not wait for that.
-        for row in rows[: max(KEPT - len(self.names), 0)]:
-            self.names.setdefault(row.key, (row.memory + row.redis + row.upstream) / EVERY)
+        # What is in use here is hot from now on: a short TTL does not wait until the list says so.
+        asks = {row.key: row.memory + row.redis + row.upstream for row in rows}
+        self._new = {key: number / EVERY for key, number in asks.items() if number >= PROOF}
+        self._own = {**{key: rate for key, rate in self._own.items() if key not in self._new}, **self._new}
+        self._own = dict(islice(self._own.items(), max(len(self._own) - KEPT, 0), None))
+        self._join()
+
+    def _join(self) -> None:
+        """Put together what the list says and what this node knows better, the hottest first."""
+        names = {**self._listed}
+        for key, rate in self._own.items():
+            names[key] = max(rate, names.get(key, 0.0))
+        self.names = dict(sorted(names.items(), key=lambda name: -name[1]))
 
     def _note(self, key: bytes, asked: dict[bytes, Asked]) -> None:
         """Add the uses of an answer in memory to what is told of its question."""

@@ -8,9 +8,9 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.cache import refresh
+from heimdall.cache import hot, refresh
 from heimdall.cache.memory import Memory
-from heimdall.cache.ranks import Asked, Row, worth
+from heimdall.cache.ranks import AT_ONCE, Asked, Row, worth
 from heimdall.cache.refresh import KIND, Refresh
 from heimdall.cache.seal import Seal
 from heimdall.cache.worth import Worth
@@ -115,6 +115,25 @@ class Cluster(Nodes):
             await node.sharing.hot.look()
         await until(lambda: len(upstream.asked) == 2, 4.5)
         await until(lambda: all(node.known(WWW) == b"\0\0\0\2" for node in nodes), 0.5)
+
+    async def test_before_its_first_end(self) -> None:
+        """A name that becomes hot on one node is refreshed for all before it ends first, though the list is full."""
+        upstream = Upstream(ttl=6)
+        self.patch(hot, "EVERY", 1.0)
+        nodes = await self.nodes(self.server(), upstream, 2)
+        now = nodes[0].sharing.link.now() or 0.0
+        names = [question(f"n{number}.example").key for number in range(hot.KEPT)]
+        for at in range(0, hot.KEPT, AT_ONCE):
+            some = [Asked(key, 1_000_000, 0, 0, 60) for key in names[at : at + AT_ONCE]]
+            await nodes[0].sharing.ranks.add(some, 7, now)
+        for node in nodes:
+            await node.sharing.hot.look()
+            self.assertEqual(len(node.sharing.hot.names), hot.KEPT)
+            await node.ask("www.example")
+            await pause(0.05)
+        nodes[0].use(WWW, 20)
+        await until(lambda: all(node.known(WWW) == b"\0\0\0\2" for node in nodes), 5.9)
+        self.assertEqual(len(upstream.asked), 2)
 
     async def test_flushed_meanwhile(self) -> None:
         """What was flushed is not brought back by a refresh that was told before."""
