@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from heimdall.interfaces import ILink, IRegistry, LinkDown, Member
-from heimdall.tally import Count, Tally
+from heimdall.tally import Count, Gauge, Tally
 
 STATUSES: Final = ("starting", "healthy", "degraded", "unhealthy", "leaving")
 
@@ -87,7 +87,9 @@ class Registry:
         self._loop.clock = clock
         self._beats = Count("heimdall_peers_heartbeats_total", "Heartbeats of this node.", "result")
         self._skipped = Count("heimdall_peers_skipped_total", "Entries of the registry that are no node.", "reason")
-        self.tallies: list[Tally] = [self._beats, self._skipped]
+        self._seen = 0
+        seen = Gauge("heimdall_peers_listed_nodes", "Nodes on the list at the last heartbeat.", lambda: self._seen)
+        self.tallies: list[Tally] = [self._beats, self._skipped, seen]
 
     def start(self) -> None:
         """Beat as soon as Redis is there, and from now on."""
@@ -152,14 +154,16 @@ class Registry:
             run("ZREMRANGEBYSCORE", index, f"({now + self._expiry:.3f}", "+inf"),
             run("ZREMRANGEBYRANK", index, 0, -MOST_MEMBERS - 1),
             run("PEXPIRE", index, int(self._expiry * 2000)),
+            run("ZCARD", index),
         ]
         try:
-            before, *_ = await gatherResults(replies, consumeErrors=True)
+            before, *_, listed = await gatherResults(replies, consumeErrors=True)
         except FirstError as error:
             why = error.subFailure.getErrorMessage()
             if why.startswith("WRONGTYPE"):  # somebody put something else there
                 run("DEL", index, key).addErrback(lambda _: None)
             raise LinkDown(why) from None
+        self._seen = listed if isinstance(listed, int) else 0
         self._look_for_namesake(before)
 
     def _look_for_namesake(self, before: object) -> None:

@@ -15,7 +15,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from heimdall.interfaces import LinkDown, Member
-from heimdall.tally import Tally
+from heimdall.tally import Gauge, Tally
 from heimdall.watch.caches import Caches
 from heimdall.watch.metrics import Metrics
 from heimdall.watch.page import TEXT, Page, page
@@ -68,8 +68,9 @@ class Admin(Resource):
         self._top = top
         self.site = Guarded(self, clock)
         judged = caches.tallies if caches is not None else []
-        self._metrics = Metrics(tallies, self.site.tallies, judged)
-        self.tallies: list[Tally] = [*self._metrics.tallies, *self.site.tallies, *judged]
+        up = Gauge("heimdall_watch_ready_up", "1 while queries should come here, else 0.", self._is_ready)
+        self._metrics = Metrics(tallies, self.site.tallies, judged, [up])
+        self.tallies: list[Tally] = [up, *self._metrics.tallies, *self.site.tallies, *judged]
         # By path, and there by method.
         self._pages: dict[bytes, dict[bytes, Show]] = {
             b"/": {b"GET": self._show_index},
@@ -130,6 +131,9 @@ class Admin(Resource):
     def _show_ready(self, request: Request) -> Deferred[Page]:
         ready, reasons = self._ready()
         return succeed(page({"ready": ready, "reasons": list(reasons)}, 200 if ready else 503))
+
+    def _is_ready(self) -> float:
+        return float(self._ready()[0])
 
     def _show_members(self, request: Request) -> Deferred[Page]:
         if self._members is None:

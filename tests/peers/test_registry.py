@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 from heimdall.interfaces import ILink, IRegistry, LinkDown, Member
 from heimdall.peers.registry import Registry
 from heimdall.redislink import Startable
-from heimdall.tally import Count
+from heimdall.tally import Count, Gauge
 from tests.fakelink import FakeLink
 from tests.rediscase import RedisCase, pause, reactor, until
 from tests.redisserver import RedisServer
@@ -25,6 +25,12 @@ def total(registry: Registry, what: str, *values: str) -> int:
     """Read one of the counters."""
     [count] = [t for t in registry.tallies if isinstance(t, Count) and t.name == f"heimdall_peers_{what}_total"]
     return count.total(*values)
+
+
+def on_the_list(registry: Registry) -> object:
+    """Read how many nodes it saw."""
+    [gauge] = [tally for tally in registry.tallies if isinstance(tally, Gauge)]
+    return gauge.read()
 
 
 class Index(FakeLink):
@@ -258,7 +264,7 @@ class Listing(RedisCase):
         return [member.id for member in members]
 
     async def test_members(self) -> None:
-        """All nodes that are alive are listed by every one of them, with their fields; none before the first."""
+        """All nodes that live are listed by every one of them with their fields, and counted; none before the first."""
         await self.begin()
         one, two = self.node("one"), self.node("two")
         self.assertEqual(list(await one.members()), [])
@@ -270,8 +276,12 @@ class Listing(RedisCase):
         self.assertEqual((listed[0].hostname, listed[0].pod_ip, listed[0].status), ("host", "10.0.0.1", "healthy"))
         self.assertEqual(listed[0].stats, {"queries": 1.0})
         self.assertAlmostEqual(listed[0].last_heartbeat, self.link.now() or 0.0, 0)
+        await two.beat()
+        self.assertEqual(on_the_list(two), 2)
         await one.leave()
         self.assertEqual(self.ids(await two.members()), ["two"])
+        await two.beat()
+        self.assertEqual(on_the_list(two), 1)
         self.assertEqual(self.redis.command("ZRANGE", "heimdall:nodes", 0, -1), [b"two"])
 
     async def test_silence(self) -> None:

@@ -22,10 +22,12 @@ class Pages(Served):
         self.assertEqual((reply.status, reply.body), (200, b"ok\n"))
 
     async def test_ready(self) -> None:
-        """/ready is 200 when queries may come, else 503 with the reasons."""
+        """/ready is 200 when queries may come, else 503 with the reasons; a gauge says the same."""
         reply = await self.ask("/ready")
         self.assertEqual((reply.status, reply.value), (200, {"ready": True, "reasons": []}))
+        self.assertIn(b"\nheimdall_watch_ready_up 1.0\n", (await self.ask("/metrics")).body)
         self.ready = (False, ["no upstream answers"])
+        self.assertIn(b"\nheimdall_watch_ready_up 0.0\n", (await self.ask("/metrics")).body)
         reply = await self.ask("/ready")
         self.assertEqual((reply.status, reply.value), (503, {"ready": False, "reasons": ["no upstream answers"]}))
 
