@@ -32,6 +32,7 @@ server:
     rrl-ratelimit: 0
     rrl-whitelist-ratelimit: 0
     hide-version: yes
+    {options}
 remote-control:
     control-enable: no
 zone:
@@ -60,10 +61,22 @@ class Nsd:
     :param names: how many.
     :param host: the loopback address to listen on.
     :param lines: more lines for the zone file.
+    :param text: the zone file as a whole, instead of all that.
+    :param options: lines for the server's section of its configuration.
     """
 
-    def __init__(self, names: int = 1000, host: str = "127.0.0.1", zone: str = ZONE, lines: str = "") -> None:
+    def __init__(
+        self,
+        names: int = 1000,
+        host: str = "127.0.0.1",
+        zone: str = ZONE,
+        lines: str = "",
+        *,
+        text: str = "",
+        options: str = "",
+    ) -> None:
         self.names, self.host, self.zone, self.lines = names, host, zone, lines
+        self._whole, self._options = text, options
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._folder = ""
@@ -73,14 +86,22 @@ class Nsd:
         """Its address, as ``--upstream`` takes it."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """Its process; the one that answers is a child."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> Nsd:
         """Start it, and wait until it answers; on the port it had before, if it had one."""
         if not self._folder:
             self._folder = tempfile.mkdtemp(prefix="heimdall-nsd-")
             self.port = self.port or free_port(self.host)
             folder = Path(self._folder)
-            folder.joinpath("zone").write_text(self._records())
-            config = _CONFIG.format(host=self.host, port=self.port, folder=folder, zone=self.zone)
+            folder.joinpath("zone").write_text(self._whole or self._records())
+            config = _CONFIG.format(
+                host=self.host, port=self.port, folder=folder, zone=self.zone, options=self._options
+            )
             folder.joinpath("nsd.conf").write_text(config)
         binary = shutil.which("nsd") or "/usr/sbin/nsd"
         command = [binary, "-d", "-c", f"{self._folder}/nsd.conf"]

@@ -1,0 +1,1 @@
+"""Heimdall beside other servers, on the same work in one run."""

@@ -1,0 +1,247 @@
+"""The servers that are compared, each as its package sets it up: one thread, caches large enough, forwarding."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+from attrs import frozen
+
+from benchmarks.beside.ground import ZONE
+from benchmarks.zones import wait_for
+from tests.running import Running, free_port
+
+PATH: Final = os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/local/sbin"
+RATE: Final = "10000000"
+"""Queries a second that Heimdall allows a client: the limit is on, and nobody is held up by it."""
+
+_BYTES: Final = 1000
+"""Memory to allow for an entry, more than any of them takes."""
+
+
+@frozen
+class Setting:
+    """What a server has to work with.
+
+    ``upstream`` port of NSD; ``entries`` that its cache must hold; ``threads`` that it may have; ``redis`` the URL of
+    the shared cache, or empty; ``core`` those to run on, as taskset takes them.
+    """
+
+    upstream: int
+    core: str
+    entries: int = 10_000
+    threads: int = 1
+    redis: str = ""
+    node: str = "bench"
+
+    @property
+    def memory(self) -> int:
+        """Bytes for the cache: at least what everybody has by default."""
+        return max(64_000_000, self.entries * _BYTES)
+
+
+class Server(Protocol):
+    """A server that runs."""
+
+    @property
+    def port(self) -> int:
+        """Where it is, on 127.0.0.1."""
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+
+    def clean(self) -> None:
+        """End it, and leave nothing behind."""
+
+
+class Heimdall(Running):
+    """Heimdall with its defaults, a rate limit, and its memory as large as the work wants it."""
+
+    def __init__(self, setting: Setting) -> None:
+        more = [f"--upstream=127.0.0.1:{setting.upstream}", f"--node={setting.node}"]
+        more.append(f"--redis={setting.redis}" if setting.redis else "--no-redis")
+        if setting.threads > 1:
+            more.append(f"--workers={setting.threads}")
+        environ = {"HEIMDALL_ADMIT_RATE": RATE}
+        if setting.memory > 64_000_000:
+            environ["HEIMDALL_CACHE_MEMORY"] = str(setting.memory)
+        super().__init__(*more, environ=environ, before=("taskset", "-c", setting.core))
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self.process.pid
+
+
+class Peer:
+    """A server of somebody else.
+
+    :param command: what starts it, given its folder, its port and the setting; it must stay in the foreground.
+    """
+
+    def __init__(self, command: Callable[[Path, int, Setting], Sequence[str]], setting: Setting) -> None:
+        self.port = free_port()
+        self._folder = Path(tempfile.mkdtemp(prefix="heimdall-peer-"))
+        arguments = ["taskset", "-c", setting.core, *command(self._folder, self.port, setting)]
+        environ = {**os.environ, "PATH": PATH}
+        with (self._folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                arguments, cwd=self._folder, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        try:
+            wait_for(self.port, ZONE)
+        except RuntimeError:
+            log_text = (self._folder / "log").read_text(errors="replace")[-2000:]
+            self.clean()
+            raise RuntimeError(f"{arguments[3]} did not start:\n{log_text}") from None
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    def clean(self) -> None:
+        """End it, and leave nothing behind."""
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def unbound(folder: Path, port: int, setting: Setting) -> list[str]:
+    """Return what starts Unbound; with no trust anchor, validation has nothing to do."""
+    conf = folder / "conf"
+    conf.write_text(f"""server:
+ interface: 127.0.0.1
+ port: {port}
+ num-threads: {setting.threads}
+ so-reuseport: yes
+ username: ""
+ chroot: ""
+ directory: "{folder}"
+ pidfile: ""
+ use-syslog: no
+ do-daemonize: no
+ do-not-query-localhost: no
+ msg-cache-size: {setting.memory}
+ rrset-cache-size: {2 * setting.memory}
+forward-zone:
+ name: "."
+ forward-addr: 127.0.0.1@{setting.upstream}
+""")
+    return ["unbound", "-d", "-p", "-c", str(conf)]
+
+
+def dnsmasq(folder: Path, port: int, setting: Setting) -> list[str]:
+    """Return what starts dnsmasq."""
+    return [
+        "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", f"--port={port}", "--listen-address=127.0.0.1",
+        "--bind-interfaces", "--no-resolv", "--no-hosts", f"--server=127.0.0.1#{setting.upstream}", "--pid-file=",
+        f"--cache-size={2 * setting.entries}", "--dns-forward-max=10000", f"--user={_user()}", "--log-facility=-",
+    ]  # fmt: skip
+
+
+def bind(folder: Path, port: int, setting: Setting) -> list[str]:
+    """Return what starts BIND's named; its cache may take nearly all memory by default."""
+    conf = folder / "conf"
+    conf.write_text(f"""options {{
+ directory "{folder}";
+ pid-file none;
+ session-keyfile "{folder}/key";
+ listen-on port {port} {{ 127.0.0.1; }};
+ listen-on-v6 {{ none; }};
+ recursion yes;
+ dnssec-validation no;
+ recursive-clients 10000;
+ forward only;
+ forwarders {{ 127.0.0.1 port {setting.upstream}; }};
+}};
+controls {{ }};
+""")
+    return ["named", "-f", "-n", str(setting.threads), "-c", str(conf)]
+
+
+def recursor(folder: Path, port: int, setting: Setting) -> list[str]:
+    """Return what starts PowerDNS Recursor."""
+    return [
+        "pdns_recursor", f"--config-dir={folder}", "--daemon=no", "--local-address=127.0.0.1", f"--local-port={port}",
+        f"--forward-zones-recurse=.=127.0.0.1:{setting.upstream}", f"--threads={setting.threads}",
+        "--dnssec=process-no-validate", f"--socket-dir={folder}", "--quiet=yes", "--webserver=no", "--dont-query=",
+        f"--max-cache-entries={max(1_000_000, 2 * setting.entries)}", "--hint-file=no", "--disable-syslog=yes",
+        f"--max-packetcache-entries={max(500_000, 2 * setting.entries)}", "--loglevel=3", "--write-pid=no",
+    ]  # fmt: skip
+
+
+# twisted.names has no way to say at which port an upstream is: it is told where it looks for the number.
+_TWISTD: Final = """
+import sys
+from twisted.names import dns
+dns.PORT = int(sys.argv.pop(1))
+from twisted.scripts.twistd import run
+run()
+"""
+
+
+def twistd(folder: Path, port: int, setting: Setting) -> list[str]:
+    """Return what starts the DNS server of Twisted."""
+    resolv = folder / "resolv.conf"
+    resolv.write_text("nameserver 127.0.0.1\n")
+    return [
+        sys.executable, "-c", _TWISTD, str(setting.upstream), "--nodaemon", "--pidfile=", "dns", "--recursive",
+        "--cache", f"--resolv-conf={resolv}", "--interface=127.0.0.1", f"--port={port}",
+    ]  # fmt: skip
+
+
+def _user() -> str:
+    return os.environ.get("USER") or ("root" if os.getuid() == 0 else str(os.getuid()))
+
+
+@frozen
+class Contestant:
+    """One that can be compared: its name, what to print, the command it needs, and its Debian package."""
+
+    name: str
+    text: str
+    binary: str
+    package: str
+    command: Callable[[Path, int, Setting], Sequence[str]] | None = None
+
+    @property
+    def there(self) -> bool:
+        """Whether it is installed."""
+        return self.command in (None, twistd) or shutil.which(self.binary, path=PATH) is not None
+
+    def start(self, setting: Setting) -> Server:
+        """Start it, and wait until it answers."""
+        return Heimdall(setting) if self.command is None else Peer(self.command, setting)
+
+    def version(self) -> str:
+        """Return what it says it is."""
+        if self.command in (None, twistd):
+            return ""
+        flag = {"unbound": "-V", "dnsmasq": "-v", "named": "-v", "pdns_recursor": "--version"}[self.binary]
+        told = subprocess.run(
+            [self.binary, flag], env={**os.environ, "PATH": PATH}, capture_output=True, text=True, check=False
+        )
+        lines = (told.stdout or told.stderr).splitlines()
+        return next((word for word in " ".join(lines[:1]).split() if word[0].isdigit() and "." in word), "")
+
+
+CONTESTANTS: Final = (
+    Contestant("heimdall", "Heimdall", "", ""),
+    Contestant("unbound", "Unbound", "unbound", "unbound", unbound),
+    Contestant("dnsmasq", "dnsmasq", "dnsmasq", "dnsmasq-base", dnsmasq),
+    Contestant("bind", "BIND", "named", "bind9", bind),
+    Contestant("pdns", "PowerDNS Recursor", "pdns_recursor", "pdns-recursor", recursor),
+    Contestant("twistd", "twistd dns", "", "", twistd),
+)

@@ -1,0 +1,215 @@
+"""Give servers the same work in turns, and take down what each of them did."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any, Final
+
+from attrs import frozen
+
+from benchmarks.beside import streams
+from benchmarks.beside.ground import Ground, cores, plain, signed
+from benchmarks.beside.load import CLIENTS, OUTSTANDING, Dnsperf, Found, Questions, ask
+from benchmarks.beside.meter import resident, spent
+from benchmarks.beside.peers import CONTESTANTS, Contestant, Heimdall, Server, Setting
+from benchmarks.beside.store import Store
+from benchmarks.beside.works import Lines, Work, random_subdomains
+
+Run = dict[str, Any]
+
+BUSY: Final = 0.05
+"""CPU seconds a second that NSD takes when nobody asks it anything: above that, a server was not warm."""
+
+CALM: Final = 200.0
+"""Questions a second of the normal client that is asking while there is abuse."""
+
+
+@frozen
+class Entrant:
+    """A contestant as it takes part: its name in the results, the cores it and its clients run on, its threads."""
+
+    name: str
+    contestant: Contestant
+    core: str
+    around: str
+    threads: int = 1
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """How dnsperf is to ask it: as much from each thread."""
+        if self.threads == 1:
+            return ()
+        return "-T", f"{self.threads}", "-c", f"{self.threads * CLIENTS}", "-q", f"{self.threads * OUTSTANDING}"
+
+
+def entrants(work: Work, contestants: Sequence[Contestant]) -> list[Entrant]:
+    """Return who takes part in a workload.
+
+    With several threads, server and clients share all cores; with one, they share one: so that those who ask have the
+    same share of each core.
+    """
+    core, around = map(str, cores())
+    wanted = [one for one in contestants if not work.servers or one.name in work.servers]
+    if work.threads == 1:
+        return [Entrant(one.name, one, core, around) for one in wanted]
+    both = f"{core},{around}"
+    return [
+        entrant
+        for one in wanted
+        for entrant in (
+            Entrant(f"{one.name} x1", one, core, core),
+            Entrant(f"{one.name} x{work.threads}", one, both, both, work.threads),
+        )
+    ]
+
+
+class Stage:
+    """Everything that a workload needs, and its servers, which have learnt what they may know: a context manager.
+
+    :param seconds: of each measurement.
+    """
+
+    def __init__(self, work: Work, taking_part: Sequence[Entrant], seconds: float) -> None:
+        self.work, self.seconds = work, seconds
+        self.servers: dict[str, tuple[Entrant, Server]] = {}
+        self._taking_part = taking_part
+        self._dice = random.Random(work.name)
+        self._tag = 0
+        self._stack = ExitStack()
+        self._store: Store | None = None
+        self._other: Server | None = None
+
+    def __enter__(self) -> Stage:
+        try:
+            self._ground = Ground(signed() if self.work.signed else plain())
+            self._stack.callback(self._ground.stop)
+            if self.work.redis:
+                self._store = Store()
+                self._stack.callback(self._store.stop)
+            if self.work.part:
+                self._other = self._start(CONTESTANTS[0], self._setting(str(cores()[0]), node="other"))
+            for one in self._taking_part:
+                server = self._start(one.contestant, self._setting(one.core, threads=one.threads))
+                self._teach(one, server)
+                self.servers[one.name] = one, server
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _setting(self, core: str, **more: Any) -> Setting:
+        url = self._store.url if self._store else ""
+        return Setting(self._ground.port, core, self.work.entries, redis=url, **more)
+
+    def _start(self, contestant: Contestant, setting: Setting) -> Server:
+        server = contestant.start(setting)
+        self._stack.callback(server.clean)
+        return server
+
+    def _teach(self, entrant: Entrant, server: Server) -> None:
+        known = self.work.known()
+        if known:
+            say(f"{self.work.name}: {entrant.name} learns {len(known):,} names")
+            ask(server.port, known, *self.work.options)
+
+    def round(self) -> Iterator[tuple[str, Run]]:
+        """Measure every server once, one after the other with the same questions, and then Redis by itself."""
+        most = self.work.most * self.seconds
+        full = self._lines(int(most if self.work.once else min(most, 100_000)))
+        slow = self._lines(int(len(full) / 2)) if self.work.half else ()
+        with Questions(full) as fast, Questions(slow) as calm, Questions(self._subdomains()) as abuse:
+            for name, (entrant, server) in self.servers.items():
+                run = self._measure(entrant, server, fast, abuse)
+                if self.work.half:
+                    found = self._load(server, calm, seconds=self.seconds, rate=run["rate"] / 2, timed=True)
+                    run |= _times(found) | {"half_rate": round(found.rate), "half_lost": found.lost}
+                yield name, run
+        if self.work.part == 1 and self._store is not None:
+            yield "redis-benchmark", {"rate": self._store.benchmark(str(cores()[0]))}
+
+    def _lines(self, count: int) -> Lines:
+        """Make questions; have another node learn those that it is to know."""
+        self._tag += 1
+        tag = f"q{self._tag}"
+        lines = self.work.ask(self._dice, tag, count)
+        if self._other is not None:
+            ask(self._other.port, [line for line in lines if line.startswith(f"{tag}r")])
+            time.sleep(0.5)  # it writes to Redis behind its answers
+        return lines
+
+    def _subdomains(self) -> Lines:
+        self._tag += 1
+        count = int(self.work.most / 4 * (self.seconds + 1)) if self.work.abused else 0
+        return random_subdomains(self._dice, f"q{self._tag}", count)
+
+    def _load(self, server: Server, questions: Questions, *options: str, **more: Any) -> Found:
+        return Dnsperf(server.port, questions, *self.work.options, *options, once=self.work.once, **more).end()
+
+    def _measure(self, entrant: Entrant, server: Server, questions: Questions, abuse: Questions) -> Run:
+        """Load a server as much as it takes, and take down what that cost."""
+        origins = _origins(server)
+        before, behind = spent(server.pid), self._ground.busy
+        if self.work.streams:
+            found = all_found = streams.ask(server.port, questions.lines, self.work.streams, self.seconds)
+        elif self.work.abused:
+            found, all_found = self._abused(server, questions, abuse)
+        else:
+            pinned = ("taskset", "-c", entrant.around)
+            found = self._load(server, questions, *entrant.options, seconds=self.seconds, before=pinned)
+            all_found = found
+        after, busy = spent(server.pid), self._ground.busy - behind
+        micro = 1e6 / max(all_found.answered, 1)
+        user, system = ((new - old) * micro for old, new in zip(before, after, strict=True))
+        return {
+            "rate": round(all_found.rate),
+            "sent": all_found.sent,
+            "answered": all_found.answered,
+            "lost": found.lost,
+            "user": round(user, 3),
+            "system": round(system, 3),
+            "cpu": round(user + system, 3),
+            "upstream_busy": round(busy / found.seconds, 3),
+            "resident": resident(server.pid),
+            "origins": {origin: round(new - origins[origin]) for origin, new in _origins(server).items()},
+            **(_times(found) if found.latencies else {}),
+        }
+
+    def _abused(self, server: Server, questions: Questions, abuse: Questions) -> tuple[Found, Found]:
+        """Let a normal client ask while another asks for random subdomains; return what it found, and what both did."""
+        good = ("NOERROR", "NXDOMAIN")
+        seconds = self.seconds
+        # The load generators share a core: the normal client is to notice the server, not the other one.
+        bad = Dnsperf(server.port, abuse, seconds=seconds + 0.5, once=True, good=good, before=("nice", "-n", "15"))
+        time.sleep(0.3)
+        calm = Dnsperf(server.port, questions, seconds=seconds, rate=CALM, timed=True).end()
+        both = bad.end()
+        return calm, Found(
+            both.sent + calm.sent, both.answered + calm.answered, both.lost + calm.lost, both.seconds, calm.latencies
+        )
+
+
+def _times(found: Found) -> Run:
+    """Return times in milliseconds."""
+    times = sorted(found.latencies) or [0.0]
+    places = {"median": 0.5, "p99": 0.99, "p999": 0.999}
+    return {name: round(1000 * times[min(int(len(times) * at), len(times) - 1)], 3) for name, at in places.items()}
+
+
+def _origins(server: Server) -> dict[str, float]:
+    """Return how many answers Heimdall has given from where; nothing for others."""
+    if not isinstance(server, Heimdall):
+        return {}
+    places = ("memory", "redis", "upstream")
+    return {origin: server.metric("heimdall_accept_answers_total", origin=origin) for origin in places}
+
+
+def say(what: str) -> None:
+    """Tell how far it is."""
+    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)

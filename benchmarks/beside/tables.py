@@ -1,0 +1,136 @@
+"""The numbers of a run as tables for people, with medians and spread, and whether they reach what they must."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
+from typing import Any, Final
+
+from attrs import frozen
+
+from benchmarks.beside.peers import CONTESTANTS
+
+Runs = Sequence[Mapping[str, Any]]
+Works = Mapping[str, Mapping[str, Runs]]
+
+TEXTS: Final = {one.name: one.text for one in CONTESTANTS}
+
+
+def middle(runs: Runs, what: str) -> float:
+    """Return the median of a figure over all rounds."""
+    return float(median(run[what] for run in runs))
+
+
+def spread(runs: Runs, what: str) -> str:
+    """Return the least and the most of a figure."""
+    found = [run[what] for run in runs]
+    return f"{min(found):,.0f}–{max(found):,.0f}"
+
+
+def a_core(run: Mapping[str, Any]) -> float:
+    """Return the answers that a second of CPU gives."""
+    return 1e6 / run["cpu"] if run["cpu"] else 0.0
+
+
+def text(name: str) -> str:
+    """Return what to call somebody who took part."""
+    plain, _, threads = name.partition(" x")
+    return TEXTS.get(plain, plain) + (f", {threads} workers" if threads not in ("", "1") else "")
+
+
+HEADS: Final = (
+    "", "Answers a second", "least–most", "CPU an answer, us", "user", "system", "A core-second", "Median, ms", "p99",
+    "p99.9", "Lost", "Memory, MB",
+)  # fmt: skip
+
+
+def work(found: Mapping[str, Runs]) -> str:
+    """Return the table of one workload, in Markdown."""
+    cells: list[Sequence[object]] = []
+    for name, runs in found.items():
+        row: list[object] = [text(name), f"{middle(runs, 'rate'):,.0f}", spread(runs, "rate")]
+        if "cpu" in runs[0]:
+            row += [f"{middle(runs, what):.1f}" for what in ("cpu", "user", "system")]
+            row.append(f"{median(map(a_core, runs)):,.0f}")
+            row += [f"{middle(runs, what):.2f}" if what in runs[0] else "" for what in ("median", "p99", "p999")]
+            row.append(f"{sum(run['lost'] + run.get('half_lost', 0) for run in runs):,}")
+            row.append(f"{middle(runs, 'resident') / 1e6:,.0f}")
+        cells.append(row + [""] * (len(HEADS) - len(row)))
+    return aligned(HEADS, cells)
+
+
+def aligned(heads: Sequence[str], cells: Sequence[Sequence[object]]) -> str:
+    """Return a table in Markdown whose columns stand below each other."""
+    rows = [list(map(str, row)) for row in (heads, *cells)]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(heads))]
+    lines = [
+        "| "
+        + " | ".join(
+            cell.rjust(width) if at else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        + " |"
+        for row in rows
+    ]
+    rule = "| " + " | ".join("-" * max(width - 1, 2) + (":" if at else "-") for at, width in enumerate(widths)) + " |"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+@frozen
+class Mark:
+    """Something to reach: what it is, the least, what we want, and what it is here, with what it was in each round."""
+
+    text: str
+    floor: float
+    goal: float
+    here: float
+    each: Sequence[float] = ()
+
+    @property
+    def verdict(self) -> str:
+        """How far we are."""
+        more = self.goal >= self.floor
+        if self.here >= self.goal if more else self.here <= self.goal:
+            return "goal"
+        return "floor" if (self.here >= self.floor if more else self.here <= self.floor) else "SHORT"
+
+    def __str__(self) -> str:
+        span = f" ({min(self.each):.2f}–{max(self.each):.2f})" if self.each else ""
+        return f"{self.verdict:6} {self.text}: {self.here:.2f}{span}, floor {self.floor:g}, goal {self.goal:g}"
+
+
+def ratio(what: str, ours: Runs, theirs: Runs) -> tuple[float, list[float]]:
+    """Return how many times theirs our figure is, by the medians, and in each round; ``core`` is what CPU gives."""
+    numbers = [[a_core(run) if what == "core" else run[what] for run in runs] for runs in (ours, theirs)]
+    return median(numbers[0]) / median(numbers[1]), [one / other for one, other in zip(*numbers, strict=False)]
+
+
+AGAINST: Final = (
+    ("memory", "unbound", "core", 0.85, 1.1),
+    ("memory", "bind", "core", 1.0, 1.2),
+    ("memory", "dnsmasq", "core", 1.0, 1.2),
+    ("miss", "dnsmasq", "rate", 0.7, 1.0),
+    ("miss", "unbound", "rate", 1.5, 1.5),
+    ("l2", "redis-benchmark", "rate", 0.7, 1.0),
+    ("mix", "unbound", "core", 1.0, 2.0),
+)
+"""Workload, whom we are measured against, in what, the least that we must be times as good, and what we want."""
+
+
+def marks(result: Mapping[str, Any]) -> Iterator[Mark]:
+    """Yield what is to be reached, of all workloads that were run."""
+    works: Works = result["works"]
+    for name, other, what, floor, goal in AGAINST:
+        found = works.get(name, {})
+        if "heimdall" in found and other in found:
+            unit = "answers a core-second" if what == "core" else "answers a second"
+            here, each = ratio(what, found["heimdall"], found[other])
+            yield Mark(f"{name}: {unit}, times those of {text(other)}", floor, goal, here, each)
+    two = works.get("workers", {})
+    if "heimdall x2" in two:
+        here, each = ratio("rate", two["heimdall x2"], two["heimdall x1"])
+        yield Mark("workers: answers a second of two, times those of one", 1.6, 1.9, here, each)
+    if "heimdall" in works.get("spread", {}):
+        runs = works["spread"]["heimdall"]
+        each = [run["p999"] for run in runs]
+        yield Mark("spread: p99.9 at half load with a million answers and Redis, ms", 5, 1, median(each), each)
