@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Editable in the old way, for twistd to find its plugin beside the package.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e
 
-.PHONY: run test bench chaos wheel clean
+.PHONY: run test bench bench-peers chaos wheel clean
 
 # make run ARGS="--listen 127.0.0.1:5353 --upstream 192.0.2.1"
 run: $(VENV)/.run
@@ -18,6 +18,10 @@ test: $(VENV)/.dev
 # make bench ARGS="cluster --only flight"; without ARGS, a list
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# The servers that make bench ARGS=beside compares with, and what loads them; no service is started.
+bench-peers:
+	RUNLEVEL=1 apt-get install -y --no-install-recommends unbound dnsmasq-base bind9 pdns-recursor nsd dnsperf redis-server
 
 # make chaos ARGS="--only hung"
 chaos: $(VENV)/.dev

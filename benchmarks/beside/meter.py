@@ -22,15 +22,15 @@ def family(pid: int) -> list[int]:
 
 
 def spent(pid: int) -> tuple[float, float]:
-    """Return the seconds of CPU that a process and its children have taken so far: user, system."""
+    """Return the seconds of CPU that a process and its children have taken so far, those that ended too: user, system."""
     user = system = 0
     for one in family(pid):
         try:
             told = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        user += int(told[11])
-        system += int(told[12])
+        user += int(told[11]) + int(told[13])
+        system += int(told[12]) + int(told[14])
     return user / _TICK, system / _TICK
 
 
