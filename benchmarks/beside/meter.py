@@ -22,7 +22,7 @@ def family(pid: int) -> list[int]:
 
 
 def spent(pid: int) -> tuple[float, float]:
-    """Return the seconds of CPU that a process and its children have taken so far, those that ended too: user, system."""
+    """Return the seconds of CPU, user and system, that a process and its children have taken, also those that ended."""
     user = system = 0
     for one in family(pid):
         try:
