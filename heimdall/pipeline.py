@@ -113,7 +113,7 @@ def lay(settings: Settings, reactor: Any) -> Path:
     # What is shared stands behind the flights of this node: all who ask the same here look it up there once.
     sharing = None
     if settings.redis.enabled:
-        sharing = share(settings.redis, cache, reactor, memory, source)
+        sharing = share(settings.redis, cache, reactor, memory, source, deadline=settings.fetch.deadline)
         source = sharing.source
         counting.append(sharing)
 

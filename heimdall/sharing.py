@@ -82,11 +82,12 @@ class Sharing:
         return closing.addCallback(lambda _: None)
 
 
-def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISource) -> Sharing:
+def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISource, *, deadline: float = 4.5) -> Sharing:
     """Build what is shared.
 
     :param memory: forgets what is flushed.
     :param next: who is asked when Redis does not know.
+    :param deadline: seconds that a query has; half of them at most are spent waiting for another node.
     :raises ValueError: a secret or a certificate cannot be used; the text says which, never what it holds.
     """
     clock: IReactorTime = reactor
@@ -120,7 +121,7 @@ def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISourc
     regions = Regions(elsewhere, link, notices, flushes, clock)
     sweep = Sweep(link, flushes, clock, prefix=redis.prefix)
     assurance = Assurance(link, notices, flushes, memory, clock)
-    leases = Leases(notices, clock)
+    leases = Leases(notices, clock, longest=deadline / 2)
     seal = load(redis.secret, redis.secret_file, redis.former_secret_file)
     ceilings = (cache.ttl_ceiling, cache.negative_ceiling)
     source = Shared(

@@ -1,7 +1,7 @@
-"""One flight per question in the cluster: who follows another node's question, how long, and what wakes it.
+"""The leases of other nodes that are waited for: how long, and what wakes who waits.
 
-Nobody depends on being woken. A follower is patient for about as long as the upstream usually takes; then it asks
-for itself, and takes whatever comes first.
+Nobody depends on being woken. A follower is patient for about as long as the upstream usually takes, and only while
+the lease is renewed; then it asks for itself, and takes whatever comes first.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from heimdall.tally import Count, Gauge, Tally
 KIND: Final = b"W"
 """The kind of the notice that wakes."""
 
-LASTS: Final = 5.0
-"""Seconds that a lease lasts when nobody ends it: a query has its answer by then, or never gets it."""
+LASTS: Final = 0.35
+"""Seconds that a lease lasts when nobody ends or renews it: so long a dead leader is waited for."""
 
-SHORTEST, LONGEST = 0.03, 0.4
-"""Seconds that a follower is patient, at least and at most. While nothing is known of the upstream: the most."""
+SHORTEST, LONGEST = 0.03, 2.5
+"""Seconds that a follower is patient with a leader that is alive, at least and at most: what is left of the time for a
+query must do for asking ourselves. While nothing is known of the upstream: the most."""
 
 _GAIN: Final = 0.125
 """What a new time counts for, against all before it (as the round-trip times of TCP, RFC 6298)."""
@@ -37,17 +38,19 @@ class Leases:
     """The questions of other nodes that this one waits for.
 
     :param notices: what wakes us.
-    :param lasts: milliseconds of a lease that we take.
+    :param longest: seconds that we are patient with another node at most.
     """
 
     _log = Logger()
 
-    def __init__(self, notices: INotices, clock: IReactorTime) -> None:
+    def __init__(self, notices: INotices, clock: IReactorTime, *, longest: float = LONGEST) -> None:
         self._notices = notices
         self._clock = clock
+        self._longest = max(min(longest, LONGEST), SHORTEST)
         self.token = notices.token
         self.channels = notices.channel(b"")
         self.lasts = int(LASTS * 1000)
+        """Milliseconds of a lease that we take."""
         self.usable = True
         """Whether Redis runs scripts for us; if not, every node asks for itself."""
         self._waiting: dict[bytes, list[Woken]] = {}
@@ -78,8 +81,8 @@ class Leases:
     def patience(self) -> float:
         """How long to wait for another node, in seconds: about as long as our upstream takes when it is slow."""
         if self._usual is None:
-            return LONGEST
-        return min(max(2 * self._usual + 4 * self._spread, SHORTEST), LONGEST)
+            return self._longest
+        return min(max(2 * self._usual + 4 * self._spread, SHORTEST), self._longest)
 
     def took(self, seconds: float) -> None:
         """Note how long our own upstream took."""
@@ -97,7 +100,7 @@ class Leases:
     def leave(self, key: bytes, woken: Woken, end: str) -> None:
         """Wait no longer.
 
-        :param end: why: woken, patience (it took too long) or other.
+        :param end: why; see :meth:`heimdall.cache.flight.Flights.leave`.
         """
         self._followed.add(end)
         waiting = self._waiting.get(key)

@@ -23,7 +23,7 @@ class Look:
     ``spoilt``    the keys that hold what is no answer
     ``outcome``   what the next one came to, while Redis is still looking
     ``lease``     the key of the lease that we hold for it
-    ``following`` the key we wait at for another node, for ``patience``; ``woken`` is called when it is there
+    ``following`` the key we wait at for another node, for ``patience``; ``woken`` is called with what it learnt
     ``timer``     until what is kept is given though it is stale
     """
 

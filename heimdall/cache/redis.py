@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from heimdall.cache.flight import ALONE, ANEW, Flights
 from heimdall.cache.lease import Leases
 from heimdall.cache.look import Look
 from heimdall.cache.reading import Reading
@@ -71,6 +72,9 @@ class Shared:
         self.stored: Callable[[Query, bytes, bytes], object] | None = None
         """Called with each answer that is stored: its question, key without prefix, and value."""
         self._writer = Writer(link, clock, most=most_writes, leases=self._leases)
+        self._flights = Flights(
+            self._leases, self._reading, self._writer, clock, take=self._take_found, ask=self._ask_next
+        )
         self._lookups = Count("heimdall_cache_redis_lookups_total", "Look-ups in Redis.", "result")
         self.tallies: list[Tally] = [
             self._lookups, *self.worth.tallies, *self._reading.tallies, *self._writer.tallies,
@@ -97,7 +101,7 @@ class Shared:
 
     def _replied(self, look: Look, values: list[object] | None) -> None:
         if look.done:
-            self._give_back(look, values, self._head + look.keys[0])
+            self._flights.came_late(look, values, self._head + look.keys[0])
         elif values is None:
             self._missed(look, "down")
         else:
@@ -114,7 +118,7 @@ class Shared:
                 if result == "rubbish":
                     look.spoilt.append(key)
             elif value == 1:
-                look.lease = self._head + key
+                self._flights.lead(look, self._head + key)
             elif value == 0:
                 self._follow(look, self._head + key)
                 return
@@ -149,13 +153,18 @@ class Shared:
 
     def _leased(self, look: Look, values: list[object] | None) -> None:
         key = self._lease_head + look.keys[0]
+        found = values[0] if values is not None else None
         if look.done:
-            self._give_back(look, values, key)
-        elif values is not None and values[0] == 0:
+            self._flights.came_late(look, values, key)
+        elif found == 0:
             self._follow(look, key)
         else:
-            look.lease = key if values is not None and values[0] == 1 else None
-            self._missed(look, "")
+            if isinstance(found, bytes):
+                self._take_found(look, found)  # another node asked between our two looks
+            elif found == 1:
+                self._flights.lead(look, key)
+            if not look.done:
+                self._missed(look, "")
 
     def _missed(self, look: Look, result: str) -> None:
         """Go on with a query that Redis gave no fresh answer for."""
@@ -166,12 +175,13 @@ class Shared:
             self._ask_next(look)
         elif look.outcome is not None:
             self._finish(look, look.kept or look.outcome)
+            self._flights.release(look, ALONE)
 
     def _answer_stale(self, look: Look) -> None:
         # Whoever was asked goes on, so that the next one who asks gets a fresh answer (RFC 8767, 5).
         look.timer = None
         look.done = True
-        self._unfollow(look, "other")
+        self._flights.leave(look, "other")
         if look.kept is not None:
             look.waiter.callback(look.kept)
 
@@ -183,43 +193,19 @@ class Shared:
         if look.asked:
             if look.outcome is not None:
                 self._finish(look, look.kept or look.outcome)
-            return
-        if self._leases is None or not self._leases.hearing:
+        elif self._flights.hearing:
+            self._lookups.add("followed")
+            self._flights.follow(look, key)
+        else:
             self._ask_next(look)
-            return
-        self._lookups.add("followed")
-        look.following, look.woken = key, partial(self._woken, look)
-        self._leases.follow(key, look.woken)
-        look.patience = self._clock.callLater(self._leases.patience, self._impatient, look)
 
-    def _impatient(self, look: Look) -> None:
-        look.patience = None
-        self._unfollow(look, "patience")
-        self._ask_next(look)
-
-    def _woken(self, look: Look, value: bytes) -> None:
-        look.following, key = None, look.keys[0]
-        self._unfollow(look, "woken" if value else "alone")
+    def _take_found(self, look: Look, value: bytes) -> None:
+        """Finish a query with what another node learnt, if it is good for it."""
         now = self._link.now()
-        if value and now is not None and not look.done:
-            result, answer = self.worth.judge(look.query, key, value, now)
+        if now is not None and not look.done:
+            result, answer = self.worth.judge(look.query, look.keys[0], value, now)
             if result == "hit" and answer is not None:
                 self._finish(look, answer)
-        if not look.done and not look.asked:
-            self._ask_next(look)
-
-    def _unfollow(self, look: Look, end: str) -> None:
-        if look.patience is not None:
-            look.patience.cancel()
-            look.patience = None
-        if look.woken is not None and self._leases is not None:
-            self._leases.leave(look.following or b"", look.woken, end)
-            look.following = look.woken = None
-
-    def _give_back(self, look: Look, values: list[object] | None, key: bytes) -> None:
-        """End a lease that came when nobody waited for it any more."""
-        if values is not None and values[0] == 1 and look.source is None:
-            self._writer.release(key, b"")
 
     # Whoever is next.
 
@@ -243,7 +229,7 @@ class Shared:
     def _failed(self, failure: Failure, look: Look) -> None:
         look.source = None
         self._throw_away(look)
-        self._release(look, b"")
+        self._flights.release(look, ALONE)
         if look.done:
             return
         if failure.check(NoAnswer):
@@ -261,14 +247,14 @@ class Shared:
     def _cancelled(self, look: Look) -> None:
         """End the work: nobody waits any more."""
         look.end()
-        self._unfollow(look, "other")
+        self._flights.leave(look, "other")
+        self._flights.release(look, ANEW)
         if look.source is not None:
             look.source.cancel()
-        self._release(look, b"")
 
     def _finish(self, look: Look, outcome: Answer | Failure) -> None:
         look.end()
-        self._unfollow(look, "other")
+        self._flights.leave(look, "other")
         source, look.source = look.source, None
         if source is not None:
             source.cancel()
@@ -282,18 +268,12 @@ class Shared:
         worth = self.worth.value(look.query, answer, self._link.now(), self._clock.seconds() - look.since)
         if worth is None or self._reader:
             self._throw_away(look)
-            self._release(look, b"")
+            self._flights.release(look, ALONE)
             return
         key, value, milliseconds = worth
         self._writer.put(self._head + key, value, milliseconds)
         if self.stored is not None:
             self.stored(look.query, key, value)
         if look.lease == self._head + key:
-            look.lease = None  # the answer takes its place
-        self._release(look, value)
-
-    def _release(self, look: Look, value: bytes) -> None:
-        """Give our lease up, and wake who waits for it: with the value, or to ask for themselves."""
-        lease, look.lease = look.lease, None
-        if lease is not None:
-            self._writer.release(lease, value)
+            self._flights.stored(look)
+        self._flights.release(look, value)

@@ -2,7 +2,7 @@
 
 They are one round trip each, and atomic: between "nobody knows" and "I ask" no other node fits. A lease is a value
 whose first byte is 0: ``0, the token of who asks, the tokens of who waits``, eight bytes a token. It ends when the
-answer takes its place, or by itself.
+answer takes its place, or by itself unless its holder looks again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ TOKEN: Final = 8
 
 MOST_WAITING: Final = 64
 """Nodes that one lease remembers; whoever comes later is not woken, and asks when its patience ends."""
+
+LINGERS: Final = 250
+"""Milliseconds that a value stays where the lease was under which it was asked for."""
 
 
 class Script:
@@ -63,6 +66,7 @@ for i, key in ipairs(KEYS) do
         found[i] = taken.ok and 1 or false
     elseif string.byte(value) == 0 then
         if string.sub(value, 2, 9) == me then
+            redis.pcall('PEXPIRE', key, ARGV[2])
             found[i] = 1
         else
             if #value < 1 + {TOKEN} * ({MOST_WAITING} + 1) and not string.find(value, me, 10, true) then
@@ -75,8 +79,9 @@ end
 return found
 """
 )
-"""Look keys up. ``ARGV``: our token, milliseconds a lease lasts. For each key: its value; 1 where the lease is ours;
-0 where another node has it, and will wake us; nothing where Redis takes no leases, being full or read-only."""
+"""Look keys up. ``ARGV``: our token, milliseconds a lease lasts. For each key: its value; 1 where the lease is ours,
+from now on or once more; 0 where another node has it, and will wake us; nothing where Redis takes no leases, being full
+or read-only."""
 
 STORE: Final = Script(
     f"""
@@ -85,13 +90,16 @@ for i, key in ipairs(KEYS) do
     local value, lasts = ARGV[2 + i * 2], tonumber(ARGV[3 + i * 2])
     local old = redis.call('GET', key)
     local lease = old and string.byte(old) == 0
+    local ours = lease and string.sub(old, 2, 9) == ARGV[1]
     if lasts > 0 then
         local stored = redis.pcall('SET', key, value, 'PX', lasts)
         if stored.err then refused = stored end
-    elseif lease and string.sub(old, 2, 9) == ARGV[1] then
+    elseif ours and #value > 1 then
+        redis.pcall('SET', key, value, 'PX', {LINGERS})
+    elseif ours then
         redis.pcall('DEL', key)
     end
-    if lease then
+    if lease and (ours or #value > 1) then
         local message = ARGV[2] .. ARGV[1] .. struct.pack('>I2', #key) .. key .. value
         for at = 10, #old, {TOKEN} do
             local hex = string.gsub(string.sub(old, at, at + {TOKEN - 1}), '.', function(c)
@@ -105,5 +113,6 @@ return refused or #KEYS
 """
 )
 """Store values and wake who waits. ``ARGV``: our token, the kind of the notice, what channels begin with; then for each
-key a value and the milliseconds it lasts. With 0 of them nothing is stored: the lease at that key is given up, if it is
-ours, and who waits there gets the value, or none: then it asks for itself. What Redis refuses is told at the end."""
+key a value and the milliseconds it lasts. With 0 of them the lease at that key is given up, if it is ours; who waits
+there is told the value, and it stays there for a moment, to be found by whoever comes for the lease with an older look
+at another key. A value of no byte or one is only told. What Redis refuses is told at the end."""

@@ -6,7 +6,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.cache.lease import LONGEST, SHORTEST, Leases
+from heimdall.cache.entry import to_bytes
+from heimdall.cache.flight import AGAIN
+from heimdall.cache.lease import LASTS, LONGEST, SHORTEST, Leases
+from heimdall.cache.seal import Seal
 from heimdall.interfaces import NoAnswer
 from heimdall.message.answer import Answer
 from heimdall.message.edns import ExtendedError
@@ -41,6 +44,11 @@ class Case(SynchronousTestCase):
         for _ in range(3):
             self.clock.advance(0)
 
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass in steps of some milliseconds."""
+        for _ in range(round(seconds / 0.005)):
+            self.turn(0.005)
+
     def questions(self) -> int:
         """How often upstreams were asked."""
         return sum(len(node.source.asked) for node in (self.one, self.two, self.three))
@@ -69,17 +77,71 @@ class Flights(Case):
         self.assertEqual((origins, self.questions()), (["upstream", "redis", "redis"], 1))
         self.assertNotEqual(self.one.link.values[KEY][0], 0)
 
-    def test_leader_is_silent(self) -> None:
-        """A leader that died wakes nobody: the others ask for themselves when their patience ends."""
-        self.ask(self.one)
+    def test_leader_dies(self) -> None:
+        """When nobody renews a lease one follower takes the leader's place, within half a second."""
+        dead = self.ask(self.one)
         self.one.link.become(up=False, hearing=False)
+        asked = [self.ask(node) for node in (self.two, self.three)]
+        self.pass_time(LASTS - 0.01)
+        self.assertEqual(self.questions(), 1)
+        self.pass_time(AGAIN + 0.01)
+        self.assertEqual(self.questions(), 2)
+        leader = self.two if self.two.source.asked else self.three
+        leader.source.give(positive())
+        self.turn()
+        self.assertEqual(sorted(self.successResultOf(each).origin for each in asked), ["redis", "upstream"])
+        self.assertEqual(self.questions(), 2)
+        dead.cancel()
+        self.failureResultOf(dead, CancelledError)
+
+    def test_slow_upstream(self) -> None:
+        """A leader that is alive is waited for as long as the upstream usually takes: one question, however slow."""
+        for usual, data in ((None, "192.0.2.1"), (1.5, "192.0.2.2")):
+            for node in (self.one, self.two, self.three):
+                if usual is not None:
+                    node.leases.took(usual)
+                node.source.asked.clear()
+            self.one.link.values.clear()
+            asked = [self.ask(node) for node in (self.one, self.two, self.three)]
+            self.pass_time(1.5)
+            self.assertEqual(self.questions(), 1)
+            self.one.source.give(positive(data=data))
+            self.turn()
+            self.assertEqual([self.successResultOf(each).origin for each in asked], ["upstream", "redis", "redis"])
+
+    def test_impatient(self) -> None:
+        """A leader that is alive and takes longer than the upstream usually does is not waited for."""
+        for _ in range(20):
+            self.two.leases.took(0.02)
+        self.ask(self.one)
         asked = self.ask(self.two)
-        self.turn(LONGEST - 0.01)
-        self.assertEqual(len(self.two.source.asked), 0)
-        self.turn(0.02)
+        self.pass_time(self.two.leases.patience + 0.01)
         self.two.source.give(positive())
         self.assertEqual(self.successResultOf(asked).origin, "upstream")
+        self.one.source.give(positive())
         self.turn()
+
+    def test_wake_is_lost(self) -> None:
+        """A follower that is not woken finds the answer when it looks again."""
+        self.ask(self.one)
+        asked = self.ask(self.two)
+        self.two.link.become(hearing=False)
+        self.one.source.give(positive())
+        self.turn()
+        self.assertNoResult(asked)
+        self.pass_time(2 * AGAIN + 0.01)
+        self.assertEqual(self.successResultOf(asked).origin, "redis")
+
+    def test_lease_is_lost(self) -> None:
+        """A leader whose lease was lost takes it again, or the answer that was stored in its place."""
+        asked = self.ask(self.one)
+        self.one.link.values.clear()
+        self.pass_time(2 * AGAIN + 0.01)
+        self.assertEqual(self.one.link.values[KEY], b"\0" + self.one.leases.token)
+        now = self.one.link.now() or 0.0
+        self.one.link.values[KEY] = to_bytes(positive(), question().key, now, Seal())
+        self.pass_time(AGAIN + 0.01)
+        self.assertEqual(self.successResultOf(asked).origin, "redis")
 
     def test_leader_fails(self) -> None:
         """A leader that learnt nothing says so at once: a failure is not shared, the others ask for themselves."""
@@ -98,14 +160,15 @@ class Flights(Case):
             self.turn()
 
     def test_leader_gives_up(self) -> None:
-        """A leader whose question is called off gives its lease up."""
-        first, second = self.ask(self.one), self.ask(self.two)
+        """When the leader's question is called off one of the followers takes its place at once."""
+        first, *others = (self.ask(node) for node in (self.one, self.two, self.three))
         first.cancel()
         self.failureResultOf(first, CancelledError)
         self.turn()
+        self.assertEqual(self.questions(), 2)
         self.two.source.give(positive())
-        self.assertEqual(self.successResultOf(second).origin, "upstream")
         self.turn()
+        self.assertEqual([self.successResultOf(each).origin for each in others], ["upstream", "redis"])
 
     def test_leader_again(self) -> None:
         """A node that asks again for what it asks already goes ahead: it would wait for itself."""
@@ -141,7 +204,7 @@ class Flights(Case):
         """A follower that asks for itself already takes whichever answer comes first."""
         self.ask(self.one)
         asked = self.ask(self.two)
-        self.turn(LONGEST + 0.01)
+        self.pass_time(LONGEST + 0.01)
         self.assertEqual(len(self.two.source.asked), 1)
         self.two.source.give(positive(data="192.0.2.9"))
         self.assertEqual(self.successResultOf(asked).origin, "upstream")
@@ -206,6 +269,22 @@ class Better(Case):
         self.turn()
         self.assertEqual([self.successResultOf(each).origin for each in (first, second)], ["upstream", "redis"])
 
+    def test_old_look(self) -> None:
+        """Who saw the old answer, and comes for the lease when a new one was stored, finds the new one."""
+        self.turn(55)
+        first = self.ask(self.one, question().again(5.0))
+        self.two.link.holding = True
+        second = self.ask(self.two, question().again(5.0))
+        self.two.link.release()
+        self.two.link.holding = True
+        self.turn()
+        self.one.source.give(positive(ttl=60))
+        self.turn()
+        self.two.link.release()
+        self.turn()
+        self.assertEqual([self.successResultOf(each).origin for each in (first, second)], ["upstream", "redis"])
+        self.assertEqual(self.questions(), 1)
+
     def test_stale(self) -> None:
         """A stale answer is renewed by one node; if that takes too long, the others give what is stale."""
         self.turn(100)
@@ -251,6 +330,14 @@ class Patience(SynchronousTestCase):
         for _ in range(100):
             self.leases.took(3.0)
         self.assertEqual(self.leases.patience, LONGEST)
+
+    def test_little_time(self) -> None:
+        """Where a query has little time a follower waits for a part of it only, whatever the upstream does."""
+        leases = Leases(Notices(FakeLink(self.clock), self.clock), self.clock, longest=1.0)
+        self.assertEqual(leases.patience, 1.0)
+        for _ in range(100):
+            leases.took(3.0)
+        self.assertEqual(leases.patience, 1.0)
 
 
 class Rubbish(Case):
