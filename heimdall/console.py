@@ -1,4 +1,4 @@
-"""What an operator does with the cache of the whole cluster: flush a name, and see who holds what for it."""
+"""What an operator does with the cache of the whole cluster: flush a name, see who holds it, follow a question."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from twisted.python.failure import Failure
 
 from heimdall.cache.flushed import Flush
 from heimdall.cache.inspect import Shelf, named
-from heimdall.cache.shown import type_text
+from heimdall.cache.shown import answered, type_text
+from heimdall.follow import Followed
 from heimdall.interfaces import LinkDown
+from heimdall.message.query import Query
 from heimdall.message.wire import to_text
 from heimdall.peers.inspect import NO_FLUSH, WAIT, Inquiries, Round
 from heimdall.pipeline import Path
@@ -95,6 +97,26 @@ class Console:
             "nodes": [own, *told],
             "silent": others.silent,
             "reason": others.reason,
+        }
+
+    def follow(self, query: Query) -> Deferred[Mapping[str, Any]]:
+        """Ask a question as its client does, on the path that it would go.
+
+        :return: fires with ``answer``, None where silence is due, the ``seconds`` it took, and what the ``stations``
+            noted, as :class:`~heimdall.message.trace.Trace` tells them.
+        """
+        return self.path.follow.ask(query).addCallback(self._followed, query)
+
+    def _followed(self, followed: Followed, query: Query) -> Mapping[str, Any]:
+        answer, trace = followed.answer, followed.trace
+        return {
+            "node": self.node,
+            "name": to_text(query.name),
+            "type": type_text(query.qtype),
+            "client": query.client[0],
+            "seconds": round(trace.seconds, 6),
+            "answer": None if answer is None else answered(answer),
+            "stations": trace.notes,
         }
 
     def _ask(self, name: bytes, qtype: int = 0, every: bool = False, flush: bytes = NO_FLUSH) -> Deferred[Round]:

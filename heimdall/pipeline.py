@@ -30,6 +30,7 @@ from heimdall.fetch.nowhere import Nowhere
 from heimdall.fetch.route import Route
 from heimdall.fetch.server import reach
 from heimdall.fetch.upstream import Group
+from heimdall.follow import Follow
 from heimdall.inside import Inside
 from heimdall.interfaces import IGate, ILink, ISource
 from heimdall.message.wire import from_text
@@ -44,14 +45,15 @@ IMPORT = "import:"
 class Path:
     """All parts of the path, joined.
 
-    ``datagrams`` and ``server`` take the messages of clients, ``inside`` the questions of a program; ``sharing``
-    is None where Redis is not used, ``inspection`` looks into both tiers, and ``groups`` are the upstreams, those of
-    all names first.
+    ``datagrams`` and ``server`` take the messages of clients, ``inside`` the questions of a program, ``follow`` those
+    of an operator who wants to see what becomes of them; ``sharing`` is None where Redis is not used, ``inspection``
+    looks into both tiers, and ``groups`` are the upstreams, those of all names first.
     """
 
     datagrams: Datagrams
     server: Server
     inside: Inside
+    follow: Follow
     memory: Memory
     once: Once
     sharing: Sharing | None
@@ -166,8 +168,11 @@ def lay(settings: Settings, reactor: Any) -> Path:
     counting += [memory, once, *clients, *names, faults, crowd, server, datagrams]
     tallies = [tally for part in counting for tally in getattr(part, "tallies", ())]
     inside = Inside(memory, names, once, clock)
+    follow = Follow(clients, memory, names, once, clock)
     inspection = sharing.inspection if sharing is not None else Inspection(memory, clock)
-    return Path(datagrams, server, inside, memory, once, sharing, inspection, tuple(groups), tuple(tallies), clock)
+    return Path(
+        datagrams, server, inside, follow, memory, once, sharing, inspection, tuple(groups), tuple(tallies), clock
+    )
 
 
 def _client_gates(admit: Admit, clock: IReactorTime) -> list[IGate]:

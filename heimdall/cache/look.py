@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
+from heimdall.tally import Count
 
 
 class Look:
@@ -47,6 +48,12 @@ class Look:
         self.lease: bytes | None = None
         self.following: bytes | None = None
         self.woken: Callable[[bytes], None] | None = None
+
+    def note(self, count: Count, result: str) -> None:
+        """Count what came of asking Redis, and note it for who follows the question."""
+        count.add(result)
+        if self.query.trace is not None:
+            self.query.trace.note("redis", result + ", the lease is ours" * (self.lease is not None))
 
     def end(self) -> None:
         """Take no more results."""

@@ -105,6 +105,8 @@ class Once:
         key = query.key if query.subnet is None else query.keys()[0]
         flight = self._flights.get(key)
         self._asked.add("started" if flight is None else "joined")
+        if query.trace is not None:
+            query.trace.note("once", "asks" if flight is None else "waits with others who ask the same")
         if flight is not None and flight.stale is not None and flight.timer is None:
             # Its time to wait for something fresh is over already.
             self._stale_given.add("slow")

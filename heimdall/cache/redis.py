@@ -84,7 +84,7 @@ class Shared:
         """Find the answer to a query, in Redis or further on."""
         look = Look(query, self._cancelled)
         if not self._reading.ready:
-            self._lookups.add("down")
+            look.note(self._lookups, "down")
             self._ask_next(look)
             return look.waiter
         look.looking = True
@@ -96,7 +96,7 @@ class Shared:
 
     def _late(self, look: Look) -> None:
         if not look.done and not look.asked:
-            self._lookups.add("late")
+            look.note(self._lookups, "late")
             self._ask_next(look)
 
     def _replied(self, look: Look, values: list[object] | None) -> None:
@@ -127,7 +127,7 @@ class Shared:
         poor = look.kept is not None or result in ("rubbish", "flushed")
         if poor and self._reading.leasing and not look.asked and self._reading.ready:
             # There is something, but not good enough: one node asks for better.
-            self._lookups.add(result)
+            look.note(self._lookups, result)
             keys = [self._lease_head + look.keys[0]]
             self._reading.read(keys, True, partial(self._leased, look), partial(self._late, look))
         else:
@@ -145,7 +145,7 @@ class Shared:
         result, answer = self.worth.judge(look.query, key, value, now)
         if result == "hit" and answer is not None:
             if not look.asked:
-                self._lookups.add("hit")
+                look.note(self._lookups, "hit")
             self._finish(look, answer)
         elif look.kept is None:
             look.kept = answer
@@ -171,7 +171,7 @@ class Shared:
         look.looking = False
         if not look.asked:
             if result:
-                self._lookups.add(result)
+                look.note(self._lookups, result)
             self._ask_next(look)
         elif look.outcome is not None:
             self._finish(look, look.kept or look.outcome)
@@ -194,7 +194,7 @@ class Shared:
             if look.outcome is not None:
                 self._finish(look, look.kept or look.outcome)
         elif self._flights.hearing:
-            self._lookups.add("followed")
+            look.note(self._lookups, "followed")
             self._flights.follow(look, key)
         else:
             self._ask_next(look)

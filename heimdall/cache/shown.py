@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any, Final
 
-from heimdall.message.answer import Answer
+from heimdall.message.answer import TC, Answer
 from heimdall.message.query import AD
 
 MOST_RECORDS: Final = 50
@@ -17,6 +17,9 @@ MOST_TEXT: Final = 500
 
 Held = Mapping[str, Any]
 """One thing that is held, as JSON: see :func:`shown`."""
+
+MOST_SECTION: Final = 500
+"""Records of one section of a whole answer that are shown."""
 
 _QUERY_RESPONSE: Final = 0x80
 
@@ -47,13 +50,36 @@ def contents(answer: Answer, body: bytes) -> Held:
 
     :param body: its records with the TTLs of this moment.
     """
-    records = _records(answer, body)
+    records = [line for section in sections(answer, body) for line in section]
     return {
         "rcode": _rcode(answer.rcode),
         "ad": bool(answer.flags & AD),
         "bytes": len(body),
         "count": sum(answer.counts),
         "records": [record[:MOST_TEXT] for record in records[:MOST_RECORDS]],
+    }
+
+
+def answered(answer: Answer) -> Held:
+    """Return a whole answer: ``origin``, ``rcode``, whether it was validated (``ad``) and truncated (``tc``), extended
+    ``errors``, and the records of its sections ``answers``, ``authority`` and ``additional``.
+    """
+    from dns.edns import EDECode
+
+    known = {int(code): code.name.replace("_", " ").title() for code in EDECode}
+    errors = [{"code": e.code, "name": known.get(e.code, ""), "text": e.text} for e in answer.errors]
+    answers, authority, additional = [
+        [line[:MOST_TEXT] for line in each[:MOST_SECTION]] for each in sections(answer, answer.body)
+    ]
+    return {
+        "origin": answer.origin,
+        "rcode": _rcode(answer.rcode),
+        "ad": bool(answer.flags & AD),
+        "tc": bool(answer.flags & TC),
+        "errors": errors,
+        "answers": answers,
+        "authority": authority,
+        "additional": additional,
     }
 
 
@@ -78,19 +104,20 @@ def _rcode(rcode: int) -> str:
     return dns.rcode.to_text(dns.rcode.Rcode.make(rcode))
 
 
-def _records(answer: Answer, body: bytes) -> list[str]:
-    """Return the records as in a zone file; none when they cannot be read."""
+def sections(answer: Answer, body: bytes) -> list[list[str]]:
+    """Return the records of each section as in a zone file; none at all when they cannot be read."""
     import dns.message
     from dns.exception import DNSException
 
-    sections = b"".join(count.to_bytes(2, "big") for count in answer.counts)
-    head = bytes((0, 0, _QUERY_RESPONSE, 0)) + b"\0\1" + sections
+    counts = b"".join(count.to_bytes(2, "big") for count in answer.counts)
+    head = bytes((0, 0, _QUERY_RESPONSE, 0)) + b"\0\1" + counts
     try:
         message = dns.message.from_wire(head + answer.question + body)
-        texts = [rrset.to_text() for section in message.sections[1:] for rrset in section]
+        return [
+            [line for rrset in section for line in rrset.to_text().splitlines()] for section in message.sections[1:]
+        ]
     except (DNSException, ValueError):
-        return []
-    return [line for text in texts for line in text.splitlines()]
+        return [[], [], []]
 
 
 def _subnet(part: bytes) -> str | None:

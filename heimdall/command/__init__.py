@@ -1,1 +1,1 @@
-"""The ``heimdall`` command: what an operator asks of a running node, over its HTTP. It needs nothing but Python."""
+"""The ``heimdall`` command: what an operator asks of a running node, over its HTTP, or checks before it runs."""

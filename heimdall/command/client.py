@@ -8,8 +8,8 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any, Final
 from urllib.parse import urlencode
 
-OK, FAILED, USAGE, AWAY = 0, 1, 2, 3
-"""Exit codes: done; the node refused, or could not; the command was given wrongly; no node answers there."""
+OK, FAILED, USAGE, AWAY, ANSWERED_NO = 0, 1, 2, 3, 4
+"""Exit codes: done; it could not be done; the command was given wrongly; no node answers there; the answer is a no."""
 
 PATIENCE: Final = 10.0
 """Seconds that a node has to answer."""
@@ -93,6 +93,7 @@ def _away(server: str, why: str) -> str:
     return (
         f"No node answers at {server}: {why}.\n"
         "  Does it run, and does its log say that it serves HTTP there? ([watch] enabled and http)\n"
+        f"  To start one: twistd -n heimdall --http {server}\n"
         "  Another address: --server HOST:PORT, or HEIMDALL_WATCH_HTTP."
     )
 

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from heimdall import __version__
-from heimdall.command import flush, inspect, members, top
+from heimdall.command import ask, check, flush, inspect, members, top
 from heimdall.command.client import AWAY, OK, USAGE, Node, Trouble
 
 DEFAULT: Final = "127.0.0.1:9053"
 
 _BEGINNING: Final = "\x1b[H\x1b[2J"
 _ENDS: Final = """\
-exit codes: 0 done, 1 the node refused or could not, 2 the command was given wrongly, 3 no node answers there.
-environment: HEIMDALL_WATCH_HTTP is the node's address, HEIMDALL_WATCH_TOKEN_FILE the file of its token."""
+exit codes: 0 done, 1 it could not be done, 2 the command was given wrongly, 3 no node answers there; of ask: 4 the
+answer is a no. environment: HEIMDALL_WATCH_HTTP is the node's address, HEIMDALL_WATCH_TOKEN_FILE the file of its token;
+NO_COLOR for no colours."""
 
 
 class Command(Protocol):
@@ -43,6 +44,8 @@ class Command(Protocol):
 
 
 COMMANDS: Final[Mapping[str, Command]] = {
+    "ask": ask,
+    "check": check,
     "flush": flush,
     "inspect": inspect,
     "members": members,
@@ -70,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command.code(told)
     except Trouble as trouble:
         print(f"heimdall: {trouble}", file=sys.stderr)
+        if parsed.json:
+            print(json.dumps({"error": str(trouble), "code": trouble.code}, indent=2), flush=True)
         return trouble.code
     except KeyboardInterrupt:
         return OK
@@ -82,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         "heimdall",
-        description="Ask a running node about the cluster. The server itself is started by: twistd heimdall",
+        description="Ask a running node, and look after it. The server itself is started by: twistd heimdall",
         epilog=_ENDS,
         formatter_class=RawDescriptionHelpFormatter,
     )

@@ -3,25 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeGuard
+from textwrap import wrap
+from typing import Final, TypeGuard
+
+from heimdall.command import screen
 
 NOTHING = "-"
+
+LEAST: Final = 8
+"""Columns that a column is cut to at most."""
+
+TONES: Final = {
+    **dict.fromkeys(("healthy", "fresh", "ok", "hit", "NOERROR"), "good"),
+    **dict.fromkeys(("starting", "leaving", "degraded", "stale", "asked", "note", "late", "NXDOMAIN"), "poor"),
+    **dict.fromkeys(("unhealthy", "rubbish", "no reply", "FAIL", "drops", "SERVFAIL", "REFUSED"), "bad"),
+}
+"""The tones of words that tell a state."""
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return the lines of a table. A column of numbers, by the head's leading space, is set to the right."""
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], give: int | None = None, fold: bool = False) -> list[str]:
+    """Return the lines of a table, as wide as the screen at most.
+
+    A column of numbers, by the head's leading space, is set to the right. Words that tell a state have its colour.
+
+    :param give: the column that is cut when the screen is too narrow; None for the widest.
+    :param fold: go on below what was cut off, instead of leaving it out.
+    """
     right = [title.startswith(" ") for title in head]
     lines = [[title.strip() for title in head], *([plain(cell) for cell in row] for row in rows)]
     widths = [max(len(line[at]) for line in lines) for at in range(len(head))]
-    return [
-        "  ".join(
-            cell.rjust(width) if far else cell.ljust(width)
-            for cell, width, far in zip(line, widths, right, strict=True)
-        ).rstrip()
-        for line in lines
+    wide = widths.index(max(widths)) if give is None else give
+    widths[wide] = max(min(widths[wide], screen.size()[0] - sum(widths) + widths[wide] - 2 * len(head) + 2), LEAST)
+    told = [_line(lines[0], widths, right, "head")]
+    for line in lines[1:]:
+        first, *more = (wrap(line[wide], widths[wide]) or [""]) if fold else [_cut(line[wide], widths[wide])]
+        told.append(_line([*line[:wide], first, *line[wide + 1 :]], widths, right))
+        told += [_line([part if at == wide else "" for at in range(len(head))], widths, right) for part in more]
+    return told
+
+
+def _cut(cell: str, width: int) -> str:
+    return cell if len(cell) <= width else cell[: width - 1] + "…"
+
+
+def _line(line: Sequence[str], widths: Sequence[int], right: Sequence[bool], tone: str = "") -> str:
+    cells = [
+        screen.paint(cell.rjust(width) if far else cell.ljust(width), TONES.get(cell, ""))
+        for cell, width, far in zip(line, widths, right, strict=True)
     ]
+    return screen.paint("  ".join(cells).rstrip(), tone)
 
 
 def plain(value: object) -> str:
@@ -47,6 +79,14 @@ def seconds(value: object) -> str:
     if rest or not parts:
         parts.append(f"{rest}s")
     return sign + "".join(parts[:2])
+
+
+def brief(value: object) -> str:
+    """Return a short time in milliseconds: 0.04 ms, 13.2 ms, 1234 ms."""
+    if not is_number(value):
+        return NOTHING
+    thousandth = value * 1000
+    return f"{thousandth:.{2 if thousandth < 10 else 1 if thousandth < 100 else 0}f} ms"
 
 
 def size(value: object) -> str:

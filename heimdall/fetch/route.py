@@ -10,7 +10,7 @@ from zope.interface import implementer
 from heimdall.interfaces import ISource
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
-from heimdall.message.wire import suffixes
+from heimdall.message.wire import suffixes, to_text
 from heimdall.tally import Count, Tally
 
 
@@ -35,6 +35,10 @@ class Route:
                 source = self._routes.get(suffix)
                 if source is not None:
                     self._taken.add("route")
+                    if query.trace is not None:
+                        query.trace.note("route", "a route", suffix=to_text(suffix))
                     return source.ask(query)
         self._taken.add("default")
+        if query.trace is not None:
+            query.trace.note("route", "the upstreams of all names")
         return self._default.ask(query)

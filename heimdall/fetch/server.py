@@ -78,6 +78,8 @@ class Server:
         left = ends - self._clock.seconds()
         if answer.rcode not in (FORMERR, NOTIMP) or left <= 0:
             return self._follow(answer, exchange, query, ends)
+        if query.trace is not None:
+            query.trace.note("upstream", "takes no EDNS, asked without")
         self._bare.add(query)
         again = exchange.exchange(query, left).addBoth(self._dressed, query)
         again.addCallbacks(self._plain, self._still, errbackArgs=(answer,))
@@ -88,6 +90,8 @@ class Server:
         left = ends - self._clock.seconds()
         if not answer.flags & TC or exchange is self._stream or left <= 0:
             return answer
+        if query.trace is not None:
+            query.trace.note("upstream", "truncated, asked over TCP")
         left = min(left, WHOLE)
         return self._stream.exchange(query, left).addCallbacks(self._whole, self._cut, errbackArgs=(answer,))
 

@@ -139,6 +139,8 @@ class Try:
         group.ledger.seconds.observe(took)
         if self.server.health.replied(took, answer.rcode in GOOD):
             group.log.info("upstream {server} answers again", server=self.server.text)
+        if self.flight.query.trace is not None:
+            self.flight.query.trace.note("upstream", "answered", took=took, server=self.server.text, rcode=answer.rcode)
         self.flight.answered(self, answer)
 
     def _failed(self, failure: Failure) -> None:
@@ -147,6 +149,8 @@ class Try:
             return
         if not failure.check(NoAnswer):
             self.flight.group.log.failure("a bug in the way to upstream {server}", failure, server=self.server.text)
+        if self.flight.query.trace is not None:
+            self.flight.query.trace.note("upstream", "did not answer", server=self.server.text)
         self.miss()
         self.flight.failed(self)
 
@@ -202,6 +206,8 @@ class Flight:
         if self._done:
             return
         self.group.ledger.asked.add(why)
+        if self.query.trace is not None:
+            self.query.trace.note("upstream", f"asked ({why})", server=server.text)
         one = Try(self, server, self.group.clock.seconds(), why == "look")
         self._tries.append(one)
         one.listen()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from struct import Struct
+from typing import TYPE_CHECKING
 
 from heimdall.message import edns
 from heimdall.message.edns import ExtendedError, Subnet
 from heimdall.message.wire import HEADER, Malformed, question_end, records
+
+if TYPE_CHECKING:
+    from heimdall.message.trace import Trace
 
 FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, BADVERS = 1, 2, 3, 4, 5, 16
 
@@ -55,6 +59,9 @@ class Query:
     client: tuple[str, int]
     stream: bool
     least: float
+
+    trace: Trace | None = None
+    """Where the stations behind memory note what they did; no other question than a Traced one has that."""
 
     def __init__(self, wire: bytes, end: int, client: tuple[str, int], stream: bool) -> None:
         self.wire = wire

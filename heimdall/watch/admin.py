@@ -81,6 +81,7 @@ class Admin(Resource):
         }
         if caches is not None:
             self._pages[b"/api/v1/cache"] = {b"GET": caches.show, b"DELETE": caches.flush}
+            self._pages[b"/api/v1/ask"] = {b"GET": caches.ask}
         if top is not None:
             self._pages[b"/api/v1/top"] = {b"GET": self._show_top}
 

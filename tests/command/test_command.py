@@ -24,6 +24,7 @@ from twisted.web.server import Request
 from heimdall.command.client import AWAY, FAILED, MOST_BYTES, OK, USAGE
 from heimdall.command.main import COMMANDS, main
 from heimdall.interfaces import LinkDown, Member
+from heimdall.message.query import Query
 from heimdall.watch.admin import Admin
 from heimdall.watch.caches import Caches
 from heimdall.watch.page import Page
@@ -55,6 +56,21 @@ FLUSHED = {
     "name": "www.example.com", "subtree": False, "id": "0011", "time": 1.0, "shared": True, "reason": "", "swept": True,
     "nodes": ["one", "two"], "silent": [],
 }  # fmt: skip
+FOLLOWED: dict[str, Any] = {
+    "node": "one", "name": "www.example.com", "type": "A", "client": "127.0.0.1", "seconds": 0.0125,
+    "answer": {
+        "origin": "upstream", "rcode": "NOERROR", "ad": True, "tc": False,
+        "errors": [{"code": 3, "name": "Stale Answer", "text": "old"}],
+        "answers": ["www.example.com. 300 IN A 192.0.2.80"], "authority": ["example.com. 300 IN NS a.example."],
+        "additional": [],
+    },
+    "stations": [
+        {"station": "gate", "gate": "Acl", "said": "passes", "at": 0.00001, "took": 0.00001},
+        {"station": "redis", "said": "down", "at": 0.0005, "took": 0.0004},
+        {"station": "upstream", "server": "192.0.2.1:53", "said": "answered", "rcode": 3, "at": 0.0123, "took": 0.0118},
+        {"station": "upstream", "server": "192.0.2.2:53", "said": "asked (first)", "at": 1.5, "took": 1.2345},
+    ],
+}  # fmt: skip
 MEMBERS = [
     Member("one", "host-1", "192.0.2.1", 1.0, "healthy", {
         "uptime_seconds": 3725.0, "queries": 1000.0, "memory": 750.0, "redis": 150.0, "upstream": 100.0,
@@ -83,6 +99,7 @@ class Case(Served):
         super().setUp()
         self.orders: list[tuple[Any, ...]] = []
         self.seen: Mapping[str, Any] = SEEN
+        self.followed: Mapping[str, Any] = FOLLOWED
         self.flushed: Mapping[str, Any] = FLUSHED
         self.counted: Mapping[str, Any] | None = TOP
         self.token = Path(self.mktemp())
@@ -112,6 +129,10 @@ class Case(Served):
     def flush(self, *asked: Any) -> Deferred[Mapping[str, Any]]:
         self.orders.append(asked)
         return succeed(self.flushed)
+
+    def follow(self, query: Query) -> Deferred[Mapping[str, Any]]:
+        self.orders.append((query.name, query.qtype))
+        return succeed(self.followed)
 
     async def run_command(self, *arguments: str, server: str = "", **environ: str) -> tuple[int, list[str], str]:
         """Run a command; return its exit code, the lines that it printed, and what it complained of."""
@@ -234,17 +255,46 @@ class Commands(Case):
         self.assertEqual((code, lines), (FAILED, []))
         self.assertIn("Redis is away", complaint)
 
+    async def test_ask(self) -> None:
+        """The answer comes first, then where it came from, then what each station did, with times."""
+        code, lines, _ = await self.run_command("ask", "www.example.com")
+        self.assertEqual((code, lines), (OK, [
+            "www.example.com. 300 IN A 192.0.2.80",
+            "; example.com. 300 IN NS a.example.",
+            "",
+            "NOERROR, 1 record, validated, from upstream, after 12.5 ms",
+            "  extended error 3, Stale Answer: old",
+            "",
+            "STATION   WHO           SAID                 AFTER     TOOK",
+            "gate      Acl           passes             0.01 ms  0.01 ms",
+            "redis                   is not there       0.50 ms  0.40 ms",
+            "upstream  192.0.2.1:53  answered NXDOMAIN  12.3 ms  11.8 ms",
+            "upstream  192.0.2.2:53  asked (first)      1500 ms  1234 ms",
+        ]))  # fmt: skip
+        code, lines, _ = await self.run_command("ask", "www.example.com", "AAAA", "--short")
+        self.assertEqual((code, lines), (OK, ["192.0.2.80"]))
+        self.assertEqual([qtype for _, qtype in self.orders], [1, 28])
+
     async def test_json(self) -> None:
         """With --json, in front of the command or behind it, each prints what the node said."""
         for arguments, said in (
             (("inspect", "a.example", "--json"), SEEN),
             (("--json", "flush", "a.example"), FLUSHED),
             (("--json", "top"), TOP),
+            (("ask", "a.example", "--json"), FOLLOWED),
         ):
             code, lines, _ = await self.run_command(*arguments)
             self.assertEqual((code, json.loads("\n".join(lines))), (OK, said))
         code, lines, _ = await self.run_command("--json", "members")
         self.assertEqual(len(json.loads("\n".join(lines))["members"]), 2)
+
+    async def test_json_trouble(self) -> None:
+        """With --json what goes wrong is told as JSON as well, with the exit code."""
+        code, lines, complaint = await self.run_command("--json", "flush", "a..b")
+        told = json.loads("\n".join(lines))
+        self.assertEqual((code, told["code"]), (USAGE, USAGE))
+        self.assertIn("is not a domain name", told["error"])
+        self.assertEqual(complaint, f"heimdall: {told['error']}\n")
 
 
 class Ends(Case):
@@ -363,7 +413,17 @@ class Ends(Case):
         }
         self.flushed = {**FLUSHED, "name": evil, "nodes": [evil], "silent": [evil], "reason": evil, "shared": False}
         self.counted = {"names": [{"name": evil, "type": evil}]}
-        for arguments in (("members",), ("inspect", "a"), ("flush", "a"), ("top",)):
+        answer = {"origin": evil, "rcode": evil, "ad": False, "tc": False, "answers": [evil], "authority": [evil]}
+        answer["errors"] = [{"code": evil, "name": evil, "text": evil}]
+        self.followed = {**FOLLOWED, "node": evil, "answer": answer, "stations": [{"station": evil, "said": evil}]}
+        for arguments in (
+            ("members",),
+            ("inspect", "a"),
+            ("flush", "a"),
+            ("top",),
+            ("ask", "a"),
+            ("ask", "a", "--short"),
+        ):
             _, lines, complaint = await self.run_command(*arguments)
             self.assertTrue("".join(lines).isprintable() and lines, arguments)
             self.assertEqual(complaint, "")

@@ -8,14 +8,14 @@ import sys
 from tests.house.tree import ROOT, House, house, imported, modules, part_of
 
 ORDER = (
-    {"tap"},
+    {"tap", "command"},
     {"node"},
     {"console"},
     {"pipeline"},
-    {"sharing"},
-    {"accept", "admit", "cache", "fetch", "peers", "watch", "redislink", "bridge", "inside", "testing"},
+    {"sharing", "probe"},
+    {"accept", "admit", "cache", "fetch", "peers", "watch", "redislink", "bridge", "follow", "inside", "testing"},
     {"config", "interfaces", "tally"},
-    {"message", "command"},
+    {"message"},
 )
 """Who may import whom: only what stands further down. Parts of one step do not know each other."""
 

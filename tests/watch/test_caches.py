@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import deferLater
 
 from heimdall.interfaces import LinkDown
+from heimdall.message.query import CD, Query
 from heimdall.message.wire import from_text
 from heimdall.watch.admin import MEMBERS_WAIT, Admin
 from heimdall.watch.caches import AT_ONCE, Caches
@@ -33,6 +34,10 @@ class Console:
     def inspect(self, name: bytes, qtype: int, every: bool) -> Deferred[Mapping[str, Any]]:
         self.done.append(("inspect", name, qtype, every))
         return self.result or succeed({"seen": True})
+
+    def follow(self, query: Query) -> Deferred[Mapping[str, Any]]:
+        self.done.append(("follow", query.name, query.qtype, query.do, bool(query.flags & CD), query.client[0]))
+        return self.result or succeed({"followed": True})
 
 
 class Pages(Served):
@@ -62,6 +67,27 @@ class Pages(Served):
         self.assertEqual((reply.status, list(reply.value)), (status, ["error"]), path)
         self.assertEqual(self.console.done, [])
         return str(reply.value["error"])
+
+    async def test_follow(self) -> None:
+        """GET of ask has a question asked: for A, without DO and CD, as this machine, where nothing else is said."""
+        for asked, question in (
+            ("name=WWW.example.com", (NAME, 1, False, False, "127.0.0.1")),
+            ("name=www.example.com&type=aaaa&do=1&cd=1&client=192.0.2.1", (NAME, 28, True, True, "192.0.2.1")),
+            ("name=www.example.com&type=ANY&client=2001:db8::1", (NAME, 255, False, False, "2001:db8::1")),
+        ):
+            reply = await self.ask(f"/api/v1/ask?{asked}")
+            self.assertEqual((reply.status, reply.value), (200, {"followed": True}), asked)
+            self.assertEqual(self.console.done.pop(), ("follow", *question))
+
+    async def test_follow_nothing(self) -> None:
+        """What is no question is refused: another machine's name for a client, a type that is none, a transfer."""
+        for asked, why in (
+            ("type=A", "a name is missing"),
+            ("name=a.example&client=localhost", "client is 'localhost', which is no IP address"),
+            ("name=a.example&type=AXFR", "no question can be asked for type 252"),
+            ("name=a.example&do=yes", "do is 1 or 0"),
+        ):
+            self.assertIn(why, await self.refusal(f"/api/v1/ask?{asked}"))
 
     async def test_show(self) -> None:
         """GET looks a name up: of one type or all of them, under the likely keys or all."""

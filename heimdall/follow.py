@@ -1,0 +1,71 @@
+"""The path of a client's question for an operator to follow: the same stations, and each notes what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+
+from heimdall.interfaces import IGate, IHotCache, ISource
+from heimdall.message.answer import Answer
+from heimdall.message.query import Query
+from heimdall.message.trace import Trace, Traced
+
+
+@frozen
+class Followed:
+    """What came of a question: the answer, None where silence is due; and what the stations noted."""
+
+    answer: Answer | None
+    trace: Trace
+
+
+class Follow:
+    """Takes a question down the path that the server takes it.
+
+    :param clients: the gates that are judged before memory; ``names`` those behind it.
+    :param source: asked last; it and those behind it note what they do.
+    """
+
+    def __init__(
+        self,
+        clients: Sequence[IGate],
+        memory: IHotCache,
+        names: Sequence[IGate],
+        source: ISource,
+        clock: IReactorTime,
+    ) -> None:
+        self._clients, self._names = tuple(clients), tuple(names)
+        self._memory, self._source, self._clock = memory, source, clock
+
+    def ask(self, query: Query) -> Deferred[Followed]:
+        """Find the answer to a query, as that of its client."""
+        trace = Trace(self._clock.seconds)
+        query = Traced.of(query, trace)
+        over = self._judged(self._clients, query, trace)
+        if over is not None:
+            return succeed(over)
+        now = self._clock.seconds()
+        known = self._memory.get(query, now)
+        if known is not None:
+            answer, body = known
+            trace.note("memory", "hit")
+            return succeed(Followed(answer.with_body(body), trace))
+        trace.note("memory", "miss" if self._memory.held(query, now) is None else "stale")
+        over = self._judged(self._names, query, trace)
+        if over is not None:
+            return succeed(over)
+        return self._source.ask(query).addCallback(Followed, trace)
+
+    def _judged(self, gates: Sequence[IGate], query: Query, trace: Trace) -> Followed | None:
+        """Return what a gate ends the question with, or None when all let it pass."""
+        for gate in gates:
+            verdict = gate.judge(query)
+            answer = verdict if isinstance(verdict, Answer) else None
+            said = "passes" if verdict is None else "drops" if answer is None else "answers"
+            trace.note("gate", said, gate=type(gate).__name__)
+            if verdict is not None:
+                return Followed(answer, trace)
+        return None
