@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -12,8 +12,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from heimdall.cache.flush import Unlogged
 from heimdall.cache.flushed import Flush
 from heimdall.cache.inspect import Shelf, named
+from heimdall.cache.regions import TOLD
 from heimdall.cache.shown import answered, type_text
 from heimdall.follow import Followed
 from heimdall.interfaces import LinkDown
@@ -21,6 +23,7 @@ from heimdall.message.query import Query
 from heimdall.message.wire import to_text
 from heimdall.peers.inspect import NO_FLUSH, WAIT, Inquiries, Round
 from heimdall.pipeline import Path
+from heimdall.sharing import Sharing
 
 NO_REDIS: Final = "Redis is not in use"
 
@@ -42,14 +45,16 @@ class Console:
         """Flush a name in every tier of every node, and wait a moment for who confirms it.
 
         :return: fires with ``id`` and ``time`` of the flush; ``shared``, whether Redis was told, else the
-            ``reason``; ``swept``, whether Redis was searched through already; ``nodes`` that have forgotten the
-            name, and ``silent`` members that have not said so.
+            ``reason``, and ``later``, whether it will be; ``swept``, whether Redis was searched through already;
+            ``nodes`` that have forgotten the name, and ``silent`` members that have not said so; ``regions``, of each
+            other one what it is called, whether it was ``told``, else the ``reason``: then it is tried again.
         """
         return Deferred.fromCoroutine(self._flush(name, subtree))
 
     async def _flush(self, name: bytes, subtree: bool) -> Mapping[str, Any]:
         told: dict[str, Any] = {"name": to_text(name), "subtree": subtree, "id": "", "time": round(time.time(), 3)}
-        told |= {"shared": False, "reason": NO_REDIS, "swept": False, "nodes": [self.node], "silent": []}
+        told |= {"shared": False, "reason": NO_REDIS, "later": False, "swept": False}
+        told |= {"nodes": [self.node], "silent": [], "regions": []}
         sharing = self.path.sharing
         if sharing is None:
             wanted = Flush(bytes(8), 0.0, name, subtree).matches
@@ -58,18 +63,25 @@ class Console:
             return told
         try:
             flush = await sharing.flushes.flush(name, subtree)
-        except LinkDown as error:
-            return told | {"reason": str(error)}
+        except Unlogged as error:
+            regions = await self._regions(sharing, error.flush) if error.later else []
+            return told | {"reason": str(error), "later": error.later, "regions": regions}
         told |= {"id": flush.id.hex(), "time": round(flush.time, 3), "shared": True, "reason": ""}
         swept = _within(WAIT, sharing.sweep.run(), self.clock)
         others = await self._ask(name, flush=flush.id)
         told["nodes"] = [self.node, *(each.node for each in others.told if each.flushed)]
         told["silent"] = sorted({*others.silent, *(each.node for each in others.told if not each.flushed)})
         await swept
+        told["regions"] = await self._regions(sharing, flush)
         with suppress(LinkDown):
             left = await sharing.link.run("ZSCORE", sharing.flushes.todo_key, flush.to_bytes())
             told["swept"] = left is None
         return told
+
+    async def _regions(self, sharing: Sharing, flush: Flush | None) -> Sequence[Mapping[str, Any]]:
+        """Return what became of a flush in the other regions."""
+        found = await sharing.regions.taken(flush)
+        return [{"region": region, "told": reason == TOLD, "reason": reason} for region, reason in found]
 
     def inspect(self, name: bytes, qtype: int = 0, every: bool = False) -> Deferred[Mapping[str, Any]]:
         """Look up what Redis and the memory of every node hold for a name.

@@ -27,8 +27,11 @@ from heimdall.config.address import address
 from heimdall.config.settings import Cache, Redis
 from heimdall.interfaces import ISource
 from heimdall.peers.notices import Notices
-from heimdall.redislink import Startable, connect_to
+from heimdall.redislink import Address, Startable, connect_to
 from heimdall.tally import Tally
+
+FAR = 1.0
+"""Seconds that a reply of another region may take before it is done without."""
 
 
 @frozen
@@ -63,9 +66,9 @@ class Sharing:
             link.start()
         if self.ranks.most:
             self.hot.start()
+        self.sweep.start()
         if self.reader:
             return
-        self.sweep.start()
         self.regions.start()
         if self.ranks.most:
             self.refresh.start()
@@ -109,17 +112,20 @@ def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISourc
         clock_key=f"{redis.prefix}:flushes".encode(),
     )
     notices = Notices(link, clock, prefix=redis.prefix)
-    flushes = Flushes(link, notices, clock, prefix=redis.prefix)
+    flushes = Flushes(link, notices, clock, prefix=redis.prefix, reader=reader)
     flushes.forgets.append(lambda flush: memory.forget_names(flush.matches))
-    elsewhere = tuple(
-        connect_to(
+    # An ocean away a reply takes long enough that nearby we should call Redis slow.
+    elsewhere = {
+        str(Address.parse(url)): connect_to(
             reactor, url, password_file=redis.password_file, ca_file=redis.ca_file, cert_file=redis.cert_file,
-            key_file=redis.key_file, resolver=[address(text) for text in redis.resolver],
+            key_file=redis.key_file, sentinel_user=redis.sentinel_user,
+            sentinel_password_file=redis.sentinel_password_file,
+            resolver=[address(text) for text in redis.resolver], slow=FAR, time_limit=2 * FAR, silent=5 * FAR,
         )
         for url in redis.regions
-    )  # fmt: skip
+    }  # fmt: skip
     regions = Regions(elsewhere, link, notices, flushes, clock)
-    sweep = Sweep(link, flushes, clock, prefix=redis.prefix)
+    sweep = Sweep(link, flushes, clock, prefix=redis.prefix, reader=reader)
     assurance = Assurance(link, notices, flushes, memory, clock)
     leases = Leases(notices, clock, longest=deadline / 2)
     seal = load(redis.secret, redis.secret_file, redis.former_secret_file)
@@ -162,5 +168,5 @@ def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISourc
     tallies = tuple(tally for part in parts for tally in part.tallies)
     return Sharing(
         link, notices, leases, flushes, sweep, assurance, source, inspection, ranks, hot, refresh, warm, regions,
-        elsewhere, reader, tallies,
+        tuple(elsewhere.values()), reader, tallies,
     )  # fmt: skip

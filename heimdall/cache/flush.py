@@ -38,12 +38,24 @@ KIND: Final = b"F"
 """The kind of the notice that tells of a flush."""
 
 
+ONLY_READS: Final = "this node only reads (redis.role)"
+
+
+class Unlogged(LinkDown):
+    """Redis could not be told of a ``flush``; None where that has no time yet. ``later``: it will be."""
+
+    def __init__(self, reason: str, flush: Flush | None, later: bool = True) -> None:
+        super().__init__(reason)
+        self.flush, self.later = flush, later
+
+
 class Flushes:
     """The flushes that this node knows of.
 
     :param link: Redis, where the log is.
     :param notices: how other nodes are told, and tell us.
     :param prefix: what all keys begin with.
+    :param reader: learn only; what is flushed here concerns this node alone.
     """
 
     _log = Logger()
@@ -55,8 +67,9 @@ class Flushes:
         clock: IReactorTime,
         *,
         prefix: str = "heimdall",
+        reader: bool = False,
     ) -> None:
-        self._link, self._notices, self._clock = link, notices, clock
+        self._link, self._notices, self._clock, self._reader = link, notices, clock, reader
         self.forgets: list[Callable[[Flush | Several], object]] = []
         """Called with each new flush, or several, once: memory and flights forget what it concerns."""
         self.log_key = f"{prefix}:flushes"
@@ -68,6 +81,7 @@ class Flushes:
         # When the name itself was flushed last, and when all below it was.
         self._exact: dict[bytes, float] = {}
         self._below: dict[bytes, float] = {}
+        self._merged = -inf
         self._flushed = Count("heimdall_cache_flush_applied_total", "Flushes applied here, by who told us.", "told")
         self._errors = Count(
             "heimdall_cache_flush_errors_total", "Flushes that were no such thing, or not logged.", "what"
@@ -89,6 +103,10 @@ class Flushes:
         """Return whether the flush of this id was applied here."""
         return identity in self._known
 
+    def merged(self, flush: Flush) -> bool:
+        """Return whether a flush gave way to one that covers every name: a log may have it still."""
+        return flush.time <= self._merged
+
     def covers(self, name: bytes, asked: float) -> bool:
         """Return whether a name was flushed after its upstream was asked.
 
@@ -105,7 +123,7 @@ class Flushes:
         """Flush a name in every tier of every node.
 
         :param name: the folded wire name; with ``subtree`` all below it as well.
-        :return: fires once it is applied here and Redis has it in its log; fails with :class:`LinkDown` when
+        :return: fires once it is applied here and Redis has it in its log; fails with :class:`Unlogged` when
             Redis could not be told. It is applied here, and told to who can be reached, all the same.
         """
         now = self._link.now()
@@ -114,17 +132,21 @@ class Flushes:
         if now is None:
             self._owe(flush)
             self._forget(flush)
-            return fail(LinkDown("the clock of Redis is not known"))
+            return fail(Unlogged("the clock of Redis is not known", None))
+        if self._reader:
+            self._apply([flush], "here")
+            return fail(Unlogged(ONLY_READS, None, later=False))
         for made in self.made:
             made(flush)
         return self.learn(flush, "here")
 
     def learn(self, flush: Flush, told: str = "region") -> Deferred[Flush]:
         """Take in a flush that the others here do not know: apply it, log it, tell them; fires as :meth:`flush`."""
-        self._unlogged[flush.id] = flush
         self._apply([flush], told)
+        if flush.id in self._known:  # else it is of no use to anybody
+            self._unlogged[flush.id] = flush
         self._notices.tell(KIND, flush.to_bytes())
-        return self._write(flush).addCallback(lambda _: flush)
+        return self._write(flush).addCallbacks(lambda _: flush, self._unwritten, errbackArgs=(flush,))
 
     def sync(self) -> Deferred[bool]:
         """Read the log, and write into it what it lacks. Fires with whether that could be done."""
@@ -166,7 +188,7 @@ class Flushes:
             logged[flush.id] = flush
             self._unlogged.pop(flush.id, None)
         self._apply(logged.values(), "log")
-        for flush in self.known():
+        for flush in self.known() if not self._reader else ():
             if flush.id not in logged:
                 # This Redis is new, or lost its data: what we know, others may have missed.
                 self._write(flush).addErrback(self._failed)
@@ -178,6 +200,10 @@ class Flushes:
 
     def _failed(self, failure: Failure) -> None:
         self._errors.add("unwritten")
+
+    def _unwritten(self, failure: Failure, flush: Flush) -> Flush:
+        failure.trap(LinkDown)
+        raise Unlogged(failure.getErrorMessage(), flush)
 
     def _heard(self, sender: bytes, payload: bytes) -> None:
         try:
@@ -193,6 +219,8 @@ class Flushes:
         new = []
         for flush in flushes:
             if flush.id in self._known or now is None or flush.time < now - KEPT:
+                continue
+            if told == "log" and self.merged(flush):
                 continue
             if flush.time > now + KEPT:
                 self._errors.add("future")
@@ -215,7 +243,9 @@ class Flushes:
         older = self.known()[: MOST // 2]
         for flush in older:
             del self._known[flush.id]
+            self._unlogged.pop(flush.id, None)
         self._index()
+        self._merged = older[-1].time
         self._apply([Flush(secrets.token_bytes(8), older[-1].time, b"\0", subtree=True)], "merged")
 
     def _owe(self, flush: Flush) -> None:

@@ -30,12 +30,15 @@ class Sweep:
     """Deletes the keys of flushed names.
 
     :param prefix: what all keys begin with.
+    :param reader: read the log only.
     """
 
     _log = Logger()
 
-    def __init__(self, link: ILink, flushes: Flushes, clock: IReactorTime, *, prefix: str = "heimdall") -> None:
-        self._link, self._flushes, self._clock = link, flushes, clock
+    def __init__(
+        self, link: ILink, flushes: Flushes, clock: IReactorTime, *, prefix: str = "heimdall", reader: bool = False
+    ) -> None:
+        self._link, self._flushes, self._clock, self._reader = link, flushes, clock, reader
         self._head = f"{prefix}:c1:".encode()
         self._lease = f"{prefix}:flushes:sweeper"
         self._token = secrets.token_hex(8)
@@ -65,7 +68,7 @@ class Sweep:
         self.run()
 
     async def _run(self) -> None:
-        if self._running or not self._link.up:
+        if self._running or self._reader or not self._link.up:
             return
         self._running = True
         try:

@@ -30,9 +30,11 @@ def show(told: Mapping[str, Any], arguments: Namespace) -> Iterator[str]:
     yield f"Flushed {plain(told['name'])}{below} on {_counted(nodes)}: {', '.join(nodes)}"
     if not told["shared"]:
         yield f"Redis: not told, {plain(told['reason'])}"
-        if code(told):
+        if told["later"]:
             yield "  This node tells the others as soon as Redis is back; until then they may give this name."
             yield "  Should this node end before that, flush again."
+        elif code(told):
+            yield "  The other nodes go on with what they have: flush it at one that shares."
     elif told["swept"]:
         yield "Redis: its answers are deleted"
     else:
@@ -40,11 +42,18 @@ def show(told: Mapping[str, Any], arguments: Namespace) -> Iterator[str]:
     if told["silent"]:
         yield f"No word from: {', '.join(plain(node) for node in told['silent'])}"
         yield "  These forget it before they answer from memory again."
+    for region in told["regions"]:
+        if region["told"]:
+            yield f"Region {plain(region['region'])}: told"
+        else:
+            yield f"Region {plain(region['region'])}: not told, {plain(region['reason'])}"
+            yield "  It is told as soon as it answers; until then its nodes may give this name."
 
 
 def code(told: Mapping[str, Any]) -> int:
-    """Return the exit code: it failed where there is a Redis and it could not be told."""
-    return OK if told.get("shared") or told.get("reason") == "Redis is not in use" else FAILED
+    """Return the exit code: it failed where there is a Redis, here or in another region, that could not be told."""
+    regions = all(region["told"] for region in told.get("regions", ()))
+    return OK if regions and (told.get("shared") or told.get("reason") == "Redis is not in use") else FAILED
 
 
 def _counted(nodes: list[str]) -> str:

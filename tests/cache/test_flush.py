@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.cache.assure import FROZEN, GRACE, PATIENCE, TICK, Assurance
-from heimdall.cache.flush import KEPT, MOST, SLACK, Flushes
+from heimdall.cache.flush import KEPT, MOST, ONLY_READS, SLACK, Flushes, Unlogged
 from heimdall.cache.flushed import Flush, Several
 from heimdall.cache.memory import Memory
 from heimdall.cache.once import Once
@@ -189,6 +189,36 @@ class Flushing(Case):
         self.successResultOf(self.one.flushes.sync())
         self.assertEqual(self.one.flushes.known(), [])
         self.assertFalse(self.one.flushes.covers(NAME, 0.0))
+
+    def test_reader(self) -> None:
+        """What is flushed at a node that only reads concerns it alone, is told to nobody, and stays known there."""
+        reader = Flushes(self.two.link, self.two.notices, self.clock, reader=True)
+        forgotten: list[object] = []
+        reader.forgets.append(forgotten.append)
+        reader.made.append(lambda flush: self.fail("another region was told"))
+        error = self.failureResultOf(reader.flush(NAME, False), Unlogged).value
+        self.assertEqual((str(error), error.flush, error.later), (ONLY_READS, None, False))
+        self.assertEqual((len(forgotten), reader.covers(NAME, self.now())), (1, True))
+        self.assertTrue(self.successResultOf(reader.sync()))
+        self.assertEqual((self.one.link.sets, self.one.flushes.known()), ({}, []))
+        self.successResultOf(self.one.flushes.flush(from_text("b.example"), False))
+        self.successResultOf(reader.sync())
+        self.assertEqual(len(reader.known()), 2)
+
+    def test_merged_once(self) -> None:
+        """What gave way to a flush of everything is not taken in again from a log that has it still."""
+        flushes = self.one.flushes
+        for number in range(MOST + 1):
+            self.clock.advance(0.001)
+            flushes.flush(from_text(f"n{number}.example"), False)
+        self.clock.advance(1)
+        self.hold(self.one, "a.example")
+        for _ in range(3):
+            self.clock.advance(5)
+            self.successResultOf(flushes.sync())
+        self.assertTrue(self.holds(self.one, "a.example"))
+        self.assertLess(len(flushes.known()), MOST)
+        self.assertTrue(flushes.covers(from_text("n7.example"), self.now() - 30))
 
     def test_before_redis(self) -> None:
         """What is flushed before Redis was ever reached has no time there; it is flushed anew once it is reached."""

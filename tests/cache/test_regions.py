@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.cache.regions import EVERY, Regions
+from heimdall.cache.flush import KEPT
+from heimdall.cache.flushed import Flush
+from heimdall.cache.regions import EVERY, TOLD, WAITING, Regions
 from heimdall.message.wire import from_text
+from heimdall.tally import Gauge
 from tests.cache.questions import positive, question
 from tests.cache.test_flush import LoggingLink, Node
 
@@ -23,8 +27,10 @@ class Case(SynchronousTestCase):
         self.there.link.offset += 3600
         self.to_there, self.to_here = (LoggingLink(self.clock, node.link) for node in (self.there, self.here))
         self.to_there.offset = self.there.link.offset
-        self.regions = Regions([self.to_there], self.here.link, self.here.notices, self.here.flushes, self.clock)
-        self.back = Regions([self.to_here], self.there.link, self.there.notices, self.there.flushes, self.clock)
+        self.regions = Regions(
+            {"there": self.to_there}, self.here.link, self.here.notices, self.here.flushes, self.clock
+        )
+        self.back = Regions({"here": self.to_here}, self.there.link, self.there.notices, self.there.flushes, self.clock)
         for node in (self.here, self.there):
             node.memory.put(question("www.a.example"), positive("www.a.example", ttl=3600), self.clock.seconds())
 
@@ -99,8 +105,71 @@ class Sharing(Case):
         self.assertTrue(self.holds(self.there))
         self.assertEqual(len(self.here.flushes.known()), 1)
 
+    def lacked(self) -> float:
+        """Return how many flushes the other region is not known to have taken."""
+        [gauge] = [tally for tally in self.regions.tallies if isinstance(tally, Gauge)]
+        told = gauge.read()
+        assert isinstance(told, float)
+        return told
+
+    def test_told_of(self) -> None:
+        """Who orders a flush learns what became of it in each region: taken, refused and why, or away."""
+        flush = self.successResultOf(self.here.flushes.flush(NAME, False))
+        self.assertEqual(self.taken(flush), [("there", TOLD)])
+        self.to_there.refusal = {"": "NOPERM no rights"}
+        flush = self.successResultOf(self.here.flushes.flush(NAME, False))
+        self.assertEqual((self.taken(flush), self.lacked()), ([("there", "NOPERM no rights")], 1.0))
+        self.to_there.refusal = {}
+        self.to_there.become(up=False)
+        flush = self.successResultOf(self.here.flushes.flush(NAME, False))
+        self.assertEqual((self.taken(flush), self.lacked()), ([("there", "it is away")], 2.0))
+        self.assertEqual(self.taken(None), [("there", "the clock of Redis is not known")])
+        self.to_there.become(up=True)
+        self.successResultOf(self.regions.compare())
+        self.assertEqual((self.taken(flush), self.lacked()), ([("there", TOLD)], 0.0))
+
+    def test_hung(self) -> None:
+        """Who orders a flush waits for a region for a moment and no longer; it is told when it comes back."""
+        self.to_there.holding = True
+        flush = self.successResultOf(self.here.flushes.flush(NAME, False))
+        taken = Deferred.fromCoroutine(self.regions.taken(flush))
+        self.clock.pump([0.01] * 50)
+        self.assertNoResult(taken)
+        self.clock.pump([0.01] * 60)
+        self.assertEqual(self.successResultOf(taken), [("there", WAITING)])
+        self.to_there.release()
+        self.assertEqual((self.taken(flush), self.lacked()), ([("there", TOLD)], 0.0))
+        self.assertFalse(self.holds(self.there))
+
+    def test_forgotten(self) -> None:
+        """What a region lacks is forgotten with the flush itself, when an hour has passed."""
+        self.regions.start()
+        self.to_there.become(up=False)
+        self.here.flushes.flush(NAME, False)
+        self.clock.advance(EVERY)
+        self.assertEqual(self.lacked(), 1.0)
+        self.clock.advance(KEPT)
+        self.here.flushes.sync()
+        self.clock.advance(EVERY)
+        self.assertEqual(self.lacked(), 0.0)
+        self.regions.stop()
+
+    def test_home_away(self) -> None:
+        """What is learnt while our own Redis takes no log of it is kept, and nothing fails."""
+        self.to_there.become(up=False)
+        self.there.flushes.flush(NAME, False)
+        self.to_there.become(up=True)
+        self.to_here.become(up=False)
+        self.here.link.refusal = {"ZADD": "READONLY"}
+        self.successResultOf(self.regions.compare())
+        self.assertFalse(self.holds(self.here))
+
+    def taken(self, flush: Flush | None) -> list[tuple[str, str]]:
+        """Return what became of a flush."""
+        return list(self.successResultOf(Deferred.fromCoroutine(self.regions.taken(flush))))
+
     def test_alone(self) -> None:
         """Without other regions there is nothing to be done."""
-        alone = Regions([], self.here.link, self.here.notices, self.here.flushes, self.clock)
+        alone = Regions({}, self.here.link, self.here.notices, self.here.flushes, self.clock)
         alone.start()
         self.assertEqual(self.clock.getDelayedCalls(), [])

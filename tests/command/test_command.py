@@ -54,7 +54,7 @@ SEEN = {
 }
 FLUSHED = {
     "name": "www.example.com", "subtree": False, "id": "0011", "time": 1.0, "shared": True, "reason": "", "swept": True,
-    "nodes": ["one", "two"], "silent": [],
+    "nodes": ["one", "two"], "silent": [], "later": False, "regions": [],
 }  # fmt: skip
 FOLLOWED: dict[str, Any] = {
     "node": "one", "name": "www.example.com", "type": "A", "client": "127.0.0.1", "seconds": 0.0125,
@@ -226,11 +226,23 @@ class Commands(Case):
 
     async def test_flush_without_redis(self) -> None:
         """Where Redis is not in use a flush is done; where it is away the flush failed, in part."""
-        for reason, code in (("Redis is not in use", OK), ("away", FAILED)):
-            self.flushed = {**FLUSHED, "shared": False, "reason": reason, "nodes": ["one"]}
+        for reason, later, code, size in (
+            ("Redis is not in use", False, OK, 2), ("away", True, FAILED, 4), ("it only reads", False, FAILED, 3),
+        ):  # fmt: skip
+            self.flushed = {**FLUSHED, "shared": False, "reason": reason, "later": later, "nodes": ["one"]}
             ended, lines, _ = await self.run_command("flush", "www.example.com")
             self.assertEqual((ended, lines[1]), (code, f"Redis: not told, {reason}"))
-            self.assertEqual(len(lines), 2 if code == OK else 4)
+            self.assertEqual(len(lines), size)
+
+    async def test_flush_in_regions(self) -> None:
+        """Each other region is named; where one was not told, the flush failed, in part."""
+        regions = [{"region": "redis://us", "told": True, "reason": ""}]
+        self.flushed = {**FLUSHED, "regions": regions}
+        code, lines, _ = await self.run_command("flush", "www.example.com")
+        self.assertEqual((code, lines[-1]), (OK, "Region redis://us: told"))
+        regions.append({"region": "redis://ap", "told": False, "reason": "it is away"})
+        code, lines, _ = await self.run_command("flush", "www.example.com")
+        self.assertEqual((code, lines[3]), (FAILED, "Region redis://ap: not told, it is away"))
 
     async def test_top(self) -> None:
         """Where its output is no terminal, top shows once what is asked for most; not more than is wanted."""

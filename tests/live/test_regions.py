@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.chaos.proxy import Proxy
+from tests.live.test_one_flush import command
 from tests.mutator import start
 from tests.redisserver import RedisServer
 from tests.running import Running
@@ -24,8 +26,12 @@ class Regions(SynchronousTestCase):
             self.addCleanup(store.stop)
         self.nodes = []
         for here, there in (self.stores, self.stores[::-1]):
+            # Each region is an ocean away from the other.
+            ocean = Proxy(there.port).start()
+            self.addCleanup(ocean.stop)
+            ocean.delay = 0.3
             with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
-                config.write(f'[redis]\nurl = "{here.url}"\nregions = ["{there.url}"]\n')
+                config.write(f'[redis]\nurl = "{here.url}"\nregions = ["redis://127.0.0.1:{ocean.port}"]\n')
                 config.flush()
                 self.nodes.append(Running(f"--config={config.name}", f"--upstream=127.0.0.1:{port}"))
             self.addCleanup(self.nodes[-1].clean)
@@ -38,20 +44,53 @@ class Regions(SynchronousTestCase):
             time.sleep(0.01)
         return time.monotonic() - began
 
-    def test_flush(self) -> None:
-        """What one region flushes is gone from memory and Redis of the other; answers are not shared."""
+    def fill(self) -> None:
+        """Have each node hold an answer, in memory and in its own Redis."""
         for node, store in zip(self.nodes, self.stores, strict=True):
             self.soon(lambda node=node: node.ask("www.a.example").rcode() == 0, 5)  # type: ignore[misc]
             self.soon(lambda store=store: store.command("KEYS", "heimdall:c1:*") != [], 5)  # type: ignore[misc]
-            self.assertEqual(node.metric("heimdall_accept_answers_total", origin="redis"), 0)
+            self.soon(lambda node=node: node.log.count("Redis answers at") == 2, 5)  # type: ignore[misc]
         time.sleep(0.5)
-        held = self.nodes[1].metric("heimdall_cache_memory_entries")
+        self.held = [node.metric("heimdall_cache_memory_entries") for node in self.nodes]
+
+    def forgotten(self, number: int) -> bool:
+        """Whether a node has forgotten its answer."""
+        return self.nodes[number].metric("heimdall_cache_memory_entries") == self.held[number] - 1
+
+    def test_hung(self) -> None:
+        """A region that hangs is named, with a code that tells of failure, and told when it comes back."""
+        self.fill()
+        self.stores[1].pause()
+        code, lines = command(self.nodes[0], "flush", "www.a.example")
+        self.assertEqual(code, 1)
+        self.assertRegex(lines[-2], r"^Region redis://127\.0\.0\.1:\d+/0: not told, it has not answered within 1 s$")
+        self.assertEqual(self.nodes[0].metric("heimdall_cache_regions_lacked_flushes"), 1)
+        self.assertTrue(self.forgotten(0))
+        self.assertFalse(self.forgotten(1))
+        time.sleep(6)  # longer than the connection is kept
+        code, lines = command(self.nodes[0], "flush", "b.example")
+        self.assertEqual(code, 1)
+        self.assertRegex(lines[-2], r"^Region .*: not told, it is away$")
+        self.stores[1].resume()
+        self.soon(lambda: self.forgotten(1), 20)
+        self.soon(lambda: self.nodes[0].metric("heimdall_cache_regions_lacked_flushes") == 0, 20)
+        self.soon(lambda: self.stores[1].command("KEYS", "heimdall:c1:*") == [], 12)
+        code, lines = command(self.nodes[0], "flush", "c.example")
+        self.assertEqual(code, 0)
+        self.assertRegex(lines[-1], r"^Region .*: told$")
+        self.assertEqual([node.trouble() for node in self.nodes], [[], []])
+
+    def test_flush(self) -> None:
+        """What one region flushes is gone from memory and Redis of the other; answers are not shared."""
+        self.fill()
+        for node in self.nodes:
+            self.assertEqual(node.metric("heimdall_accept_answers_total", origin="redis"), 0)
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.nodes[0].http}/api/v1/cache?name=a.example&subtree=1", method="DELETE"
         )
         with urllib.request.urlopen(request, timeout=5) as page:
             self.assertEqual(page.status, 200)
-        self.soon(lambda: self.nodes[1].metric("heimdall_cache_memory_entries") == held - 1, 2)
+        self.soon(lambda: self.forgotten(1), 2)
         self.soon(lambda: self.stores[1].command("KEYS", "heimdall:c1:*") == [], 12)
         for node in self.nodes:
             self.assertEqual(node.trouble(), [])
