@@ -1,4 +1,5 @@
-"""Bytes between a node and Redis: a minute of doing nothing, a name asked first, and one that another node knows.
+"""Bytes between a node and Redis: a minute of doing nothing, a name asked first, and one that another node knows,
+many at once and one at a time.
 
 Run as ``python -m benchmarks.traffic [SECONDS]``. Two nodes as an operator runs them, a real Redis that counts, and NSD
 as their upstream. The record that this project began with reckoned 1 KB a minute for heartbeats and 20 KB for answers.
@@ -22,6 +23,9 @@ HEARTBEATS, ANSWERS = 1000, 20_000
 """Bytes a minute and node in the record."""
 
 NAMES = 2000
+ALONE = 500
+"""Names asked one at a time: their look-ups do not share a command."""
+
 QUERIES, FROM_REDIS, FROM_UPSTREAM, NODES = 10_000, 0.25, 0.15, 3
 """The load of the record's table: all queries, the parts of them that Redis and the upstream answer, and the nodes."""
 
@@ -82,6 +86,7 @@ def main() -> None:
     nodes: list[Running] = []
     try:
         questions = [asked for asked in zones.questions() if asked.kind == "A"]
+        alone = [[asked] for asked in zones.questions() if asked.kind == "AAAA"][:ALONE]
         list(zones.answers(questions[:1]))
         arguments = (f"--redis={store.server.url}", f"--upstream=127.0.0.1:{zones.port}")
         quiet = {"HEIMDALL_PEERS_HEARTBEAT": "3600", "HEIMDALL_PEERS_EXPIRY": "7200"}
@@ -95,18 +100,21 @@ def main() -> None:
         recorded("heartbeats", HEARTBEATS)
         row("all else of an idle node, a minute", *silent)
         costs = []
-        for what, node in (("a name asked first", nodes[0]), ("a name that Redis has", nodes[1])):
-            before, began = count(store), time.monotonic()
-            ask(node, questions)
-            time.sleep(0.5)  # what is written is written later
-            part = len(nodes) * (time.monotonic() - began) / 60
-            to, back = between(before, count(store), (0, 0))
-            to_redis, from_redis = (to - taken * part) / NAMES, (back - sent * part) / NAMES
-            costs.append(to_redis + from_redis)
-            row(what, to_redis, from_redis)
+        for what, asks in (("", [questions]), (", one at a time", alone)):
+            for whose, node in (("a name asked first", nodes[0]), ("a name that Redis has", nodes[1])):
+                before, began = count(store), time.monotonic()
+                for some in asks:
+                    ask(node, some)
+                time.sleep(0.5)  # what is written is written later
+                part = len(nodes) * (time.monotonic() - began) / 60
+                to, back = between(before, count(store), (0, 0))
+                size = sum(map(len, asks))
+                to_redis, from_redis = (to - taken * part) / size, (back - sent * part) / size
+                costs.append(to_redis + from_redis)
+                row(whose + what, to_redis, from_redis)
         hits = nodes[1].metric("heimdall_accept_answers_total", origin="redis")
-        if hits != NAMES:
-            raise RuntimeError(f"only {hits:.0f} of {NAMES} names came from Redis")
+        if hits != NAMES + ALONE:
+            raise RuntimeError(f"only {hits:.0f} of {NAMES + ALONE} names came from Redis")
         load = QUERIES * (FROM_UPSTREAM * costs[0] + FROM_REDIS * costs[1]) / NODES
         sys.stdout.write(f"{'the 10,000 queries of the record, a node':44} {'':9} {'':9} {load:9,.0f}\n")
         recorded("answers, a minute", ANSWERS)

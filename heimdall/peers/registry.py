@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -30,6 +30,12 @@ MOST_BYTES: Final = 4096
 MOST_TEXT: Final = 255
 MOST_STATS: Final = 64
 
+WHOLE: Final = 12
+"""Heartbeats after which the whole of what a node writes is written again, changed or not."""
+
+AGES: Final = ("uptime_seconds",)
+"""Stats that grow by one every second: no news, as whoever reads them can tell what they are by now."""
+
 LAST_WORDS: Final = 1.0
 """Seconds that leaving may take."""
 
@@ -40,8 +46,10 @@ _TRIES = 5  # A heartbeat that failed is tried again after this part of the time
 class Registry:
     """This node's place in the cluster, and the list of all nodes.
 
-    Each node has a key of its own that expires by itself, and a place in an index, a set sorted by heartbeat, so
-    that the nodes are listed without a search through all keys. All times are on the clock of Redis.
+    Each node has a place in an index, a set sorted by heartbeat, and a key of its own that describes it. A heartbeat
+    is one small command, a new score in the index; the description is written when it has changed, and whole,
+    with the index tidied, once in :data:`WHOLE` heartbeats. Both expire by themselves, some time after the last.
+    All times are on the clock of Redis.
 
     Without a name of its own a node is called by its host name and a random ending, so that two on one host are
     two members. Two that were *given* one name are one member, as whose the later heartbeat counts; that is
@@ -78,7 +86,10 @@ class Registry:
         self._index = f"{prefix}:nodes"
         self._node = f"{prefix}:node:"
         self._token = secrets.token_hex(8).encode()
+        self._lasts = int((heartbeat * WHOLE + expiry) * 1000)
         self._due = 0.0
+        self._whole_due = 0.0
+        self._described: object = None
         self._left = False
         self._listed: bool | None = None
         self._namesake = False
@@ -136,6 +147,7 @@ class Registry:
 
     def _failed(self, failure: Failure) -> None:
         self._beats.add("failed")
+        self._described = None
         if self._listed is None and not self._link.up:
             return  # not connected yet: the link tells of it
         if self._listed is not False:
@@ -143,28 +155,44 @@ class Registry:
             self._log.warn("this node cannot be written into the registry: {why}", why=failure.getErrorMessage())
 
     async def _tell(self) -> None:
-        """Write down that we are alive, and keep the index tidy."""
-        now, run, index = self._now(), self._link.run, self._index
-        key = self._node + self.id
+        """Write down that we are alive, and whatever is news; now and then all, and keep the index tidy."""
+        now, key = self._now(), self._node + self.id
+        told = self._told(now)
+        news = [told["status"], {name: value for name, value in told["stats"].items() if name not in AGES}]
+        try:
+            new, seen = await gatherResults(
+                [
+                    self._link.run("ZADD", self._index, f"{now:.3f}", self.id),
+                    self._link.run("ZCOUNT", self._index, f"{now - self._expiry:.0f}", "inf"),
+                ],
+                consumeErrors=True,
+            )
+            self._seen = seen if isinstance(seen, int) else 0
+            whole = new or self._described is None or self._clock.seconds() >= self._whole_due
+            if whole:
+                self._look_for_namesake(await self._link.run("GET", key))
+            if whole or news != self._described:
+                await self._link.run("SET", key, _packed(told), "PX", self._lasts)
+                self._described = news
+            if whole:
+                await self._tidy(now)
+        except (LinkDown, FirstError) as error:
+            why = error.subFailure.getErrorMessage() if isinstance(error, FirstError) else str(error)
+            if why.startswith("WRONGTYPE"):  # somebody put something else there
+                self._link.run("DEL", self._index, key).addErrback(lambda _: None)
+            raise LinkDown(why) from None
+
+    async def _tidy(self, now: float) -> None:
+        """Take off the index who fell silent, and what is no node."""
+        run, index = self._link.run, self._index
         replies = [
-            run("GET", key),
-            run("SET", key, self._described(now), "PX", int(self._expiry * 1000)),
-            run("ZADD", index, f"{now:.3f}", self.id),
             run("ZREMRANGEBYSCORE", index, "-inf", f"({now - self._expiry:.3f}"),
             run("ZREMRANGEBYSCORE", index, f"({now + self._expiry:.3f}", "+inf"),
             run("ZREMRANGEBYRANK", index, 0, -MOST_MEMBERS - 1),
-            run("PEXPIRE", index, int(self._expiry * 2000)),
-            run("ZCARD", index),
+            run("PEXPIRE", index, self._lasts),
         ]
-        try:
-            before, *_, listed = await gatherResults(replies, consumeErrors=True)
-        except FirstError as error:
-            why = error.subFailure.getErrorMessage()
-            if why.startswith("WRONGTYPE"):  # somebody put something else there
-                run("DEL", index, key).addErrback(lambda _: None)
-            raise LinkDown(why) from None
-        self._seen = listed if isinstance(listed, int) else 0
-        self._look_for_namesake(before)
+        await gatherResults(replies, consumeErrors=True)
+        self._whole_due = self._clock.seconds() + self._heartbeat * (WHOLE - 0.5)
 
     def _look_for_namesake(self, before: object) -> None:
         """Log it, once, when another process writes under our name: between two heartbeats of ours."""
@@ -174,15 +202,18 @@ class Registry:
 
     async def _members(self) -> Sequence[Member]:
         now = self._now()
-        ids = await self._link.run("ZREVRANGE", self._index, 0, MOST_MEMBERS - 1)
-        if not isinstance(ids, list) or not ids:
+        earliest, latest = f"{now - self._expiry:.3f}", f"{now + self._expiry:.3f}"
+        command = ("ZREVRANGEBYSCORE", self._index, latest, earliest, "WITHSCORES", "LIMIT", 0, MOST_MEMBERS)
+        listed = await self._link.run(*command)
+        if not isinstance(listed, list) or not listed:
             return []
+        ids = listed[::2]
         values = await self._link.run("MGET", *[self._node.encode() + node for node in ids])
         members = []
-        for node, value in zip(ids, values if isinstance(values, list) else [], strict=False):
+        for node, score, value in zip(ids, listed[1::2], values if isinstance(values, list) else [], strict=False):
             if isinstance(value, bytes):
                 try:
-                    members.append(_member(node, value, now - self._expiry, now + self._expiry))
+                    members.append(_member(node, value, float(score)))
                 except (ValueError, KeyError, OverflowError, RecursionError):
                     self._skipped.add("malformed")
         return sorted(members, key=lambda member: member.id)
@@ -200,22 +231,26 @@ class Registry:
             raise LinkDown("the clock of Redis is not known")
         return now
 
-    def _described(self, now: float) -> bytes:
+    def _told(self, now: float) -> dict[str, Any]:
         status = self._status()
         if status not in STATUSES:
             raise ValueError(f"{status!r} is no status of a node")
         stats = {name: value for name, value in islice(self._stats().items(), MOST_STATS) if isfinite(value)}
         told: dict[str, Any] = {"id": self.id, "hostname": self._hostname, "pod_ip": self._pod_ip}
-        told |= {"last_heartbeat": round(now, 3), "status": status, "run": self._token.decode()}
-        whole = json.dumps(told | {"stats": stats}).encode()
-        return whole if len(whole) <= MOST_BYTES else json.dumps(told | {"stats": {}}).encode()
+        return told | {"last_heartbeat": round(now, 3), "status": status, "run": self._token.decode(), "stats": stats}
 
 
-def _member(node: bytes, value: bytes, earliest: float, latest: float) -> Member:
+def _packed(told: dict[str, Any]) -> bytes:
+    """Return a description as it is written; without the stats when it would be too long."""
+    whole = json.dumps(told, separators=(",", ":")).encode()
+    return whole if len(whole) <= MOST_BYTES else json.dumps(told | {"stats": {}}).encode()
+
+
+def _member(node: bytes, value: bytes, heard: float) -> Member:
     """Read what a node wrote. Whoever can write to Redis can write anything.
 
-    :raises ValueError: it is no description of that node, or its heartbeat is out of time. KeyError,
-        OverflowError and RecursionError say the same.
+    :param heard: when its last heartbeat was.
+    :raises ValueError: it is no description of that node. KeyError, OverflowError and RecursionError say the same.
     """
     if len(value) > MOST_BYTES:
         raise ValueError("too long")
@@ -223,21 +258,24 @@ def _member(node: bytes, value: bytes, earliest: float, latest: float) -> Member
     if type(told) is not dict or type(told["stats"]) is not dict:
         raise ValueError("not the fields of a node")
     texts = [told[name] for name in ("id", "hostname", "pod_ip")]
-    stats = told["stats"]
-    numbers = [told["last_heartbeat"], *stats.values()]
+    stats, written = told["stats"], told["last_heartbeat"]
     names = list(stats)
     if not all(type(text) is str and len(text) <= MOST_TEXT and text.isprintable() for text in texts + names):
         raise ValueError("a text that is none")
-    if not all(type(number) in (int, float) and isfinite(number) for number in numbers) or len(stats) > MOST_STATS:
+    if not all(_is_number(number) for number in (written, *stats.values())) or len(stats) > MOST_STATS:
         raise ValueError("a number that is none")
-    heard = float(told["last_heartbeat"])
-    if texts[0].encode() != node or told["status"] not in STATUSES or not earliest <= heard <= latest:
-        raise ValueError("another node, an unknown status, or a heartbeat out of its time")
+    if texts[0].encode() != node or told["status"] not in STATUSES:
+        raise ValueError("another node, or an unknown status")
+    since = max(heard - written, 0.0)
     return Member(
         id=texts[0],
         hostname=texts[1],
         pod_ip=texts[2],
         last_heartbeat=heard,
         status=told["status"],
-        stats={name: float(number) for name, number in stats.items()},
+        stats={name: float(number) + (since if name in AGES else 0.0) for name, number in stats.items()},
     )
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and isfinite(cast(float, value))
