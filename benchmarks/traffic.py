@@ -1,5 +1,4 @@
-"""Bytes between a node and Redis: a minute of doing nothing, a name asked first, and one that another node knows,
-many at once and one at a time.
+"""Bytes between a node and Redis: a minute of doing nothing, a name asked first, and one that another node knows.
 
 Run as ``python -m benchmarks.traffic [SECONDS]``. Two nodes as an operator runs them, a real Redis that counts, and NSD
 as their upstream. The record that this project began with reckoned 1 KB a minute for heartbeats and 20 KB for answers.
