@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
@@ -21,11 +21,21 @@ from heimdall.follow import Followed
 from heimdall.interfaces import LinkDown
 from heimdall.message.query import Query
 from heimdall.message.wire import to_text
-from heimdall.peers.inspect import NO_FLUSH, WAIT, Inquiries, Round
+from heimdall.peers.inspect import NO_FLUSH, WAIT, Inquiries, Round, Told
 from heimdall.pipeline import Path
 from heimdall.sharing import Sharing
 
 NO_REDIS: Final = "Redis is not in use"
+
+
+class Holder(Protocol):
+    """Whoever holds the memory of this node: this process, or its workers."""
+
+    def held(self, name: bytes, qtype: int, every: bool, flush: bytes) -> Deferred[Told]:
+        """Find what is held for a name, of a type or 0 for all, and whether a flush is known. Never fails."""
+
+    def forget(self, flush: Flush) -> None:
+        """Forget a name here; nobody else is told."""
 
 
 @frozen
@@ -33,11 +43,13 @@ class Console:
     """The cache of the cluster, from this node.
 
     :param node: the name of this node.
+    :param holder: holds its memory.
     :param inquiries: how to ask the other nodes; None where there are none.
     """
 
     path: Path
     node: str
+    holder: Holder
     clock: IReactorTime
     inquiries: Inquiries | None = None
 
@@ -57,9 +69,7 @@ class Console:
         told |= {"nodes": [self.node], "silent": [], "regions": []}
         sharing = self.path.sharing
         if sharing is None:
-            wanted = Flush(bytes(8), 0.0, name, subtree).matches
-            self.path.memory.forget_names(wanted)
-            self.path.once.forget(wanted)
+            self.holder.forget(Flush(NO_FLUSH, 0.0, name, subtree))
             return told
         try:
             flush = await sharing.flushes.flush(name, subtree)
@@ -93,8 +103,9 @@ class Console:
 
     async def _inspect(self, name: bytes, qtype: int, every: bool) -> Mapping[str, Any]:
         inspection = self.path.inspection
-        own = {"node": self.node, "own": True, "held": inspection.memory(name, qtype, every), "whole": True}
         replying = self._ask(name, qtype, every)
+        here = await self.holder.held(name, qtype, every, NO_FLUSH)
+        own = {"node": self.node, "own": True, "held": here.held, "whole": here.whole}
         try:
             shelf, reason = await inspection.redis(name, qtype, every), ""
         except LinkDown as error:

@@ -1,47 +1,49 @@
-"""A node: the path with its sockets, its place in the cluster and its operator's pages; starts them, ends them."""
+"""A node: what serves, and what it is to others; starts it, gives it another configuration, ends it."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import socket
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from twisted.application.service import IService, Service
-from twisted.internet.defer import DeferredList, inlineCallbacks, maybeDeferred
+from attrs import evolve
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from heimdall.accept.sockets import Bound
-from heimdall.cache.top import Top
 from heimdall.config.address import join
+from heimdall.config.faults import Misconfigured
+from heimdall.config.keys import changed, held
+from heimdall.config.load import Loaded
 from heimdall.config.settings import Redis, Settings
-from heimdall.console import Console
 from heimdall.fetch.server import parse
 from heimdall.interfaces import Member
-from heimdall.peers.inspect import Inquiries
-from heimdall.peers.registry import Registry
 from heimdall.pipeline import Path, lay
-from heimdall.watch.admin import Admin
-from heimdall.watch.caches import Caches
+from heimdall.presence import Hands, Person, Presence
+from heimdall.station import Station, adopt
+from heimdall.tally import Tally
+from heimdall.totals import Past, total
 from heimdall.watch.notify import herald
-from heimdall.watch.trust import Trust
 
 ORIGINS = ("memory", "redis", "upstream", "stale", "local", "blocked")
 """Who may have known an answer."""
 
-LAST_WORDS = 0.5
-"""Seconds beyond the deadline of a query that the last of them may take when a node ends."""
+FIXED = ("accept.listen", "watch.enabled", "watch.http", "watch.log")
+"""What a running node cannot change: its sockets, and where its log goes."""
 
 
 class Node(Service):
     """One running node.
 
-    :param path: where queries go.
-    :param reactor: watches the sockets.
-    :param bound: the sockets to serve DNS on.
+    :param hands: do its work.
+    :param name: what it is called where the configuration does not say.
     :param http: the socket to serve the operator on, or None.
+    :param load: loads the configuration again, in a thread; raises :class:`Misconfigured`. None where there is none.
     """
 
     _log = Logger()
@@ -49,73 +51,48 @@ class Node(Service):
     def __init__(
         self,
         settings: Settings,
-        path: Path,
+        hands: Hands,
+        name: str,
         reactor: Any,
-        bound: Sequence[Bound],
         http: socket.socket | None,
         environ: Mapping[str, str],
+        load: Callable[[], Loaded] | None = None,
     ) -> None:
-        self.path = path
+        self.hands = hands
         self._settings = settings
         self._reactor = reactor
-        self._bound = tuple(bound)
         self._http = http
-        self._ports: list[IListeningPort] = []
+        self._load = load
         self._pages: IListeningPort | None = None
         self._status = "starting"
+        self._loading: Deferred[None] | None = None
+        self._load_again = False
         self._began = reactor.seconds()
+        self._past = Past()
         self.herald = herald(reactor, environ)
-        self._hostname = socket.gethostname()
-        self._pod_ip = environ.get("POD_IP") or _own_address(settings.fetch.upstreams)
-        # A node that only reads is on no list.
-        self._lists_itself = settings.redis.role != "reader"
-        self.registry: Registry | None = None
-        self.inquiries: Inquiries | None = None
-        top: Top | None = None
-        peers = settings.peers
-        if path.sharing is not None:
-            self.registry = Registry(
-                path.sharing.link,
-                reactor,
-                node=peers.node,
-                hostname=self._hostname,
-                pod_ip=self._pod_ip,
-                status=self.status,
-                stats=self.stats,
-                heartbeat=peers.heartbeat,
-                expiry=peers.expiry,
-                prefix=settings.redis.prefix,
-            )
-            self.inquiries = Inquiries(
-                path.sharing.notices,
-                reactor,
-                node=self.registry.id,
-                held=path.inspection.memory,
-                knows=path.sharing.flushes.knows,
-                members=self.registry.members,
-            )
-            path.sharing.name(self.registry.id)
-            if path.sharing.ranks.most:
-                top = Top(path.sharing.link, path.sharing.ranks, reactor, self.registry.members)
-        own = [part for part in (self.registry, self.inquiries) if part is not None]
-        tallies = [*path.tallies, *self.herald.tallies, *(tally for part in own for tally in part.tallies)]
-        self.admin = Admin(
-            clock=reactor,
-            tallies=tallies,
-            ready=self.ready,
-            own=self.member,
-            members=self.registry.members if self.registry else None,
-            caches=Caches(
-                Console(path, self.id, reactor, self.inquiries),
-                Trust(settings.watch.token_file, (self._hostname, peers.node)),
-            ),
-            top=top.top if top is not None else None,
-        )
+        hostname = socket.gethostname()
+        pod_ip = environ.get("POD_IP") or _own_address(settings.fetch.upstreams)
+        self._name = name
+        person = Person(name, hostname, pod_ip, self.status, self.stats, self.ready)
+        self.presence = Presence(settings, person, hands, reactor, self._tallies)
+
+    def _tallies(self) -> Iterator[Tally]:
+        yield from self.herald.tallies
+        yield from self._past.tallies
+
+    @property
+    def path(self) -> Path:
+        """The way of this process to Redis and to the upstreams."""
+        return self.hands.path
 
     @property
     def id(self) -> str:
         """The name of this node in the cluster."""
-        return self.registry.id if self.registry else self._settings.peers.node or self._hostname
+        return self.presence.person.id
+
+    def member(self) -> Member:
+        """Return this node as the registry lists it."""
+        return self.presence.member()
 
     def status(self) -> str:
         """Return how this node does: one of the states of the registry.
@@ -124,7 +101,7 @@ class Node(Service):
         """
         if self._status != "healthy":
             return self._status
-        servers = [server["up"] for group in self.path.groups for server in group.state()]
+        servers = [server["up"] for group in self.hands.upstreams() for server in group]
         if servers and not any(servers):
             return "unhealthy"
         link = self.path.link
@@ -133,27 +110,15 @@ class Node(Service):
 
     def stats(self) -> Mapping[str, float]:
         """Return what this node tells the others of itself."""
-        server, memory = self.path.server, self.path.memory
+        tallies = list(self.hands.tallies)
+        answers = {origin: total(tallies, "heimdall_accept_answers_total", origin) for origin in ORIGINS}
         return {
             "uptime_seconds": round(self._reactor.seconds() - self._began, 1),
-            "queries": server.queries.total(),
-            **{origin: server.answers.total(origin) for origin in ORIGINS},
-            "memory_bytes": memory.used,
-            "memory_entries": len(memory),
+            "queries": total(tallies, "heimdall_accept_queries_total"),
+            **answers,
+            "memory_bytes": total(tallies, "heimdall_cache_memory_used_bytes"),
+            "memory_entries": total(tallies, "heimdall_cache_memory_entries"),
         }
-
-    def member(self) -> Member:
-        """Return this node as the registry lists it."""
-        link = self.path.link
-        now = link.now() if link is not None else None
-        return Member(
-            id=self.id,
-            hostname=self._hostname,
-            pod_ip=self._pod_ip,
-            last_heartbeat=round(time.time() if now is None else now, 3),
-            status=self.status(),
-            stats=self.stats(),
-        )
 
     def ready(self) -> tuple[bool, Sequence[str]]:
         """Return whether queries should come here, and if not, why.
@@ -165,34 +130,25 @@ class Node(Service):
             return True, ()
         return False, (f"this node is {self._status}",)
 
-    def alive(self) -> bool:
-        """Return whether every socket for DNS is read, as far as this node serves at all."""
-        ports: list[Any] = self._ports
-        return self.path.datagrams.reading() and all(port.connected for port in ports)
-
     def words(self) -> str:
         """Return how this node does, in one line for a person."""
-        queries, memory = self.path.server.queries.total(), self.path.memory
-        return f"{self.status()}: {queries} queries so far, {len(memory)} answers in memory"
+        queries, held = (f"{self.stats()[name]:.0f}" for name in ("queries", "memory_entries"))
+        return f"{self.status()}: {queries} queries so far, {held} answers in memory"
 
     def startService(self) -> None:
         """Serve."""
         Service.startService(self)
-        self.path.start()
-        for one in self._bound:
-            self.path.datagrams.listen(one.udp, self._reactor)
-            self._ports.append(self._adopt(one.tcp, self.path.server))
+        started = self.hands.start()
         if self._http is not None:
-            self._pages = self._adopt(self._http, self.admin.site)
-        if self.registry is not None and self._lists_itself:
-            self.registry.start()
-        self.herald.start(self.alive, self.words)
-        self.path.warm().addCallback(self._warm)
+            self._pages = adopt(self._reactor, self._http, self.presence.admin.site)
+        self.presence.start()
+        self.herald.start(self.hands.alive, self.words)
         self._log.info(
             "Serving DNS on {addresses}; upstreams: {upstreams}",
-            addresses=", ".join(join(one.host, one.port) for one in self._bound),
+            addresses=", ".join(join(one.host, one.port) for one in self.hands.bound),
             upstreams=", ".join(self._settings.fetch.upstreams) or "none",
         )
+        started.addCallback(self._warm)
 
     def _warm(self, _: None) -> None:
         """Be ready: memory knows what the others know, as far as that could be had."""
@@ -200,34 +156,74 @@ class Node(Service):
             self._status = "healthy"
             # Not before the reactor runs: until then no signal is heeded.
             self._reactor.callWhenRunning(self.herald.ready)
-            if self.registry is not None and self._lists_itself:
-                self.registry.beat()
+            self.presence.beat()
 
-    def _adopt(self, listening: socket.socket, factory: Any) -> IListeningPort:
-        """Serve a stream socket; the reactor takes a copy of it."""
-        port: IListeningPort = self._reactor.adoptStreamPort(listening.fileno(), listening.family, factory)
-        listening.close()
-        return port
+    def reload(self) -> None:
+        """Load the configuration again and go on with it; with the old one, where there is a fault in the new.
+
+        While one is being loaded this is noted: that it may have changed since is all there is to know.
+        """
+        if self._load is None or self._status == "leaving":
+            return
+        self._load_again = True
+        if self._loading is None:
+            self._loading = Deferred.fromCoroutine(self._reload(self._load)).addErrback(self._unloaded)
+
+    async def _reload(self, load: Callable[[], Loaded]) -> None:
+        while self._load_again and self._status != "leaving":
+            self._load_again = False
+            self.herald.reloading()
+            try:
+                loaded = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), load)
+                await self._change(loaded)
+            except Misconfigured as error:
+                for line in error.lines:
+                    self._log.error("{line}", line=line)
+                self._log.error("The configuration has faults: the old one goes on")
+            except (ValueError, OSError) as error:
+                self._log.error("The configuration cannot be used: {error}; the old one goes on", error=error)
+            finally:
+                self.herald.ready()
+        self._loading = None
+
+    def _unloaded(self, failure: Any) -> None:
+        self._loading = None
+        if not failure.check(CancelledError):
+            self._log.failure("The configuration could not be loaded again", failure)
+
+    async def _change(self, loaded: Loaded) -> None:
+        for warning in loaded.warnings:
+            self._log.warn("{warning}", warning=warning)
+        news = changed(self._settings, loaded.settings)
+        for path in FIXED:
+            if path in news:
+                self._log.warn("{path} is not as it was: that takes a restart", path=path)
+        settings = held(loaded.settings, self._settings, FIXED)
+        await self.hands.change(settings)
+        self._settings = settings
+        former = self.presence
+        person = evolve(former.person, id=settings.peers.node or self._name)
+        self.presence = Presence(settings, person, self.hands, self._reactor, self._tallies)
+        former.yield_to(self.presence)
+        self._past.keep(former.tallies)
+        if self._pages is not None:
+            pages: Any = self._pages
+            pages.factory = self.presence.admin.site
+        self.presence.start()
+        told = ", ".join(path for path in news if path not in FIXED) or "no key, perhaps files"
+        self._log.info("Loaded the configuration again; changed: {told}", told=told)
 
     @inlineCallbacks
     def stopService(self) -> Any:
         """Leave the cluster at once, answer what was asked, and end. Fires when that is done."""
         self._status = "leaving"
         self.herald.stopping()
-        leaving = self.registry.leave() if self.registry else None
-        datagrams, server = self.path.datagrams, self.path.server
-        datagrams.pause()
-        yield DeferredList([maybeDeferred(port.stopListening) for port in self._ports])
-        within = self._settings.fetch.deadline + LAST_WORDS
-        answered = server.finish()
-        # Its askers are told by the deadline of a query; this is for the case that one of them is not.
-        answered.addTimeout(within, self._reactor, lambda *_: None)
-        yield answered
-        yield server.streams.finish(LAST_WORDS)
-        datagrams.close()
-        if leaving is not None:
-            yield leaving
-        yield self.path.close()
+        leaving = self.presence.leave()
+        if self._loading is not None:
+            self._loading.cancel()
+        yield self.hands.finish()
+        yield leaving
+        yield self.hands.close()
         if self._pages is not None:
             yield maybeDeferred(self._pages.stopListening)
         Service.stopService(self)
@@ -239,14 +235,24 @@ def build(
     bound: Sequence[Bound],
     http: socket.socket | None,
     environ: Mapping[str, str] | None = None,
-) -> IService:
+    load: Callable[[], Loaded] | None = None,
+) -> Node:
     """Return a node, ready to start.
 
     :param settings: a sound configuration.
     :param bound: the sockets to serve DNS on; ``http`` that for the operator, if any.
+    :param load: loads the configuration again, in a thread.
     :raises ValueError: a policy or a source of the user's own is none; the text names it.
     """
-    return Node(settings, lay(settings, reactor), reactor, bound, http, os.environ if environ is None else environ)
+    name = name_of(settings)
+    station = Station(lay(settings, reactor), reactor, bound, name)
+    return Node(settings, station, name, reactor, http, os.environ if environ is None else environ, load)
+
+
+def name_of(settings: Settings) -> str:
+    """Return the name of a node: its own, or that of its host, told apart from others there that share a Redis."""
+    hostname = socket.gethostname()
+    return settings.peers.node or (f"{hostname}-{secrets.token_hex(4)}" if settings.redis.enabled else hostname)
 
 
 def _own_address(upstreams: Sequence[str]) -> str:

@@ -24,7 +24,7 @@ from heimdall.cache.bounds import Bounds
 from heimdall.cache.inspect import Inspection
 from heimdall.cache.memory import Memory
 from heimdall.cache.once import Once
-from heimdall.config.settings import Admit, Fetch, Settings
+from heimdall.config.settings import Admit, Cache, Fetch, Settings
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.nowhere import Nowhere
 from heimdall.fetch.route import Route
@@ -42,8 +42,19 @@ IMPORT = "import:"
 
 
 @frozen
+class Lists:
+    """The names that are answered here, as far as they come out of files; None where there are none."""
+
+    local: Local | None
+    blocked: Blocked | None
+
+
+@frozen(eq=False)
 class Path:
     """All parts of the path, joined.
+
+    What clients meet stays as it is when the path is laid anew: ``datagrams``, ``server`` and ``memory`` are handed on.
+    All else of a new path is new, and nothing of it is used before :meth:`lead`.
 
     ``datagrams`` and ``server`` take the messages of clients, ``inside`` the questions of a program, ``follow`` those
     of an operator who wants to see what becomes of them; ``sharing`` is None where Redis is not used, ``inspection``
@@ -59,8 +70,34 @@ class Path:
     sharing: Sharing | None
     inspection: Inspection
     groups: tuple[Group, ...]
+    clients: tuple[IGate, ...]
+    names: tuple[IGate, ...]
     tallies: tuple[Tally, ...]
     clock: IReactorTime
+    settings: Settings
+
+    def lead(self) -> None:
+        """Lead what clients ask from now on this way."""
+        settings = self.settings
+        cache, accept = settings.cache, settings.accept
+        self.memory.keep(cache.memory, stale_window=_window(cache), refresh_share=_refresh_share(cache))
+        self.memory.refresh = self.once.refresh
+        self.server.streams.allow(
+            accept.tcp_connections, accept.tcp_connections_per_client, accept.tcp_pipeline, accept.tcp_idle
+        )
+        self.server.lead(
+            self.clients,
+            self.names,
+            self.once,
+            client_subnet=settings.fetch.client_subnet,
+            udp_size=accept.udp_size,
+            query_log=settings.watch.query_log,
+        )
+
+    def rest(self) -> None:
+        """Begin nothing more by itself: another path leads now. What is under way ends here."""
+        if self.sharing is not None:
+            self.sharing.rest()
 
     def start(self) -> None:
         """Connect to Redis, and stay connected."""
@@ -88,16 +125,19 @@ class Path:
         return cast(IResolver, Resolver(self.inside, self.clock))
 
 
-def lay(settings: Settings, reactor: Any) -> Path:
+def lay(settings: Settings, reactor: Any, former: Path | None = None, own: Lists | None = None) -> Path:
     """Build the path. A part is handed the next one, so what a query meets last is built first.
 
     :param settings: a sound configuration.
     :param reactor: keeps time, watches sockets and connects.
-    :raises ValueError: a policy or a source of the user's own is none; the text names it.
+    :param former: the path whose place it takes once it is told to :meth:`Path.lead`; the first one leads at once.
+    :param own: what :func:`lists` read of these settings; read now where it was not.
+    :raises ValueError: a policy or a source of the user's own is none; the text names it. OSError: a file cannot be
+        read.
     """
     clock: IReactorTime = reactor
     cache = settings.cache
-    window = cache.stale_window if cache.stale else 0
+    window = _window(cache)
     # What is stale in Redis is given first: it is no older than what is stale here, and often newer.
     stale_after = cache.stale_after + 2 * settings.redis.read_budget if window else None
 
@@ -110,7 +150,7 @@ def lay(settings: Settings, reactor: Any) -> Path:
     source: ISource = Bounds(route, floor=cache.ttl_floor, ceiling=cache.ttl_ceiling, negative=cache.negative_ceiling)
     counting: list[Any] = [ledger, route]
 
-    memory = Memory(cache.memory, stale_window=window, refresh_share=cache.refresh_share if cache.refresh else 0.0)
+    memory = former.memory if former else Memory(cache.memory, stale_window=window)
 
     # What is shared stands behind the flights of this node: all who ask the same here look it up there once.
     sharing = None
@@ -132,47 +172,55 @@ def lay(settings: Settings, reactor: Any) -> Path:
     if sharing is not None:
         sharing.flushes.forgets.append(lambda flush: once.forget(flush.matches))
         once.landed = sharing.hot.landed if cache.hot_names else None
-    memory.refresh = once.refresh
 
     # admit: what depends on the client is judged before memory, what depends on the name behind it, so that
     # a cached answer costs no rule.
-    clients, names = _client_gates(settings.admit, clock), _name_gates(settings)
+    clients, names = _client_gates(settings.admit, clock), _name_gates(settings, own or lists(settings.admit))
     if sharing is not None:
         sharing.warm.gates = names
 
     # accept: the front, and the sockets' protocols.
-    faults = Faults(clock)
-    accept = settings.accept
-    crowd = Crowd(
-        clock,
-        faults,
-        most=accept.tcp_connections,
-        most_per_client=accept.tcp_connections_per_client,
-        pipeline=accept.tcp_pipeline,
-        idle=accept.tcp_idle,
-    )
-    server = Server(
-        clients,
-        memory,
-        names,
-        once,
-        clock,
-        faults=faults,
-        streams=crowd,
-        client_subnet=settings.fetch.client_subnet,
-        udp_size=accept.udp_size,
-        query_log=settings.watch.query_log,
-    )
-    datagrams = Datagrams(server, clock, faults)
+    if former is None:
+        faults = Faults(clock)
+        server = Server(clients, memory, names, once, clock, faults=faults, streams=Crowd(clock, faults))
+        datagrams = Datagrams(server, clock, faults)
+    else:
+        server, datagrams = former.server, former.datagrams
 
-    counting += [memory, once, *clients, *names, faults, crowd, server, datagrams]
+    counting += [memory, once, *clients, *names, datagrams.faults, server.streams, server, datagrams]
     tallies = [tally for part in counting for tally in getattr(part, "tallies", ())]
     inside = Inside(memory, names, once, clock)
     follow = Follow(clients, memory, names, once, clock)
     inspection = sharing.inspection if sharing is not None else Inspection(memory, clock)
-    return Path(
-        datagrams, server, inside, follow, memory, once, sharing, inspection, tuple(groups), tuple(tallies), clock
-    )
+    path = Path(
+        datagrams, server, inside, follow, memory, once, sharing, inspection, tuple(groups), tuple(clients),
+        tuple(names), tuple(tallies), clock, settings,
+    )  # fmt: skip
+    if former is None:
+        path.lead()
+    elif sharing and former.sharing and settings.redis.url == former.settings.redis.url:
+        sharing.inherit(former.sharing)
+    return path
+
+
+def lists(admit: Admit) -> Lists:
+    """Read the names that are answered here out of their files.
+
+    With millions of them it takes seconds; a server that runs already calls this in a thread.
+    """
+    local = Local(admit.hosts, admit.records) if admit.hosts or admit.records else None
+    blocked = None
+    if admit.block or admit.block_files:
+        blocked = Blocked(admit.block, admit.block_files, admit.block_answer)
+    return Lists(local, blocked)
+
+
+def _window(cache: Cache) -> int:
+    return cache.stale_window if cache.stale else 0
+
+
+def _refresh_share(cache: Cache) -> float:
+    return cache.refresh_share if cache.refresh else 0.0
 
 
 def _client_gates(admit: Admit, clock: IReactorTime) -> list[IGate]:
@@ -182,16 +230,16 @@ def _client_gates(admit: Admit, clock: IReactorTime) -> list[IGate]:
     return gates
 
 
-def _name_gates(settings: Settings) -> list[IGate]:
+def _name_gates(settings: Settings, own: Lists) -> list[IGate]:
     admit = settings.admit
     gates: list[IGate] = []
-    if admit.hosts or admit.records:
+    if own.local is not None:
         # Our own records come first: they are the most particular thing said of a name.
-        gates.append(Local(admit.hosts, admit.records))
+        gates.append(own.local)
     # The user's own policies may overrule what follows.
     gates += [cast(IGate, _own(name, IGate)) for name in admit.gates]
-    if admit.block or admit.block_files:
-        gates.append(Blocked(admit.block, admit.block_files, admit.block_answer))
+    if own.blocked is not None:
+        gates.append(own.blocked)
     if admit.special_names:
         # Last: names that a route sends somewhere are not special here.
         gates.append(Special(settings.fetch.routes))

@@ -73,14 +73,23 @@ class Sharing:
         if self.ranks.most:
             self.refresh.start()
 
-    def close(self) -> Deferred[None]:
-        """Give the connection up; fires when it is gone."""
+    def inherit(self, former: Sharing) -> None:
+        """Know what those before us at the same Redis knew."""
+        self.flushes.inherit(former.flushes)
+        self.hot.names = former.hot.names
+
+    def rest(self) -> None:
+        """Begin nothing more; what is under way goes on."""
         self.assurance.stop()
         self.sweep.stop()
         self.hot.stop()
         self.refresh.stop()
         self.warm.stop()
         self.regions.stop()
+
+    def close(self) -> Deferred[None]:
+        """Give the connection up; fires when it is gone."""
+        self.rest()
         closing = DeferredList([link.close() for link in (self.link, *self.elsewhere)], consumeErrors=True)
         return closing.addCallback(lambda _: None)
 

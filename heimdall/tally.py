@@ -40,10 +40,19 @@ class Gauge:
     """A number that is read when somebody asks.
 
     :param read: called at the scrape; returns the number, or numbers by the value of the one label.
+    :param across: how those of several parts or processes become one: sum, max or min.
     """
 
-    def __init__(self, name: str, text: str, read: Callable[[], float | Mapping[str, float]], label: str = "") -> None:
-        self.name, self.text, self.read, self.label = name, text, read, label
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        read: Callable[[], float | Mapping[str, float]],
+        label: str = "",
+        *,
+        across: str = "sum",
+    ) -> None:
+        self.name, self.text, self.read, self.label, self.across = name, text, read, label, across
 
 
 class Times:

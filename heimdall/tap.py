@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.python.usage import Options as TwistedOptions
@@ -93,15 +93,10 @@ class Options(TwistedOptions):
             own help before the one text that matters.
         """
         from heimdall.config.faults import Misconfigured
-        from heimdall.config.load import load
-        from heimdall.config.machine import Machine
 
         self.given = _given(self.environ)
-        machine = Machine(
-            read_record=_read_record, read_secret=_read_secret, given=tuple(one.text for one in self.given)
-        )
         try:
-            self.loaded = load(self, self.environ, machine)
+            self.loaded = self.load()
         except Misconfigured as error:
             raise SystemExit(str(error)) from None
         if self["check"]:
@@ -109,6 +104,17 @@ class Options(TwistedOptions):
 
             print(toml(self.loaded), end="")
             raise SystemExit(0)
+
+    def load(self) -> Loaded:
+        """Load the configuration that there is now.
+
+        :raises Misconfigured: it is wrong.
+        """
+        from heimdall.config.load import load
+        from heimdall.config.machine import Machine
+
+        given = tuple(one.text for one in self.given)
+        return load(self, self.environ, Machine(read_record=_read_record, read_secret=_read_secret, given=given))
 
 
 def makeService(options: Options) -> IService:
@@ -146,14 +152,15 @@ def makeService(options: Options) -> IService:
     from heimdall.node import build
 
     try:
-        service: IService = build(settings, reactor, bound, http, options.environ)
+        service = build(settings, reactor, bound, http, options.environ, options.load)
     except (ValueError, OSError) as error:  # what is wrong with the user's own code or files shows only now
         raise SystemExit(f"the configuration cannot be used: {error}") from None
+    _heed_hangups(clock, service.reload)
     if settings.watch.log == "json":
         from heimdall.watch.logs import JSONLogged
 
         logged = JSONLogged(options.parent or {})
-        service.setServiceParent(logged)
+        service.setServiceParent(logged)  # type: ignore[no-untyped-call]
         return logged
     return service
 
@@ -206,6 +213,13 @@ def _end_well(reactor: Any) -> None:
 
     # The reactor sets its own handlers when it starts, so ours must come after that.
     reactor.callWhenRunning(signal.signal, signal.SIGTERM, ended)
+
+
+def _heed_hangups(reactor: Any, reload: Callable[[], None]) -> None:
+    """Let SIGHUP load the configuration again; it would end the process."""
+    import signal
+
+    reactor.callWhenRunning(signal.signal, signal.SIGHUP, lambda *_: reactor.callFromThread(reload))
 
 
 def _read_record(text: str) -> object:

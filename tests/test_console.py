@@ -13,6 +13,7 @@ from heimdall.interfaces import LinkDown
 from heimdall.message.wire import from_text
 from heimdall.peers.inspect import Inquiries
 from heimdall.pipeline import lay
+from heimdall.station import Station
 from tests.cache.questions import positive, question
 from tests.rediscase import reactor
 
@@ -30,17 +31,17 @@ class Alone(TestCase):
         for text in ("www.a.example", "b.example"):
             self.path.memory.put(question(text), positive(text), reactor.seconds())
         sharing = self.path.sharing
+        station = Station(self.path, reactor, (), "one")
         inquiries = None
         if sharing is not None:
             inquiries = Inquiries(
                 sharing.notices,
                 reactor,
                 node="one",
-                held=self.path.inspection.memory,
-                knows=sharing.flushes.knows,
+                held=station.held,
                 members=lambda: self.fail("nobody can be asked"),
             )
-        return Console(self.path, "one", reactor, inquiries)
+        return Console(self.path, "one", station, reactor, inquiries)
 
     async def held(self, console: Console, text: str) -> list[str]:
         """Return the types of what is held for a name."""

@@ -62,9 +62,8 @@ class Crowd:
         idle: float = 10.0,
         patience: float = 10.0,
     ) -> None:
-        self.clock, self.faults = clock, faults
-        self.most, self.most_per_client = most, most_per_client
-        self.pipeline, self.idle, self.patience = pipeline, idle, patience
+        self.clock, self.faults, self.patience = clock, faults, patience
+        self.allow(most, most_per_client, pipeline, idle)
         self._clients: dict[str, set[Guest]] = {}
         self._size = 0
         self._finished: list[Deferred[None]] = []
@@ -80,6 +79,10 @@ class Crowd:
             self.events,
             Gauge("heimdall_accept_open_connections", "TCP connections open now.", lambda: self._size),
         ]
+
+    def allow(self, most: int, most_per_client: int, pipeline: int, idle: float) -> None:
+        """Set what connections may do from now on; no connection has to go for that."""
+        self.most, self.most_per_client, self.pipeline, self.idle = most, most_per_client, pipeline, idle
 
     def __len__(self) -> int:
         return self._size

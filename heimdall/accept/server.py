@@ -85,17 +85,12 @@ class Server(DNSServerFactory):
         query_log: bool = False,
     ) -> None:
         DNSServerFactory.__init__(self)
-        self._client_gates = tuple(gate.judge for gate in client_gates)
         self._recall = memory.get
-        self._name_gates = tuple(gate.judge for gate in name_gates)
-        self._source = source
         self._seconds = clock.seconds
         self._faults = faults or Faults(clock)
         self.streams = streams or Crowd(clock, self._faults)
-        self._client_subnet = client_subnet
-        self._udp_size = udp_size
-        self._query_log = query_log
         self._seen: dict[bytes, _Seen] = {}
+        self.lead(client_gates, name_gates, source, client_subnet=client_subnet, udp_size=udp_size, query_log=query_log)
         self._pending = 0
         self._drained: Deferred[None] | None = None
         self.queries = Count("heimdall_accept_queries_total", "Messages taken from clients.", "transport")
@@ -109,6 +104,25 @@ class Server(DNSServerFactory):
             self._times,
             Gauge("heimdall_accept_pending_queries", "Queries without a reply so far.", lambda: self._pending),
         ]
+
+    def lead(
+        self,
+        client_gates: Sequence[IGate],
+        name_gates: Sequence[IGate],
+        source: ISource,
+        *,
+        client_subnet: bool,
+        udp_size: int,
+        query_log: bool,
+    ) -> None:
+        """Lead what comes in from now on this way; what is under way ends on the way it took."""
+        self._client_gates = tuple(gate.judge for gate in client_gates)
+        self._name_gates = tuple(gate.judge for gate in name_gates)
+        self._source = source
+        self._client_subnet = client_subnet
+        self._udp_size = udp_size
+        self._query_log = query_log
+        self._seen.clear()
 
     def logPrefix(self) -> str:
         """Return what the reactor calls us in its log."""

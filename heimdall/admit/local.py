@@ -54,7 +54,7 @@ class Local:
         self.tallies: list[Tally] = [
             self._answered,
             self._skipped,
-            Gauge("heimdall_admit_local_names", "Names with local records", lambda: len(self._names)),
+            Gauge("heimdall_admit_local_names", "Names with local records", lambda: len(self._names), across="max"),
         ]
         for text in records:
             self._add(read_record(text))

@@ -53,7 +53,7 @@ class Blocked:
         self.tallies: list[Tally] = [
             self._blocked,
             self._skipped,
-            Gauge("heimdall_admit_blocked_names", "Names on the lists", lambda: len(self._hashes)),
+            Gauge("heimdall_admit_blocked_names", "Names on the lists", lambda: len(self._hashes), across="max"),
             Gauge("heimdall_admit_blocked_bytes", "Bytes that these take", lambda: self._hashes.size),
         ]
 

@@ -49,20 +49,21 @@ class Assurance:
         self._up = link.up
         # After a freeze: when to believe memory though the log could not be read.
         self._believe_at: float | None = None
-        memory.doubted = self._frozen
 
     def start(self) -> None:
         """Look at the clock from now on."""
+        self._memory.doubted = self._frozen
         self._link.watch(self._changed)
         self._ticked()
 
     def stop(self) -> None:
-        """Look no more; memory is believed."""
+        """Look no more; memory is believed, unless another one looks after it by now."""
         if self._tick is not None:
             self._tick.cancel()
             self._tick = None
-        self._memory.doubted = None
-        self._memory.sure_until = inf
+        if self._memory.doubted == self._frozen:
+            self._memory.doubted = None
+            self._memory.sure_until = inf
 
     def _ticked(self) -> None:
         self._tick = self._clock.callLater(TICK, self._ticked)

@@ -89,11 +89,18 @@ class Flushes:
         self.tallies: list[Tally] = [
             self._flushed,
             self._errors,
-            Gauge("heimdall_cache_flush_known_flushes", "Flushes remembered.", self._known.__len__),
+            Gauge("heimdall_cache_flush_known_flushes", "Flushes remembered.", self._known.__len__, across="max"),
         ]
         self.made: list[Callable[[Flush], object]] = []
         """Called with each flush that is asked for here."""
         notices.on(KIND, self._heard)
+
+    def inherit(self, former: Flushes) -> None:
+        """Know what those before us at the same Redis knew, and still owed it."""
+        self._known.update(former._known)
+        self._unlogged.update(former._unlogged)
+        self._owed.update(former._owed)
+        self._index()
 
     def known(self) -> Sequence[Flush]:
         """Return the flushes that are remembered, the oldest first."""

@@ -86,7 +86,9 @@ class Hot:
         self.tallies: list[Tally] = [
             self._told,
             errors,
-            Gauge("heimdall_cache_hot_names", "Names known as hot in the cluster.", lambda: len(self.names)),
+            Gauge(
+                "heimdall_cache_hot_names", "Names known as hot in the cluster.", lambda: len(self.names), across="max"
+            ),
         ]
 
     def start(self) -> None:

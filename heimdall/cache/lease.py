@@ -62,7 +62,12 @@ class Leases:
             Gauge(
                 "heimdall_cache_lease_waiting_questions", "Questions of other nodes waited for.", self._waiting.__len__
             ),
-            Gauge("heimdall_cache_lease_patience_seconds", "How long a follower waits now.", lambda: self.patience),
+            Gauge(
+                "heimdall_cache_lease_patience_seconds",
+                "How long a follower waits now.",
+                lambda: self.patience,
+                across="max",
+            ),
         ]
         notices.on(KIND, self._woken)
 

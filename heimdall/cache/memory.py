@@ -64,10 +64,9 @@ class Memory:
     """
 
     def __init__(self, most: int, *, stale_window: float = 0.0, refresh_share: float = 0.0) -> None:
-        self._window = stale_window
-        self._fresh_share = 1 - refresh_share
         self._entries: dict[bytes, _Entry] = {}
         self._order = Eviction(most)
+        self.keep(most, stale_window=stale_window, refresh_share=refresh_share)
         self.refresh: Callable[[Query, float], object] | None = None
         """Called with a query and the seconds its answer still has, when that should be refreshed."""
         self.sure_until = inf
@@ -80,6 +79,12 @@ class Memory:
             Gauge("heimdall_cache_memory_used_bytes", "Bytes that the answers in memory take.", lambda: self.used),
             Gauge("heimdall_cache_memory_limit_bytes", "Bytes that they may take.", lambda: self._order.most),
         ]
+
+    def keep(self, most: int, *, stale_window: float, refresh_share: float) -> None:
+        """Set the bounds for what is put in from now on; what is too much then leaves with the next one."""
+        self._window = stale_window
+        self._fresh_share = 1 - refresh_share
+        self._order.most = most
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -175,6 +180,12 @@ class Memory:
         wanted = [key for key in self._entries if key.startswith(name)] if keys is None else keys
         found = [entry for entry in map(self._entries.get, wanted) if entry is not None and now < entry.dies]
         return [_kept(entry, now) for entry in found]
+
+    def keys(self, size: int) -> Iterator[list[bytes]]:
+        """Yield the keys of all answers, ``size`` of them at a time; answers may come and go between two steps."""
+        keys = list(self._entries)
+        for start in range(0, len(keys), size):
+            yield keys[start : start + size]
 
     def growth(self, size: int) -> Iterator[list[tuple[int, bytes]]]:
         """Yield, for ``size`` answers at a time, how often each was used since that was noted, and its key.

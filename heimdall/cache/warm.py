@@ -66,7 +66,7 @@ class Warm:
         self._names = Count("heimdall_cache_warm_names_total", "Hot names at the start, by what was found.", "result")
         self.tallies: list[Tally] = [
             self._names,
-            Gauge("heimdall_cache_warm_seconds", "How long it took to get warm.", lambda: self._took),
+            Gauge("heimdall_cache_warm_seconds", "How long it took to get warm.", lambda: self._took, across="max"),
         ]
         link.watch(self._changed)
 

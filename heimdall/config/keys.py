@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
-from attrs import frozen
+from attrs import evolve, frozen
 
 from heimdall.config.settings import Settings
 
@@ -57,3 +58,22 @@ SECTIONS: dict[str, type[Any]] = {
     section.name: type(getattr(Settings(), section.name)) for section in attrs.fields(Settings)
 }
 """The classes of the sections by their names."""
+
+
+def value(settings: Settings, path: str) -> Any:
+    """Return the value of a key."""
+    section, _, name = path.partition(".")
+    return getattr(getattr(settings, section), name)
+
+
+def changed(old: Settings, new: Settings) -> list[str]:
+    """Return the paths of the keys whose values differ."""
+    return [path for path in KEYS if value(old, path) != value(new, path)]
+
+
+def held(settings: Settings, old: Settings, paths: Iterable[str]) -> Settings:
+    """Return settings with the values that some keys had before."""
+    for path in paths:
+        section, _, name = path.partition(".")
+        settings = evolve(settings, **{section: evolve(getattr(settings, section), **{name: value(old, path)})})
+    return settings

@@ -28,8 +28,11 @@ class Ledger:
         self._servers: dict[str, tuple[Callable[[], bool], Callable[[], float], Callable[[], int]]] = {}
         self.tallies: list[Tally] = [
             self.queries, self.asked, self.mismatched, self.failed, self.truncated, self.plain, self.seconds,
-            Gauge("heimdall_fetch_upstream_up", "Whether a server answers.", self._up, "server"),
-            Gauge("heimdall_fetch_upstream_rtt_seconds", "Smoothed round-trip time to a server.", self._rtt, "server"),
+            Gauge("heimdall_fetch_upstream_up", "Whether a server answers.", self._up, "server", across="min"),
+            Gauge(
+                "heimdall_fetch_upstream_rtt_seconds", "Smoothed round-trip time to a server.", self._rtt, "server",
+                across="max",
+            ),
             Gauge("heimdall_fetch_inflight_queries", "Questions that wait for a reply.", self._inflight, "server"),
         ]  # fmt: skip
 

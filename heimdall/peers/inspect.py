@@ -112,8 +112,8 @@ class Inquiries:
     """Asks the other nodes, and replies to them.
 
     :param node: the name of this node, as the registry lists it.
-    :param held: returns what this node's memory holds: name, type or 0 for all, and whether to look at every key.
-    :param knows: whether a flush is known here, by its id.
+    :param held: finds what this node holds in memory, and whether it knows a flush: name, type or 0 for all, whether
+        to look at every key, and the id of the flush.
     :param members: returns who is in the cluster, or fails with :class:`LinkDown`.
     """
 
@@ -123,12 +123,12 @@ class Inquiries:
         clock: IReactorTime,
         *,
         node: str,
-        held: Callable[[bytes, int, bool], Sequence[Held]],
-        knows: Callable[[bytes], bool],
+        held: Callable[[bytes, int, bool, bytes], Deferred[Told]],
         members: Callable[[], Deferred[Sequence[Member]]],
     ) -> None:
         self._notices, self._clock, self._node = notices, clock, node
-        self._held, self._knows, self._members = held, knows, members
+        self._held, self._members = held, members
+        self._resting = False
         self._asking: dict[bytes, _Asking] = {}
         self._second, self._replied = 0, 0
         self._asked = Count("heimdall_peers_inspect_asked_total", "Questions of other nodes, by end.", "result")
@@ -188,9 +188,15 @@ class Inquiries:
         if not asking.done.called:
             asking.done.callback(asking.round())
 
+    def rest(self) -> None:
+        """Reply no more; another one does that for this node from now on."""
+        self._resting = True
+
     # What others ask.
 
     def _reply(self, sender: bytes, payload: bytes) -> None:
+        if self._resting:
+            return
         second = int(self._clock.seconds())
         if second != self._second:
             self._second, self._replied = second, 0
@@ -204,8 +210,11 @@ class Inquiries:
             return
         self._replied += 1
         self._asked.add("replied")
-        held = list(self._held(name, qtype, every))
-        told = {"node": self._node, "flushed": flush != NO_FLUSH and self._knows(flush), "held": held, "whole": True}
+        self._held(name, qtype, every, flush).addCallback(self._tell, sender, identity)
+
+    def _tell(self, found: Told, sender: bytes, identity: bytes) -> None:
+        held = list(found.held)
+        told: dict[str, Any] = {"node": self._node, "flushed": found.flushed, "held": held, "whole": found.whole}
         reply = json.dumps(told).encode()
         while len(reply) > MOST_BYTES:
             told["whole"] = False

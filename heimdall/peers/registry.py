@@ -122,11 +122,15 @@ class Registry:
         """Return the nodes that are alive, by id. Fails with :class:`LinkDown`."""
         return Deferred.fromCoroutine(self._members())
 
-    def leave(self) -> Deferred[None]:
-        """Stop beating and take this node off the list. Never fails, and ends within a second."""
+    def rest(self) -> None:
+        """Beat no more; another one does that for this node from now on, or it has left."""
         self._left = True
         if self._loop.running:
             self._loop.stop()
+
+    def leave(self) -> Deferred[None]:
+        """Stop beating and take this node off the list. Never fails, and ends within a second."""
+        self.rest()
         leaving = Deferred.fromCoroutine(self._take_off()).addTimeout(LAST_WORDS, self._clock)
         return leaving.addErrback(lambda _: None)  # then the key expires by itself
 

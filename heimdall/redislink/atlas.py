@@ -60,7 +60,9 @@ class Atlas:
         self._closed = False
         self._log = Logger()
         self._looks = Count("heimdall_redislink_maps_total", "Looks at the map of the cluster.", "result")
-        served = Gauge("heimdall_redislink_served_slots", "Slots of the cluster whose master answers.", self._served)
+        served = Gauge(
+            "heimdall_redislink_served_slots", "Slots of the cluster whose master answers.", self._served, across="min"
+        )
         self.tallies: list[Tally] = [self._looks, served]
 
     def start(self) -> None:

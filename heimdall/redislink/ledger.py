@@ -19,6 +19,13 @@ class Ledger:
 
     def tallies(self, link: ILink) -> list[Tally]:
         """Return all of it, with how a link is at the moment."""
-        up = Gauge("heimdall_redislink_connection_up", "1 when Redis answers in time, else 0.", lambda: float(link.up))
-        ear = Gauge("heimdall_redislink_ear_up", "1 when messages reach us, else 0.", lambda: float(link.hearing))
+        up = Gauge(
+            "heimdall_redislink_connection_up",
+            "1 when Redis answers in time, else 0.",
+            lambda: float(link.up),
+            across="min",
+        )
+        ear = Gauge(
+            "heimdall_redislink_ear_up", "1 when messages reach us, else 0.", lambda: float(link.hearing), across="min"
+        )
         return [self.changes, self.ends, self.commands, self.times, self.deaf, self.messages, up, ear]

@@ -86,7 +86,12 @@ class ReadSplit(_Front):
         self._replica = replica
         self._scripts = frozenset(word(digest) for digest in scripts)
         self._split = Count("heimdall_redislink_lookups_total", "Look-ups, by where they went.", "place")
-        up = Gauge("heimdall_redislink_replica_up", "1 when the replica answers in time, else 0.", self._replica_up)
+        up = Gauge(
+            "heimdall_redislink_replica_up",
+            "1 when the replica answers in time, else 0.",
+            self._replica_up,
+            across="min",
+        )
         self.tallies: list[Tally] = [*master.tallies, self._split, up]
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -37,7 +37,8 @@ class Admin(Resource):
     """Every page of the operator's HTTP.
 
     :param clock: the reactor's time.
-    :param tallies: what all parts count, ours (attribute ``tallies``) left out; read anew at every scrape.
+    :param tallies: what all parts count, ours (attribute ``tallies``) left out; gone through anew at every scrape.
+    :param count: brings them up to date, where that takes a moment; never fails.
     :param ready: returns whether queries should be sent here, and if not, why.
     :param own: returns this node as the registry would list it.
     :param members: returns who is in the cluster, or fails with :class:`LinkDown`; None where nothing is shared.
@@ -53,12 +54,13 @@ class Admin(Resource):
         self,
         *,
         clock: IReactorTime,
-        tallies: Sequence[Tally],
+        tallies: Iterable[Tally],
         ready: Callable[[], tuple[bool, Sequence[str]]],
         own: Callable[[], Member],
         members: Callable[[], Deferred[Sequence[Member]]] | None = None,
         caches: Caches | None = None,
         top: Callable[[], Deferred[Mapping[str, Any]]] | None = None,
+        count: Callable[[], Deferred[None]] = lambda: succeed(None),
     ) -> None:
         super().__init__()
         self._clock = clock
@@ -66,6 +68,7 @@ class Admin(Resource):
         self._own = own
         self._members = members
         self._top = top
+        self._count = count
         self.site = Guarded(self, clock)
         judged = caches.tallies if caches is not None else []
         up = Gauge("heimdall_watch_ready_up", "1 while queries should come here, else 0.", self._is_ready)
@@ -123,8 +126,8 @@ class Admin(Resource):
         return succeed(Page(200, TEXT, text.encode()))
 
     def _show_metrics(self, request: Request) -> Deferred[Page]:
-        kind, text = self._metrics.render(request.getHeader("accept") or "")
-        return succeed(Page(200, kind, text))
+        accept = request.getHeader("accept") or ""
+        return self._count().addCallback(lambda _: Page(200, *self._metrics.render(accept)))
 
     def _show_live(self, request: Request) -> Deferred[Page]:
         return succeed(Page(200, TEXT, b"ok\n"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -16,23 +16,26 @@ from twisted.logger import Logger
 from heimdall import __version__
 from heimdall.tally import SECONDS, Count, Gauge, Tally, Times
 
+_JOIN: Mapping[str, Callable[[Iterable[float]], float]] = {"sum": sum, "max": max, "min": min}
 _BOUNDS = [floatToGoString(bound) for bound in (*SECONDS, float("inf"))]
 
 
 class Metrics(Collector):
     """What all parts have counted, and what the process itself uses, as text.
 
-    Tallies of one name are one metric: two parts of a kind, say two groups of upstreams, are added up. One tally
-    listed twice counts once.
+    Tallies of one name are one metric: two parts of a kind, or two processes, are added up; of a gauge that says so
+    the greatest or the least counts. One tally listed twice counts once.
 
-    :param groups: lists of tallies, read anew at every scrape, so they may grow.
+    :param groups: of tallies, gone through anew at every scrape, so they may grow.
     """
 
     log = Logger()
 
-    def __init__(self, *groups: Sequence[Tally]) -> None:
+    def __init__(self, *groups: Iterable[Tally]) -> None:
         self.errors = Count("heimdall_watch_scrape_errors_total", "Tallies that could not be read at a scrape.")
-        build = Gauge("heimdall_watch_build_info", "The version that runs.", lambda: {__version__: 1}, "version")
+        build = Gauge(
+            "heimdall_watch_build_info", "The version that runs.", lambda: {__version__: 1}, "version", across="max"
+        )
         self.tallies: list[Tally] = [build, self.errors]
         # Our own are read last: they count what went wrong with the others.
         self._groups = (*groups, self.tallies)
@@ -87,12 +90,13 @@ def _metric(tallies: Sequence[Tally]) -> Metric:
         return _histogram([tally for tally in tallies if isinstance(tally, Times)])
     kind = CounterMetricFamily if isinstance(first, Count) else GaugeMetricFamily
     metric = kind(first.name, first.text, labels=_labels(first))
-    sums: dict[tuple[str, ...], float] = {}
+    join = _JOIN[first.across] if isinstance(first, Gauge) else sum
+    found: dict[tuple[str, ...], list[float]] = {}
     for numbers in (_read(tally) for tally in tallies if not isinstance(tally, Times)):
         for values, number in numbers.items():
-            sums[values] = sums.get(values, 0) + number
-    for values, number in sums.items():
-        metric.add_metric(values, number)
+            found.setdefault(values, []).append(number)
+    for values, several in found.items():
+        metric.add_metric(values, join(several))
     return metric
 
 

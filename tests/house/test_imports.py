@@ -10,10 +10,24 @@ from tests.house.tree import ROOT, House, house, imported, modules, part_of
 ORDER = (
     {"tap", "command"},
     {"node"},
+    {"presence", "station"},
     {"console"},
     {"pipeline"},
     {"sharing", "probe"},
-    {"accept", "admit", "cache", "fetch", "peers", "watch", "redislink", "bridge", "follow", "inside", "testing"},
+    {
+        "accept",
+        "admit",
+        "cache",
+        "fetch",
+        "peers",
+        "watch",
+        "redislink",
+        "bridge",
+        "follow",
+        "inside",
+        "testing",
+        "totals",
+    },
     {"config", "interfaces", "tally"},
     {"message"},
 )
@@ -58,7 +72,7 @@ class Imports(House):
             for module in house()
             for line, name in module.imports()
             if name.startswith("heimdall.config.settings")
-            and module.part not in {"config", "sharing", "pipeline", "node", "tap"}
+            and module.part not in {"config", "sharing", "pipeline", "station", "presence", "node", "tap"}
         ]
         self.assertNone(wrong)
 

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from heimdall.interfaces import LinkDown, Member
 from heimdall.message.wire import from_text
 from heimdall.peers import inspect
-from heimdall.peers.inspect import ASK, LEAST, NO_FLUSH, REPLY, WAIT, Inquiries, Round
+from heimdall.peers.inspect import ASK, LEAST, NO_FLUSH, REPLY, WAIT, Inquiries, Round, Told
 from heimdall.peers.notices import Notices
 from heimdall.tally import Count
 from tests.fakelink import FakeLink
@@ -40,14 +40,12 @@ class Node:
         self.everyone: list[str] = beside.everyone if beside else []
         self.everyone.append(name)
         self.members: Deferred[list[Member]] | None = None
-        self.inquiries = Inquiries(
-            self.notices, clock, node=name, held=self.look, knows=lambda flush: flush == FLUSH, members=self.listed
-        )
+        self.inquiries = Inquiries(self.notices, clock, node=name, held=self.look, members=self.listed)
 
-    def look(self, name: bytes, qtype: int, every: bool) -> list[dict[str, Any]]:
+    def look(self, name: bytes, qtype: int, every: bool, flush: bytes) -> Deferred[Told]:
         """Note what is asked for."""
         self.asked.append((name, qtype, every))
-        return self.held
+        return succeed(Told(self.name, flush == FLUSH, self.held))
 
     def listed(self) -> Any:
         """Return all nodes there are."""

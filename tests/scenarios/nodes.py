@@ -16,7 +16,7 @@ from heimdall.cache.memory import Memory
 from heimdall.config.load import load
 from heimdall.config.machine import Machine
 from heimdall.node import Node as Service
-from heimdall.pipeline import lay
+from heimdall.node import build
 from heimdall.tally import Count
 from tests.scenarios.moments import Moved, Time, until
 from tests.scenarios.store import Store
@@ -126,7 +126,7 @@ class Nodes:
         node.reactor = Moved(self._reactor, self._time, node.ahead, self._store.port)
         bound = bind(loaded.accept.listen, asked=True)
         node.port = bound[0].port
-        node.service = Service(loaded, lay(loaded, node.reactor), node.reactor, bound, None, {})
+        node.service = build(loaded, node.reactor, bound, None, {})
         if self._began is None:
             self._began = self._reactor.seconds()
         node.service.startService()
@@ -167,7 +167,7 @@ class Nodes:
     async def lists(self, who: str, nodes: str) -> None:
         """Know these nodes, and no others, as members of the cluster; or soon."""
         node = await self.running(who)
-        registry = node.running.registry
+        registry = node.running.presence.registry
         if registry is None:
             raise Untrue("without Redis it knows of no others")
         known: list[str] = []

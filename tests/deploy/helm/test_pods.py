@@ -7,7 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.config.settings import Settings
-from heimdall.node import LAST_WORDS
+from heimdall.station import LAST_WORDS
 from tests.deploy.helm.chart import CHART, Rendered, render, rendered
 from tests.deploy.helm.test_objects import each
 
