@@ -125,6 +125,9 @@ class ILink(Interface):
     hearing: bool
     """Whether messages on all channels reach us now."""
 
+    missing: Sequence[str]
+    """What Redis has refused its user of late, though we need it: rights, in words."""
+
     def watch(changed: Callable[[], None]) -> None:
         """Call ``changed`` after each change of ``up`` or ``hearing``."""
 

@@ -97,7 +97,8 @@ class Node(Service):
     def status(self) -> str:
         """Return how this node does: one of the states of the registry.
 
-        Without a Redis that somebody set a node is degraded, not unhealthy: it answers all the same.
+        Without a Redis that somebody set, or with one that does not let it do what it needs, a node is degraded, not
+        unhealthy: it answers all the same.
         """
         if self._status != "healthy":
             return self._status
@@ -106,6 +107,7 @@ class Node(Service):
             return "unhealthy"
         link = self.path.link
         missed = link is not None and not link.up and self._settings.redis.url != Redis().url
+        missed = missed or (link is not None and bool(link.missing))
         return "degraded" if missed or not all(servers) else "healthy"
 
     def stats(self) -> Mapping[str, float]:

@@ -29,6 +29,7 @@ class FakeLink:
     def __init__(self, clock: IReactorTime, beside: FakeLink | None = None) -> None:
         self.up = True
         self.hearing = True
+        self.missing: list[str] = []
         self.holding = False
         self.refusal: dict[str, str] = {}
         self.commands: list[tuple[bytes | str | int, ...]] = []

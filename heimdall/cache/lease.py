@@ -7,6 +7,7 @@ the lease is renewed; then it asks for itself, and takes whatever comes first.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
@@ -28,7 +29,10 @@ query must do for asking ourselves. While nothing is known of the upstream: the 
 _GAIN: Final = 0.125
 """What a new time counts for, against all before it (as the round-trip times of TCP, RFC 6298)."""
 
-_UNSCRIPTED: Final = ("NOPERM", "ERR unknown command", "ERR This Redis command is not allowed")
+TRY_AGAIN: Final = 60.0
+"""Seconds after which scripts are tried again, where Redis ran none for us: its user may have been given the right."""
+
+_UNSCRIPTED: Final = ("ERR unknown command", "ERR This Redis command is not allowed")
 
 Woken = Callable[[bytes], None]
 """What is called with the value that was waited for; no bytes say that whoever asked gave up."""
@@ -51,8 +55,7 @@ class Leases:
         self.channels = notices.channel(b"")
         self.lasts = int(LASTS * 1000)
         """Milliseconds of a lease that we take."""
-        self.usable = True
-        """Whether Redis runs scripts for us; if not, every node asks for itself."""
+        self._refused_until = -inf
         self._waiting: dict[bytes, list[Woken]] = {}
         self._usual: float | None = None
         self._spread = 0.0
@@ -72,10 +75,16 @@ class Leases:
         notices.on(KIND, self._woken)
 
     def refused(self, reason: str) -> None:
-        """Note why a script did not run; where none may be run, do without from now on."""
-        if self.usable and reason.startswith(_UNSCRIPTED):
-            self.usable = False
-            self._log.warn("Redis lets this user run no scripts: every node asks for itself")
+        """Note why a script did not run; where none may be run, do without for a while."""
+        if reason.startswith(_UNSCRIPTED) or (reason.startswith("NOPERM") and "'eval" in reason):
+            if self._refused_until == -inf:
+                self._log.warn("Redis runs no scripts for us: every node asks for itself")
+            self._refused_until = self._clock.seconds() + TRY_AGAIN
+
+    @property
+    def usable(self) -> bool:
+        """Whether Redis runs scripts for us, as far as is known; if not, every node asks for itself."""
+        return self._clock.seconds() >= self._refused_until
 
     @property
     def hearing(self) -> bool:

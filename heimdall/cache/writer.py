@@ -30,7 +30,7 @@ _ERRORS: Final = (
 )
 
 LINK: Final = "link"
-"""The reason of an error that is the link's: it tells and counts what happened itself."""
+"""The reason of an error that is the link's: it tells and counts what happened itself. So it does of rights."""
 
 
 class Trouble:
@@ -51,7 +51,7 @@ class Trouble:
         word = failure.getErrorMessage().split(" ", 1)[0]
         reason = word.lower() if word in _ERRORS else LINK
         self._errors.add(reason)
-        if reason == LINK:
+        if reason in (LINK, "noperm"):
             return
         self._last = self._seconds()
         if reason != self._told:

@@ -86,6 +86,11 @@ class Cluster:
         """Whether messages on all channels reach us now: each node hears what is published at any."""
         return self._ear.hearing
 
+    @property
+    def missing(self) -> Sequence[str]:
+        """What Redis has refused its user of late: rights, in words."""
+        return self._ledger.rights.missing(self._clock.seconds())
+
     def start(self) -> None:
         """Connect, and from now on stay connected."""
         self._atlas.start()

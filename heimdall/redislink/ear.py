@@ -152,6 +152,7 @@ class Ear:
 
     def _ended(self, gone: Gone) -> None:
         self._ledger.deaf.add(gone.reason)
+        self._ledger.rights.refused(str(gone), self._clock.seconds())
         self._judge()
         if gone.reason != "lost" and not self._told and not self._lonely():
             self._told = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from twisted.internet.defer import Deferred, fail, gatherResults
@@ -99,6 +99,11 @@ class Link:
         """Whether messages on all channels reach us now."""
         return self._ear.hearing
 
+    @property
+    def missing(self) -> Sequence[str]:
+        """What Redis has refused its user of late: rights, in words."""
+        return self._ledger.rights.missing(self._clock.seconds())
+
     def start(self) -> None:
         """Connect, and from now on stay connected."""
         self._life.start()
@@ -172,8 +177,10 @@ class Link:
         self._become(AWAY, gone)
 
     def _refused(self, text: str) -> None:
-        """See whether Redis has become a replica: its address may lead to the new master by now."""
+        """See whether we lack a right, or Redis has become a replica: its address may lead to the new master by now."""
         now = self._clock.seconds()
+        if self.state != AWAY:  # what is tried at the greeting need not be allowed
+            self._ledger.rights.refused(text, now, self._shown)
         if ("READONLY " in text or "MASTERDOWN " in text) and now >= self._readonly_until:
             waits = self._readonly_wait
             self._readonly_until, self._readonly_wait = now + waits, min(waits * 2, READONLY_WAITS[1])

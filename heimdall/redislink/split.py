@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Final, TypeAlias
 
@@ -44,6 +44,11 @@ class _Front:
     def hearing(self) -> bool:
         """Whether messages on all channels reach us now."""
         return self._behind.hearing
+
+    @property
+    def missing(self) -> Sequence[str]:
+        """What Redis has refused its user of late, here or behind: all links to it keep one ledger."""
+        return self._behind.missing
 
     def start(self) -> None:
         """Connect, and from now on stay connected."""

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.cache.entry import to_bytes
 from heimdall.cache.flight import AGAIN
-from heimdall.cache.lease import LASTS, LONGEST, SHORTEST, Leases
+from heimdall.cache.lease import LASTS, LONGEST, SHORTEST, TRY_AGAIN, Leases
 from heimdall.cache.seal import Seal
 from heimdall.interfaces import NoAnswer
 from heimdall.message.answer import Answer
@@ -224,8 +224,11 @@ class Flights(Case):
         self.turn()
 
     def test_scripts_not_allowed(self) -> None:
-        """Where a user may run no scripts, every node asks for itself, and answers are shared all the same."""
-        self.one.link.refusal = {"EVALSHA": "NOPERM no scripts for you"}
+        """Where a user may run no scripts, every node asks for itself, and answers are shared all the same.
+
+        Now and then they are tried again: the right may have been given.
+        """
+        self.one.link.refusal = {"EVALSHA": "NOPERM this user has no permissions to run the 'evalsha' command"}
         asked = self.ask(self.one)
         self.one.source.give(positive())
         self.successResultOf(asked)
@@ -235,6 +238,14 @@ class Flights(Case):
         self.one.source.give(positive("b.example"))
         self.turn()
         self.assertIn("SET", self.one.link.names())
+        self.assertFalse(self.one.leases.usable)
+        self.clock.advance(TRY_AGAIN)
+        self.assertTrue(self.one.leases.usable)
+
+    def test_another_right(self) -> None:
+        """Where it is not scripts that a user may not run, leases are taken all the same."""
+        self.one.leases.refused("NOPERM this user has no permissions to access one of the keys used as arguments")
+        self.assertTrue(self.one.leases.usable)
 
     def test_unknown_script(self) -> None:
         """A Redis that does not know a script, since it was restarted, is sent the whole of it."""
