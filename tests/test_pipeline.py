@@ -13,7 +13,7 @@ from twisted.names import error as names
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
-from heimdall.config.settings import Admit, Fetch, Redis, Settings
+from heimdall.config.settings import Accept, Admit, Fetch, Redis, Settings
 from heimdall.interfaces import DROP, Drop, IGate, ISource
 from heimdall.message.answer import Answer, make
 from heimdall.message.query import REFUSED, Query
@@ -94,6 +94,12 @@ class Own(SynchronousTestCase):
         ):
             with self.assertRaisesRegex(ValueError, "tests.test_pipeline"):
                 self.lay(gates=gates, routes=routes)
+
+    def test_limits_of_tcp(self) -> None:
+        """What the configuration allows TCP connections holds for those of the server, and they are counted."""
+        path = lay(evolve(SETTINGS, accept=Accept(tcp_connections=7, tcp_idle=3.0)), reactor)
+        self.assertEqual((path.server.streams.most, path.server.streams.idle), (7, 3.0))
+        self.assertIn(path.server.streams.events, path.tallies)
 
     def test_without_upstreams(self) -> None:
         """Without an upstream nothing can be learnt, and the client is told so."""

@@ -88,7 +88,7 @@ class Server(DNSServerFactory):
         self._recall = memory.get
         self._seconds = clock.seconds
         self._faults = faults or Faults(clock)
-        self.streams = streams or Crowd(clock, self._faults)
+        self.streams = Crowd(clock, self._faults) if streams is None else streams
         self._seen: dict[bytes, _Seen] = {}
         self.lead(client_gates, name_gates, source, client_subnet=client_subnet, udp_size=udp_size, query_log=query_log)
         self._pending = 0
