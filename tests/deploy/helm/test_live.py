@@ -25,6 +25,9 @@ from tests.slowup import SlowUpstream
 
 SECRET = "not a secret, but as long as one"
 
+IMAGE = {"HEIMDALL_ACCEPT_LISTEN": "0.0.0.0:1053", "HEIMDALL_WATCH_HTTP": "0.0.0.0:9053"}
+"""What an image may set for those who run it by itself."""
+
 
 class Pod(SynchronousTestCase):
     """A pod, with a folder for each of its volumes."""
@@ -61,10 +64,13 @@ class Configuration(Pod):
     def check(self, whole: Rendered) -> dict[str, Any]:
         """Have the pod's own command check the configuration; return the effective one."""
         file = self.mount(whole)
-        twistd, *arguments = whole.nodes["spec"]["containers"][0]["command"]
+        [container] = whole.nodes["spec"]["containers"]
+        twistd, *arguments = container["command"]
+        set_here = {one["name"]: one["value"] for one in container["env"] if "value" in one}
+        environ = IMAGE | set_here | {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HEIMDALL_CONFIG": str(file)}
         done = subprocess.run(
             [str(Path(sys.executable).with_name(twistd)), *arguments, "--check"],
-            env={"PATH": os.environ["PATH"], "HEIMDALL_CONFIG": str(file), "PYTHONPATH": str(ROOT)},
+            env=environ,
             cwd=self.folder,
             capture_output=True,
             text=True,

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.deploy.helm.chart import CASES, CHART, Refused, render
 from tests.deploy.helm.keys import sections, written
+from tests.house.tree import ROOT
 
 DEFAULT = CHART / "ci" / "default.yaml"
 
@@ -108,3 +109,11 @@ class Values(SynchronousTestCase):
         """Each file of values begins with what it is an example of."""
         for path in CASES:
             self.assertRegex(path.read_text(encoding="utf-8").splitlines()[0], r"^# [A-Z].*[.:]$|^# [A-Z]", path.name)
+
+    def test_guide(self) -> None:
+        """The values that the guide shows are taken, each block by itself."""
+        guide = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+        blocks = re.findall(r"^( *)```yaml\n(.*?)^ *```", guide, re.M | re.S)
+        self.assertGreater(len(blocks), 4)
+        for _, block in blocks:
+            self.assertTrue(render(DEFAULT, **yaml.safe_load(block)).documents, block)

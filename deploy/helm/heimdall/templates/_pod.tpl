@@ -70,6 +70,11 @@ spec:
       env:
         - name: HEIMDALL_CONFIG
           value: /etc/heimdall/heimdall.toml
+        # What the image sets goes before the file, and an empty variable sets nothing.
+        - name: HEIMDALL_ACCEPT_LISTEN
+          value: ""
+        - name: HEIMDALL_WATCH_HTTP
+          value: ""
         - name: HEIMDALL_PEERS_NODE
           valueFrom:
             fieldRef:
