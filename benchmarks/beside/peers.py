@@ -30,7 +30,7 @@ class Setting:
     """What a server has to work with.
 
     ``upstream`` port of NSD; ``entries`` that its cache must hold; ``threads`` that it may have; ``redis`` the URL of
-    the shared cache, or empty; ``core`` those to run on, as taskset takes them.
+    the shared cache, or empty; ``core`` those to run on, as taskset takes them, or empty for any.
     """
 
     upstream: int
@@ -44,6 +44,11 @@ class Setting:
     def memory(self) -> int:
         """Bytes for the cache: at least what everybody has by default."""
         return max(64_000_000, self.entries * _BYTES)
+
+
+def pinned(core: str) -> tuple[str, ...]:
+    """Return what to run a command under so that it has these cores; any when none are given."""
+    return ("taskset", "-c", core) if core else ()
 
 
 class Server(Protocol):
@@ -72,7 +77,7 @@ class Heimdall(Running):
         environ = {"HEIMDALL_ADMIT_RATE": RATE}
         if setting.memory > 64_000_000:
             environ["HEIMDALL_CACHE_MEMORY"] = str(setting.memory)
-        super().__init__(*more, environ=environ, before=("taskset", "-c", setting.core))
+        super().__init__(*more, environ=environ, before=pinned(setting.core))
 
     @property
     def pid(self) -> int:
@@ -83,13 +88,13 @@ class Heimdall(Running):
 class Peer:
     """A server of somebody else.
 
-    :param command: what starts it, given its folder, its port and the setting; it must stay in the foreground.
+    :param command: returns what starts it, given its folder, its port and the setting, and lets it in the foreground.
     """
 
     def __init__(self, command: Callable[[Path, int, Setting], Sequence[str]], setting: Setting) -> None:
         self.port = free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="heimdall-peer-"))
-        arguments = ["taskset", "-c", setting.core, *command(self._folder, self.port, setting)]
+        arguments = [*pinned(setting.core), *command(self._folder, self.port, setting)]
         environ = {**os.environ, "PATH": PATH}
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -100,7 +105,7 @@ class Peer:
         except RuntimeError:
             log_text = (self._folder / "log").read_text(errors="replace")[-2000:]
             self.clean()
-            raise RuntimeError(f"{arguments[3]} did not start:\n{log_text}") from None
+            raise RuntimeError(f"{command.__name__} did not start:\n{log_text}") from None
 
     @property
     def pid(self) -> int:

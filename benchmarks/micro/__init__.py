@@ -1,0 +1,1 @@
+"""The small steps that every query takes, each by itself."""
