@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from attrs import frozen
 
-from benchmarks.beside.ground import ZONE
+from benchmarks.beside.ground import NAMES, ZONE
 from benchmarks.zones import wait_for
 from tests.running import Running, free_port
 
@@ -35,7 +35,7 @@ class Setting:
 
     upstream: int
     core: str
-    entries: int = 10_000
+    entries: int = NAMES
     threads: int = 1
     redis: str = ""
     node: str = "bench"
@@ -66,18 +66,24 @@ class Server(Protocol):
         """End it, and leave nothing behind."""
 
 
+def options(setting: Setting) -> tuple[list[str], dict[str, str]]:
+    """Return the options and variables of Heimdall: its defaults, a rate limit, and memory enough for the work."""
+    arguments = [f"--upstream=127.0.0.1:{setting.upstream}", f"--node={setting.node}"]
+    arguments.append(f"--redis={setting.redis}" if setting.redis else "--no-redis")
+    if setting.threads > 1:
+        arguments.append(f"--workers={setting.threads}")
+    environ = {"HEIMDALL_ADMIT_RATE": RATE}
+    if setting.entries > NAMES:
+        environ["HEIMDALL_CACHE_MEMORY"] = str(setting.memory)
+    return arguments, environ
+
+
 class Heimdall(Running):
-    """Heimdall with its defaults, a rate limit, and its memory as large as the work wants it."""
+    """Heimdall as it takes part."""
 
     def __init__(self, setting: Setting) -> None:
-        more = [f"--upstream=127.0.0.1:{setting.upstream}", f"--node={setting.node}"]
-        more.append(f"--redis={setting.redis}" if setting.redis else "--no-redis")
-        if setting.threads > 1:
-            more.append(f"--workers={setting.threads}")
-        environ = {"HEIMDALL_ADMIT_RATE": RATE}
-        if setting.memory > 64_000_000:
-            environ["HEIMDALL_CACHE_MEMORY"] = str(setting.memory)
-        super().__init__(*more, environ=environ, before=pinned(setting.core))
+        arguments, environ = options(setting)
+        super().__init__(*arguments, environ=environ, before=pinned(setting.core))
 
     @property
     def pid(self) -> int:
