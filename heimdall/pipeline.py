@@ -21,9 +21,11 @@ from heimdall.admit.rules import Blocked
 from heimdall.admit.special import Special
 from heimdall.bridge import Resolver, ResolverSource
 from heimdall.cache.bounds import Bounds
+from heimdall.cache.carry import Carry
 from heimdall.cache.inspect import Inspection
 from heimdall.cache.memory import Memory
 from heimdall.cache.once import Once
+from heimdall.cache.seal import load
 from heimdall.config.settings import Admit, Cache, Fetch, Settings
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.nowhere import Nowhere
@@ -58,7 +60,8 @@ class Path:
 
     ``datagrams`` and ``server`` take the messages of clients, ``inside`` the questions of a program, ``follow`` those
     of an operator who wants to see what becomes of them; ``sharing`` is None where Redis is not used, ``inspection``
-    looks into both tiers, and ``groups`` are the upstreams, those of all names first.
+    looks into both tiers, ``carry`` takes answers out of them and in, by a file, and ``groups`` are the upstreams,
+    those of all names first.
     """
 
     datagrams: Datagrams
@@ -69,6 +72,7 @@ class Path:
     once: Once
     sharing: Sharing | None
     inspection: Inspection
+    carry: Carry
     groups: tuple[Group, ...]
     clients: tuple[IGate, ...]
     names: tuple[IGate, ...]
@@ -178,6 +182,13 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, own: Lists
     clients, names = _client_gates(settings.admit, clock), _name_gates(settings, own or lists(settings.admit))
     if sharing is not None:
         sharing.warm.gates = names
+        carry = sharing.carry
+    else:
+        redis, ceilings = settings.redis, (cache.ttl_ceiling, cache.negative_ceiling)
+        seal = load(redis.secret, redis.secret_file, redis.former_secret_file, shared=False)
+        carry = Carry(memory, clock, seal, most=cache.memory, window=_window(cache), ceilings=ceilings)
+        counting.append(carry)
+    carry.gates = names
 
     # accept: the front, and the sockets' protocols.
     if former is None:
@@ -193,8 +204,8 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, own: Lists
     follow = Follow(clients, memory, names, once, clock)
     inspection = sharing.inspection if sharing is not None else Inspection(memory, clock)
     path = Path(
-        datagrams, server, inside, follow, memory, once, sharing, inspection, tuple(groups), tuple(clients),
-        tuple(names), tuple(tallies), clock, settings,
+        datagrams, server, inside, follow, memory, once, sharing, inspection, carry, tuple(groups),
+        tuple(clients), tuple(names), tuple(tallies), clock, settings,
     )  # fmt: skip
     if former is None:
         path.lead()

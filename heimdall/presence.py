@@ -21,6 +21,7 @@ from heimdall.tally import Tally
 from heimdall.totals import Live
 from heimdall.watch.admin import Admin
 from heimdall.watch.caches import Caches
+from heimdall.watch.carried import Carried
 from heimdall.watch.trust import Trust
 
 
@@ -112,16 +113,15 @@ class Presence:
                 top = Top(path.sharing.link, path.sharing.ranks, reactor, self.registry.members)
         own = [part for part in (self.registry, self.inquiries) if part is not None]
         self._own = [tally for part in own for tally in part.tallies]
+        trust = Trust(settings.watch.token_file, (person.hostname, peers.node))
         self.admin = Admin(
             clock=reactor,
             tallies=Live(lambda: hands.tallies, lambda: self._own, tallies),
             ready=person.ready,
             own=self.member,
             members=self.registry.members if self.registry else None,
-            caches=Caches(
-                Console(path, person.id, hands, reactor, self.inquiries),
-                Trust(settings.watch.token_file, (person.hostname, peers.node)),
-            ),
+            caches=Caches(Console(path, person.id, hands, reactor, self.inquiries), trust),
+            carried=Carried(path.carry, trust, reactor),
             top=top.top if top is not None else None,
             count=hands.count,
         )

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
 from heimdall.cache.assure import Assurance
+from heimdall.cache.carry import Carry
 from heimdall.cache.flush import Flushes
 from heimdall.cache.hot import Hot
 from heimdall.cache.inspect import Inspection
@@ -46,6 +47,7 @@ class Sharing:
     assurance: Assurance
     source: Shared
     inspection: Inspection
+    carry: Carry
     ranks: Ranks
     hot: Hot
     refresh: Refresh
@@ -156,6 +158,10 @@ def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISourc
         ceilings=ceilings,
     )
     inspection = Inspection(memory, clock, link, seal, flushes.covers, redis.prefix)
+    carry = Carry(
+        memory, clock, seal, most=cache.memory, covers=flushes.covers, window=window, ceilings=ceilings, link=link,
+        prefix=redis.prefix,
+    )  # fmt: skip
     worth = Worth(seal, flushes.covers, window, ceilings)
     ranks = Ranks(link, most=cache.hot_names, prefix=redis.prefix)
     hot = Hot(link, memory, ranks, clock, reader=reader)
@@ -173,9 +179,23 @@ def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISourc
         most=int(cache.memory * cache.warm_share),
         prefix=redis.prefix,
     )
-    parts: list[Any] = [link, notices, leases, flushes, sweep, assurance, source, worth, hot, refresh, warm, regions]
+    parts: list[Any] = [
+        carry,
+        link,
+        notices,
+        leases,
+        flushes,
+        sweep,
+        assurance,
+        source,
+        worth,
+        hot,
+        refresh,
+        warm,
+        regions,
+    ]
     tallies = tuple(tally for part in parts for tally in part.tallies)
     return Sharing(
-        link, notices, leases, flushes, sweep, assurance, source, inspection, ranks, hot, refresh, warm, regions,
+        link, notices, leases, flushes, sweep, assurance, source, inspection, carry, ranks, hot, refresh, warm, regions,
         tuple(elsewhere.values()), reader, tallies,
     )  # fmt: skip

@@ -66,11 +66,12 @@ def _prepared(secret: bytes) -> blake2b:
     return blake2b(key=key, digest_size=SIZE, person=_USE)
 
 
-def load(secret: str = "", file: str = "", former_file: str = "") -> Seal:
+def load(secret: str = "", file: str = "", former_file: str = "", *, shared: bool = True) -> Seal:
     """Return the seal that the configuration asks for; say so when it has no secret.
 
     :param secret: the secret itself; ``file`` the file that holds it instead.
     :param former_file: the file of another secret whose seals are taken too.
+    :param shared: whether what is sealed lies where others may write.
     :raises ValueError: a file cannot be read, or a secret is too short or too long; the text says which, never what
         it holds.
     """
@@ -83,7 +84,7 @@ def load(secret: str = "", file: str = "", former_file: str = "") -> Seal:
         former = (read(former_file),) if former_file else ()
     except ValueError as error:
         raise ValueError(f"{at}: {error}") from None
-    if not current:
+    if not current and shared:
         _log.warn("Anybody who can write to Redis can forge answers; set redis.secret_file")
     return Seal(current, former)
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from http.client import HTTPConnection, HTTPException
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
+from io import BufferedReader
+from typing import Any, Final, cast
 from urllib.parse import urlencode
 
-OK, FAILED, USAGE, AWAY, ANSWERED_NO = 0, 1, 2, 3, 4
-"""Exit codes: done; it could not be done; the command was given wrongly; no node answers there; the answer is a no."""
+OK, FAILED, USAGE, AWAY, ANSWERED_NO, INTERRUPTED = 0, 1, 2, 3, 4, 130
+"""Exit codes: done; it could not be done; the command was given wrongly; no node answers there; the answer is a no; it
+was interrupted."""
 
 PATIENCE: Final = 10.0
 """Seconds that a node has to answer."""
 
 MOST_BYTES: Final = 16 << 20
 """Bytes of an answer that are read."""
+
+_BUFFER: Final = 1 << 16
 
 
 class Trouble(Exception):
@@ -46,34 +51,75 @@ class Node:
         """Have something deleted, and return what the node says of it."""
         return self._ask("DELETE", path, asked)
 
-    def _ask(self, method: str, path: str, asked: Mapping[str, str]) -> Mapping[str, Any]:
+    def post(self, path: str, body: bytes, **asked: str) -> Mapping[str, Any]:
+        """Have some bytes taken, and return what the node says of them."""
+        return self._ask("POST", path, asked, body)
+
+    @contextmanager
+    def stream(self, path: str, **asked: str) -> Iterator[Callable[[int], bytes]]:
+        """Open a long page; what is given returns so many bytes of it, fewer only at its end, or where it breaks off.
+
+        :raises Trouble: no node answers, or it refuses; so does reading.
+        """
+        with closing(HTTPConnection(self.host, self.port, timeout=PATIENCE)) as connection:
+            response = self._response(connection, "GET", path, asked)
+            if response.status != 200:
+                self._told(response, path)
+            buffered = BufferedReader(cast(Any, response), _BUFFER)
+
+            def read(size: int) -> bytes:
+                try:
+                    return buffered.read(size)
+                except IncompleteRead as broken:
+                    return broken.partial
+                except (OSError, HTTPException) as error:
+                    raise self._gone(error) from None
+
+            yield read
+
+    def _ask(self, method: str, path: str, asked: Mapping[str, str], body: bytes | None = None) -> Mapping[str, Any]:
+        with closing(HTTPConnection(self.host, self.port, timeout=PATIENCE)) as connection:
+            return self._told(self._response(connection, method, path, asked, body), path)
+
+    def _response(
+        self, connection: HTTPConnection, method: str, path: str, asked: Mapping[str, str], body: bytes | None = None
+    ) -> HTTPResponse:
         """Ask for a page.
 
-        :raises Trouble: no node answers, or it refuses.
+        :raises Trouble: no node answers.
         """
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        target = f"{path}?{urlencode(asked)}" if asked else path
-        connection = HTTPConnection(self.host, self.port, timeout=PATIENCE)
         try:
-            connection.request(method, target, headers=headers)
-            response = connection.getresponse()
-            status, body = response.status, response.read(MOST_BYTES + 1)
-        except TimeoutError:
-            raise Trouble(_away(self.server, f"no answer within {PATIENCE:g} s"), AWAY) from None
+            connection.request(method, f"{path}?{urlencode(asked)}" if asked else path, body, headers)
+            return connection.getresponse()
         except (OSError, HTTPException) as error:
-            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise Trouble(_away(self.server, why), AWAY) from None
-        finally:
-            connection.close()
+            raise self._gone(error) from None
+
+    def _told(self, response: HTTPResponse, path: str) -> Mapping[str, Any]:
+        """Return what a page says.
+
+        :raises Trouble: the node refuses, or it is none.
+        """
+        try:
+            body = response.read(MOST_BYTES + 1)
+        except (OSError, HTTPException) as error:
+            raise self._gone(error) from None
         try:
             told = json.loads(body) if len(body) <= MOST_BYTES else None
         except (ValueError, RecursionError):
             told = None
         if not isinstance(told, dict):
             raise Trouble(f"What answers at {self.server} is no Heimdall: --server or HEIMDALL_WATCH_HTTP?", AWAY)
-        if status != 200:
-            raise Trouble(*_refused(status, str(told.get("error", "no reason given")), path))
+        if response.status != 200:
+            raise Trouble(*_refused(response.status, str(told.get("error", "no reason given")), path))
         return told
+
+    def _gone(self, error: Exception) -> Trouble:
+        if isinstance(error, TimeoutError):
+            why = f"no answer within {PATIENCE:g} s"
+        else:
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return Trouble(_away(self.server, why), AWAY)
 
 
 def _parted(server: str) -> tuple[str, int]:

@@ -9,12 +9,13 @@ import sys
 import time
 from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from heimdall import __version__
-from heimdall.command import ask, check, flush, inspect, members, top
-from heimdall.command.client import AWAY, OK, USAGE, Node, Trouble
+from heimdall.command import ask, check, export, flush, inspect, load, members, top
+from heimdall.command.client import AWAY, INTERRUPTED, OK, USAGE, Node, Trouble
 
 DEFAULT: Final = "127.0.0.1:9053"
 
@@ -46,7 +47,9 @@ class Command(Protocol):
 COMMANDS: Final[Mapping[str, Command]] = {
     "ask": ask,
     "check": check,
+    "export": export,
     "flush": flush,
+    "import": load,
     "inspect": inspect,
     "members": members,
     "top": top,
@@ -64,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         node = Node(parsed.server or os.environ.get("HEIMDALL_WATCH_HTTP") or DEFAULT, _token(parsed.token_file))
         if command is top and not parsed.once and not parsed.json and sys.stdout.isatty():
-            return _watch(node, parsed)
+            with suppress(KeyboardInterrupt):
+                _watch(node, parsed)
+            return OK
         told = command.ask(node, parsed)
         lines = [json.dumps(told, indent=2)] if parsed.json else _shown(command, told, parsed)
         for line in lines:
@@ -77,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps({"error": str(trouble), "code": trouble.code}, indent=2), flush=True)
         return trouble.code
     except KeyboardInterrupt:
-        return OK
+        return INTERRUPTED
     except BrokenPipeError:
         # Who read us has enough; Python would complain once more when it closes the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -134,7 +139,7 @@ def _token(file: str) -> str:
     return token
 
 
-def _watch(node: Node, arguments: Namespace) -> int:
+def _watch(node: Node, arguments: Namespace) -> None:
     """Look again and again until it is interrupted."""
     while True:
         lines = _shown(top, top.ask(node, arguments), arguments)

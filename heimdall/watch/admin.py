@@ -17,6 +17,8 @@ from twisted.web.server import NOT_DONE_YET, Request
 from heimdall.interfaces import LinkDown, Member
 from heimdall.tally import Gauge, Tally
 from heimdall.watch.caches import Caches
+from heimdall.watch.carried import Carried
+from heimdall.watch.flow import Flow
 from heimdall.watch.metrics import Metrics
 from heimdall.watch.page import TEXT, Page, page
 from heimdall.watch.site import Guarded
@@ -29,8 +31,11 @@ _converter = Converter()
 _converter.register_unstructure_hook(float, lambda number: number if isfinite(number) else None)
 
 
-Show = Callable[[Request], Deferred[Page]]
-"""Answers one request."""
+TAKES = b"/api/v1/import"
+"""The page whose requests have a body."""
+
+Show = Callable[[Request], Deferred[Any]]
+"""Answers one request, by a :class:`Page` or a :class:`Flow`."""
 
 
 class Admin(Resource):
@@ -43,6 +48,7 @@ class Admin(Resource):
     :param own: returns this node as the registry would list it.
     :param members: returns who is in the cluster, or fails with :class:`LinkDown`; None where nothing is shared.
     :param caches: the pages on the cache; None where there are none.
+    :param carried: the pages that carry answers out and in; None where there are none.
     :param top: returns what is asked for most in the cluster, as JSON, or fails with :class:`LinkDown`; None where
         nobody keeps count.
     """
@@ -59,6 +65,7 @@ class Admin(Resource):
         own: Callable[[], Member],
         members: Callable[[], Deferred[Sequence[Member]]] | None = None,
         caches: Caches | None = None,
+        carried: Carried | None = None,
         top: Callable[[], Deferred[Mapping[str, Any]]] | None = None,
         count: Callable[[], Deferred[None]] = lambda: succeed(None),
     ) -> None:
@@ -85,6 +92,9 @@ class Admin(Resource):
         if caches is not None:
             self._pages[b"/api/v1/cache"] = {b"GET": caches.show, b"DELETE": caches.flush}
             self._pages[b"/api/v1/ask"] = {b"GET": caches.ask}
+        if carried is not None:
+            self._pages |= {b"/api/v1/export": {b"GET": carried.export}, TAKES: {b"POST": carried.take}}
+            self.site.bodies = (TAKES,)
         if top is not None:
             self._pages[b"/api/v1/top"] = {b"GET": self._show_top}
 
@@ -102,19 +112,23 @@ class Admin(Resource):
             return succeed(page({"error": "there is no such page"}, 404))
         show = methods.get(b"GET" if request.method == b"HEAD" else request.method)
         if show is None:
-            allowed = b", ".join([b"GET", b"HEAD", *(method for method in methods if method != b"GET")])
+            reading = [b"GET", b"HEAD"] if b"GET" in methods else []
+            allowed = b", ".join([*reading, *(method for method in methods if method != b"GET")])
             request.setHeader(b"Allow", allowed)
             return succeed(page({"error": f"this page takes {allowed.decode()} only"}, 405))
         return show(request)
 
-    def _send(self, shown: Page, request: Request) -> None:
+    def _send(self, shown: Page | Flow, request: Request) -> Deferred[None] | None:
         if request.channel is None:  # the client has left
-            return
+            return None
+        if isinstance(shown, Flow):
+            return shown.start(request)
         request.setResponseCode(shown.status)
         request.setHeader(b"Content-Type", shown.kind.encode())
         request.setHeader(b"Content-Length", b"%d" % len(shown.body))
         request.write(shown.body)
         request.finish()
+        return None
 
     def _bug(self, failure: Failure) -> Page:
         if not failure.check(CancelledError):

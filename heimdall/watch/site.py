@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -16,18 +18,22 @@ from heimdall.tally import Count, Gauge, Tally
 PATIENCE = 30.0
 """Seconds to send a whole request, and again to read the whole reply."""
 
+MOST_BODY = 99_999
+"""Bytes of a body, where one is taken: Twisted keeps so many in memory, and more in a file."""
+
 MOST_CONNECTIONS = 100
 """Connections at once; one more, and the oldest is closed."""
 
 
 class Channel(HTTPChannel):
-    """One connection that carries one request without a body."""
+    """One connection that carries one request, with a body only where the site takes one."""
 
     MAX_LENGTH = 4096
     maxHeaders = 64
     totalHeadersSize = 8192
 
     site: Guarded
+    _taking = False
     transport: ITCPTransport
 
     def connectionMade(self) -> None:
@@ -49,14 +55,23 @@ class Channel(HTTPChannel):
         return False
 
     def allHeadersReceived(self) -> None:
-        """Refuse a request that announces a body: nothing here reads one."""
-        if self.length == 0:
+        """Refuse a request that announces a body, unless the page takes one of that size."""
+        path: bytes = self._path
+        self._taking = path.partition(b"?")[0] in self.site.bodies and 0 < (self.length or 0) <= MOST_BODY
+        if self.length == 0 or self._taking:
             super().allHeadersReceived()
         else:
             self.refuse(413, b"Content Too Large")
 
     def rawDataReceived(self, data: bytes) -> None:
-        """Throw away what follows the request."""
+        """Take a body; throw away what follows the request."""
+        if self._taking:
+            super().rawDataReceived(data)
+
+    def allContentReceived(self) -> None:
+        """Take no more."""
+        self._taking = False
+        super().allContentReceived()
 
     def requestDone(self, request: BaseRequest) -> None:
         """Give the client time to read, and no more."""
@@ -112,6 +127,8 @@ class Guarded(Site):
         self.requests = Count("heimdall_watch_requests_total", "HTTP requests answered, by status.", "status")
         self.late = Count("heimdall_watch_timeouts_total", "HTTP connections closed because the client was too slow.")
         self.evicted = Count("heimdall_watch_evictions_total", "HTTP connections closed to make room for a new one.")
+        self.bodies: Collection[bytes] = ()
+        """The paths whose requests may have a body."""
         # The oldest first.
         self.channels: dict[Channel, None] = {}
         self.tallies: list[Tally] = [

@@ -25,8 +25,13 @@ class Typed:
     """How a command ended: its exit code, and what it printed and complained of."""
 
     code: int
-    out: str
+    raw: bytes
     complaint: str
+
+    @property
+    def out(self) -> str:
+        """What it printed, as text."""
+        return self.raw.decode()
 
     @property
     def lines(self) -> list[str]:
@@ -48,7 +53,7 @@ def typed(*arguments: str, stdin: bytes = b"", **environ: str) -> Typed:
         [sys.executable, "-m", "heimdall.command", *arguments],
         env=environment(**environ), cwd="/", capture_output=True, input=stdin, timeout=60, check=False,
     )  # fmt: skip
-    return Typed(done.returncode, done.stdout.decode(), done.stderr.decode())
+    return Typed(done.returncode, done.stdout, done.stderr.decode())
 
 
 class Terminal:
