@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 import urllib.request
+from collections.abc import Iterator
 
+from grafana_foundation_sdk.cog import plugins
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cluster import Cluster
@@ -27,7 +32,19 @@ RULES = {
 }
 
 
-class Dashboard(SynchronousTestCase):
+def lost(said: object, kept: object, at: str = "") -> Iterator[str]:
+    """Yield what one value has and another has not, or otherwise."""
+    if isinstance(said, dict) and isinstance(kept, dict):
+        for name, value in said.items():
+            yield from lost(value, kept.get(name), f"{at}.{name}")
+    elif isinstance(said, list) and isinstance(kept, list) and len(said) == len(kept):
+        for number, (one, other) in enumerate(zip(said, kept, strict=True)):
+            yield from lost(one, other, f"{at}[{number}]")
+    elif said != kept:
+        yield f"{at}: {said!r} became {kept!r}"
+
+
+class Board(SynchronousTestCase):
     """deploy/grafana/heimdall.json"""
 
     def test_metrics(self) -> None:
@@ -57,6 +74,12 @@ class Dashboard(SynchronousTestCase):
             all_of_them = [panel[what] for panel in board["panels"]]
             self.assertEqual(len(all_of_them), len(set(all_of_them)))
         self.assertEqual([one["name"] for one in board["templating"]["list"]], ["datasource", "job", "instance"])
+
+    def test_model(self) -> None:
+        """Grafana's own model of a dashboard has a place for all that this one says, and changes none of it."""
+        plugins.register_default_plugins()
+        kept = json.loads(JSONEncoder().encode(Dashboard.from_json(dashboard())))
+        self.assertEqual(list(lost(dashboard(), kept)), [])
 
     def test_in_the_chart(self) -> None:
         """The chart brings this very dashboard, where Grafana's sidecar finds it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -10,6 +11,7 @@ from heimdall.config.settings import Settings
 from heimdall.station import LAST_WORDS
 from tests.deploy.helm.chart import CHART, Rendered, render, rendered
 from tests.deploy.helm.test_objects import each
+from tests.house.tree import ROOT
 
 
 def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
@@ -126,6 +128,15 @@ class Life(SynchronousTestCase):
         self.assertEqual(
             [one["metadata"]["name"] for one in whole.all("Service")], ["heimdall-redis", "heimdall-nodes"]
         )
+
+    def test_user_of_redis(self) -> None:
+        """The user that the nodes are in the chart's Redis may do what the page on Redis says, and no more."""
+        page = (ROOT / "docs" / "redis.md").read_text(encoding="utf-8")
+        [rights] = re.findall(r"^user heimdall on >password (.*)$", page, re.M)
+        [container] = rendered("policies").one("StatefulSet", "heimdall-redis")["spec"]["template"]["spec"][
+            "containers"
+        ]
+        self.assertIn(f'echo "user heimdall on #$hash {rights}"', container["args"][0])
 
     def test_redis_of_the_record(self) -> None:
         """Redis is as it was decided: on, persistent with 10Gi of append-only file, 256Mi and a tenth of a core."""
