@@ -241,6 +241,12 @@ def check(at: str, rule: dict[str, Any], *expected: dict[str, Any]) -> dict[str,
 class Alerts(SynchronousTestCase):
     """deploy/grafana/alerts.yml"""
 
+    def checked(self, what: str, file: Path) -> None:
+        """Have promtool check a file."""
+        command = [tool("promtool"), "check", what, str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
     def promtool(self, *tests: dict[str, Any]) -> None:
         """Have promtool play tests of the rules."""
         with tempfile.TemporaryDirectory() as folder:
@@ -254,10 +260,17 @@ class Alerts(SynchronousTestCase):
 
     def test_rules(self) -> None:
         """Promtool takes the rules."""
-        done = subprocess.run(
-            [tool("promtool"), "check", "rules", str(ALERTS)], capture_output=True, text=True, check=False
-        )
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.checked("rules", ALERTS)
+
+    def test_page(self) -> None:
+        """The page of metrics shows a configuration that Prometheus takes, with these rules and the job they want."""
+        page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+        [block] = re.findall(r"^```yaml\n(.*?)^```", page, re.M | re.S)
+        self.assertIn("job_name: heimdall\n", block)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "prometheus.yml"
+            file.write_text(block.replace("/etc/prometheus/alerts.yml", str(ALERTS)), encoding="utf-8")
+            self.checked("config", file)
 
     def test_rest(self) -> None:
         """In a cluster that does well no alert goes off, at any time."""
