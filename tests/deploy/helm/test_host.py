@@ -74,7 +74,7 @@ class Host(Pod):
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         brief, *answers = done.stdout.splitlines() or [""]
