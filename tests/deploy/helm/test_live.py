@@ -16,10 +16,10 @@ from typing import Any, cast
 import hiredis
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.deploy.helm.chart import Rendered, rendered
+from tests.deploy.helm.chart import Rendered, render, rendered
 from tests.deploy.helm.test_objects import each
 from tests.house.tree import ROOT
-from tests.redisserver import binary, free_port, wait_for
+from tests.redisserver import RedisServer, binary, free_port, wait_for
 from tests.running import Running
 from tests.slowup import SlowUpstream
 
@@ -205,6 +205,39 @@ class Serving(Pod):
         """Return the paths that kubelet asks for."""
         container = self.whole.nodes["spec"]["containers"][0]
         return sorted({container[f"{what}Probe"]["httpGet"]["path"] for what in ("startup", "liveness", "readiness")})
+
+
+class Elsewhere(Pod):
+    """A Redis that is there already."""
+
+    def test_tls(self) -> None:
+        """Over TLS, the CA, the certificate of our own and the password come from the Secrets that the values name."""
+        redis = RedisServer(tls=True, password=SECRET, tls_auth_clients="yes").start()
+        self.addCleanup(redis.stop)
+        tls = {"secret": "redis-tls", "ca": "ca.crt", "cert": "tls.crt", "key": "tls.key"}
+        external = {"url": redis.url, "auth": {"secret": "redis-password"}, "tls": tls}
+        whole = render(clusterDNS={"domain": ""}, redis={"external": external})
+        file = self.mount(whole)
+        for name, path in (("ca", redis.ca_file), ("cert", redis.cert_file), ("key", redis.key_file)):
+            self.write(f"/run/secrets/heimdall/redis-{name}.pem", Path(path).read_text(encoding="utf-8"))
+        node = Running("--upstream=127.0.0.1:9", environ={"HEIMDALL_CONFIG": str(file)})
+        self.addCleanup(node.clean)
+        wait_for(lambda: node.metric("heimdall_redislink_connection_up"))
+        sources = [
+            (source["secret"]["name"], item["key"], item["path"])
+            for volume in whole.nodes["spec"]["volumes"]
+            for source in volume.get("projected", {}).get("sources", [])
+            for item in source["secret"]["items"]
+        ]
+        self.assertEqual(
+            sources,
+            [
+                ("redis-password", "password", "redis-password"),
+                ("redis-tls", "ca.crt", "redis-ca.pem"),
+                ("redis-tls", "tls.crt", "redis-cert.pem"),
+                ("redis-tls", "tls.key", "redis-key.pem"),
+            ],
+        )
 
 
 def _synced(folder: Path) -> bool:
