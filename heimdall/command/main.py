@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
-import time
 from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -14,16 +12,20 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from heimdall import __version__
-from heimdall.command import ask, check, export, flush, inspect, load, members, top
+from heimdall.command import ask, check, completion, export, flush, inspect, load, members, top
 from heimdall.command.client import AWAY, INTERRUPTED, OK, USAGE, Node, Trouble
+from heimdall.command.live import live
 
 DEFAULT: Final = "127.0.0.1:9053"
 
-_BEGINNING: Final = "\x1b[H\x1b[2J"
 _ENDS: Final = """\
-exit codes: 0 done, 1 it could not be done, 2 the command was given wrongly, 3 no node answers there; of ask: 4 the
-answer is a no. environment: HEIMDALL_WATCH_HTTP is the node's address, HEIMDALL_WATCH_TOKEN_FILE the file of its token;
-NO_COLOR for no colours."""
+exit codes:
+  0 done        1 it could not be done       2 the command was given wrongly
+  3 no node answers there       4 of ask: the answer is a no       130 interrupted
+environment:
+  HEIMDALL_WATCH_HTTP          the node's address
+  HEIMDALL_WATCH_TOKEN_FILE    the file of its token
+  NO_COLOR                     no colours"""
 
 
 class Command(Protocol):
@@ -47,6 +49,7 @@ class Command(Protocol):
 COMMANDS: Final[Mapping[str, Command]] = {
     "ask": ask,
     "check": check,
+    "completion": completion,
     "export": export,
     "flush": flush,
     "import": load,
@@ -62,13 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :param arguments: of the command line; None for those of the process.
     :return: the exit code.
     """
-    parsed = _parser().parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     command = COMMANDS[parsed.command]
     try:
         node = Node(parsed.server or os.environ.get("HEIMDALL_WATCH_HTTP") or DEFAULT, _token(parsed.token_file))
-        if command is top and not parsed.once and not parsed.json and sys.stdout.isatty():
+        if command is top and not parsed.once and not parsed.json and sys.stdout.isatty() and sys.stdin.isatty():
             with suppress(KeyboardInterrupt):
-                _watch(node, parsed)
+                live(lambda: _shown(top, top.ask(node, parsed), parsed), node.server)
             return OK
         told = command.ask(node, parsed)
         lines = [json.dumps(told, indent=2)] if parsed.json else _shown(command, told, parsed)
@@ -89,18 +92,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OK
 
 
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
+def parser() -> ArgumentParser:
+    """Return what reads the command line."""
+    whole = ArgumentParser(
         "heimdall",
         description="Ask a running node, and look after it. The server itself is started by: twistd heimdall",
         epilog=_ENDS,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"Heimdall {__version__}")
-    _everywhere(parser, "")
+    whole.add_argument("--version", action="version", version=f"Heimdall {__version__}")
+    _everywhere(whole, "")
     every = ArgumentParser(add_help=False)
     _everywhere(every, SUPPRESS)  # what stands in front of the command is not undone behind it
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         added = commands.add_parser(
             name,
@@ -111,7 +115,7 @@ def _parser() -> ArgumentParser:
             formatter_class=RawDescriptionHelpFormatter,
         )
         command.options(added)
-    return parser
+    return whole
 
 
 def _everywhere(parser: ArgumentParser, default: str) -> None:
@@ -137,15 +141,6 @@ def _token(file: str) -> str:
             return ""
         raise Trouble(f"{file} is no token: {getattr(error, 'strerror', None) or error}", USAGE) from None
     return token
-
-
-def _watch(node: Node, arguments: Namespace) -> None:
-    """Look again and again until it is interrupted."""
-    while True:
-        lines = _shown(top, top.ask(node, arguments), arguments)
-        height = max(shutil.get_terminal_size().lines - 1, 2)
-        print(_BEGINNING + "\n".join(lines[:height]), flush=True)
-        time.sleep(top.EVERY)
 
 
 def _shown(command: Command, told: Mapping[str, Any], arguments: Namespace) -> list[str]:

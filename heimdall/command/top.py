@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 from heimdall.command.client import OK, Node
 from heimdall.command.tables import NOTHING, number, seconds, share, table
 
 ABOUT = "see the names that the cluster is asked for most"
-
-EVERY: Final = 2.0
-"""Seconds between two looks."""
 
 _HEAD = ("NAME", "TYPE", " ASKED", " NODES", " MEMORY", " REDIS", " UPSTREAM", " TTL")
 _TIERS = ("memory", "redis", "upstream")
@@ -42,7 +39,7 @@ def show(told: Mapping[str, Any], arguments: Namespace) -> Iterator[str]:
         yield ""
     names = told["single" if arguments.single else "short" if arguments.short else "names"]
     most = arguments.most if arguments.most > 0 else len(names)
-    yield from table((*_HEAD, "NODE") if arguments.single else _HEAD, [_row(name) for name in names[:most]])
+    yield from table((*_HEAD, "NODE") if arguments.single else _HEAD, [_row(name) for name in names[:most]], give=0)
     if not names:
         yield "There is none so far."
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 
@@ -57,16 +57,24 @@ def typed(*arguments: str, stdin: bytes = b"", **environ: str) -> Typed:
 
 
 class Terminal:
-    """The command on a terminal of some size; what it wrote there is in ``heard``."""
+    """The command on a terminal of some size; what it wrote there is in ``heard``.
+
+    :param program: another program to run there.
+    """
 
     def __init__(
-        self, *arguments: str, columns: int = 80, lines: int = 24, environ: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        columns: int = 80,
+        lines: int = 24,
+        environ: Mapping[str, str] | None = None,
+        program: Sequence[str] = (sys.executable, "-m", "heimdall.command"),
     ) -> None:
         self._near, far = pty.openpty()
         fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.heard = ""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "heimdall.command", *arguments],
+            [*program, *arguments],
             stdin=far, stdout=far, stderr=far, env=environment(**(environ or {})), cwd="/", start_new_session=True,
         )  # fmt: skip
         os.close(far)
