@@ -13,7 +13,7 @@ from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.deploy.grafana.rules import ALERTS, alerts, metrics, pages, tool, used
-from tests.deploy.helm.chart import CHART, rendered
+from tests.deploy.helm.chart import CHART, render, rendered
 from tests.house.tree import ROOT
 
 STEP = 30
@@ -322,6 +322,14 @@ class Alerts(SynchronousTestCase):
             self.assertTrue(url.startswith("https://docs.example/runbooks/Heimdall"), url)
             one["annotations"]["runbook_url"] = url.replace("https://docs.example", "docs")
         self.assertEqual(brought, alerts())
+
+    def test_left_out(self) -> None:
+        """An alert that the values name is left out of the chart, and no other."""
+        monitoring = {"alerts": {"enabled": True, "without": ["HeimdallClientsRefused"]}}
+        whole = render(CHART / "ci" / "default.yaml", monitoring=monitoring)
+        [rule] = whole.all("PrometheusRule")
+        brought = {one["alert"] for group in rule["spec"]["groups"] for one in group["rules"]}
+        self.assertEqual({one["alert"] for one in alerts()} - brought, {"HeimdallClientsRefused"})
 
 
 def _index() -> str:

@@ -76,7 +76,7 @@ class Behind(Pod):
             raise OSError(str(error)) from None
 
     def test_in_and_out(self) -> None:
-        """Names of the cluster come from its DNS, all others from Heimdall, none goes round; swapped out, none comes."""
+        """Names of the cluster come from its DNS, others from Heimdall, none goes round; swapped out, none comes."""
         whole = render(clusterDNS={"addresses": [CLUSTER]}, redis={"enabled": False})
         routes = tomllib.loads(whole.toml)["fetch"]["routes"]
         self.assertEqual(routes, {"cluster.local": [CLUSTER]})
