@@ -50,9 +50,9 @@ class Follow:
         now = self._clock.seconds()
         known = self._memory.get(query, now)
         if known is not None:
-            answer, body = known
+            answer, body, _ = known
             trace.note("memory", "hit")
-            return succeed(Followed(answer.with_body(body), trace))
+            return succeed(Followed(answer.with_body(query, body), trace))
         trace.note("memory", "miss" if self._memory.held(query, now) is None else "stale")
         over = self._judged(self._names, query, trace)
         if over is not None:

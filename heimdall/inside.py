@@ -33,8 +33,8 @@ class Inside:
         """Find the answer; see :class:`~heimdall.interfaces.ISource`."""
         known = self._memory.get(query, self._clock.seconds())
         if known is not None:
-            answer, body = known
-            return succeed(answer.with_body(body))
+            answer, body, _ = known
+            return succeed(answer.with_body(query, body))
         for gate in self._gates:
             verdict = gate.judge(query)
             if isinstance(verdict, Answer):

@@ -50,6 +50,10 @@ class IGate(Interface):
         """
 
 
+class IAddressGate(IGate):
+    """A gate whose verdict depends on the client's address alone and never changes: it may be remembered."""
+
+
 class ISource(Interface):
     """Whoever may know an answer: a cache, an upstream, another program's resolver."""
 
@@ -66,8 +70,15 @@ class ISource(Interface):
 class IHotCache(Interface):
     """The memory of this node. Times are seconds on the clock of the reactor."""
 
-    def get(query: Query, now: float) -> tuple[Answer, bytes] | None:
-        """Return what is fresh for a query: the answer, and its records with the TTLs of this moment."""
+    def get(query: Query, now: float) -> tuple[Answer, bytes, int] | None:
+        """Return what is fresh for a query: the answer, its records with the TTLs of this moment, and its place.
+
+        The place is less than 0 when the answer was not given before in this second. Of the answer neither the
+        records nor the question is to be used.
+        """
+
+    def again(place: int, body: bytes, now: float) -> bool:
+        """Whether ``body``, which :meth:`get` gave from that place, is still what is to be given; if so, count it."""
 
     def held(query: Query, now: float) -> tuple[Answer, float, float] | None:
         """Return what is held for a query, be it stale: the answer, when it expires and when it is forgotten."""

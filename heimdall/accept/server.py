@@ -4,9 +4,7 @@ Everything here runs for every query. A message that is answered from memory mee
 object and no codec: it is read (``message.query``), judged by the client gates, looked up, fitted
 (``message.reply``), counted.
 
-Clients repeat themselves: but for the id, most messages came before, bit by bit. What such a message means is read
-once, and its reply is fitted once as long as memory gives the same image, which is for a second. Nothing is skipped
-for that: gates judge, memory is asked and counters count each time.
+A message that came before may not even come here: see ``repeats``.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from twisted.python.failure import Failure
 
 from heimdall.accept.crowd import Crowd
 from heimdall.accept.engine import Client, Faults, Later
+from heimdall.accept.repeats import RCODES, Repeats
 from heimdall.accept.stream import Stream
 from heimdall.interfaces import Drop, IGate, IHotCache, ISource
 from heimdall.message import edns
@@ -31,25 +30,8 @@ from heimdall.message.reply import fit
 from heimdall.message.wire import to_text
 from heimdall.tally import Count, Gauge, Tally, Times
 
-RCODES = {0: "noerror", 1: "formerr", 2: "servfail", 3: "nxdomain", 4: "notimp", 5: "refused", 16: "badvers"}
-
 _CUT = ExtendedError(edns.NETWORK_ERROR, "the answer could not be had whole")
 _NOT_RECURSIVE = ExtendedError(edns.NOT_AUTHORITATIVE, "recursion was not desired")
-
-
-MOST_SEEN = 10_000
-"""Messages whose meaning is remembered; past that all are forgotten, and those in use are soon there again."""
-
-
-class _Seen:
-    """A message that was answered from memory: the query it is, and the reply to it for the image ``body``."""
-
-    __slots__ = ("body", "labels", "query", "reply")
-
-    def __init__(self, query: Query) -> None:
-        self.query = query
-        self.body = self.reply = b""
-        self.labels = ("", "")
 
 
 class Server(DNSServerFactory):
@@ -89,8 +71,6 @@ class Server(DNSServerFactory):
         self._seconds = clock.seconds
         self._faults = faults or Faults(clock)
         self.streams = Crowd(clock, self._faults) if streams is None else streams
-        self._seen: dict[bytes, _Seen] = {}
-        self.lead(client_gates, name_gates, source, client_subnet=client_subnet, udp_size=udp_size, query_log=query_log)
         self._pending = 0
         self._drained: Deferred[None] | None = None
         self.queries = Count("heimdall_accept_queries_total", "Messages taken from clients.", "transport")
@@ -104,6 +84,8 @@ class Server(DNSServerFactory):
             self._times,
             Gauge("heimdall_accept_pending_queries", "Queries without a reply so far.", lambda: self._pending),
         ]
+        self.repeats = Repeats(memory, clock, self._judged, self.queries, self.answers, self._times)
+        self.lead(client_gates, name_gates, source, client_subnet=client_subnet, udp_size=udp_size, query_log=query_log)
 
     def lead(
         self,
@@ -122,7 +104,7 @@ class Server(DNSServerFactory):
         self._client_subnet = client_subnet
         self._udp_size = udp_size
         self._query_log = query_log
-        self._seen.clear()
+        self.repeats.lead(client_gates, udp_size)
 
     def logPrefix(self) -> str:
         """Return what the reactor calls us in its log."""
@@ -144,9 +126,9 @@ class Server(DNSServerFactory):
         """
         started = self._seconds()
         self.queries.add("tcp" if stream else "udp")
-        seen = None if stream else self._seen.get(wire[2:])
-        if seen is not None:
-            query = seen.query
+        repeat = None if stream else self.repeats.get(wire)
+        if repeat is not None:
+            query = repeat.query
             query.wire, query.client = wire, client
         else:
             message = self._read(wire, client, stream)
@@ -159,17 +141,12 @@ class Server(DNSServerFactory):
                 return self._judged(query, verdict, started)
         known = self._recall(query, started)
         if known is not None:
-            answer, body = known
-            if seen is not None and seen.body is body and not self._query_log:
-                counts = self.answers.counts
-                counts[seen.labels] = counts.get(seen.labels, 0) + 1
-                self._times.observe(self._seconds() - started)
-                return wire[:2] + seen.reply
+            answer, body, place = known
             reply = self._reply(query, answer, body, started)
-            if not stream:
-                self._remember(wire, query, answer, body, reply)
+            if not stream and not self._query_log:
+                self.repeats.put(query, place, body, reply, (answer.origin, RCODES.get(answer.rcode, "other")))
             return reply
-        if seen is not None:
+        if repeat is not None:
             # Whoever is asked now may keep the query: not the one that the next client's message will be.
             query = query.again(0.0)
         for judge in self._name_gates:
@@ -190,17 +167,6 @@ class Server(DNSServerFactory):
         if isinstance(query, Query) and query.subnet is not None and not self._client_subnet:
             query.subnet = None
         return query
-
-    def _remember(self, wire: bytes, query: Query, answer: Answer, body: bytes, reply: bytes) -> None:
-        """Remember what a message means and what it is told, for when it comes again."""
-        tail = wire[2:]
-        seen = self._seen.get(tail)
-        if seen is None:
-            if len(self._seen) >= MOST_SEEN:
-                self._seen.clear()
-            seen = self._seen[tail] = _Seen(query)
-        seen.body, seen.reply = body, reply[2:]
-        seen.labels = (answer.origin, RCODES.get(answer.rcode, "other"))
 
     def finish(self) -> Deferred[None]:
         """Fire as soon as every query taken so far has its reply."""

@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from zope.interface import implementer
 
 from heimdall.admit import address
-from heimdall.interfaces import Drop, IGate
+from heimdall.interfaces import Drop, IAddressGate
 from heimdall.message.answer import Answer, make
 from heimdall.message.edns import PROHIBITED, ExtendedError
 from heimdall.message.query import REFUSED, Query
@@ -22,7 +22,7 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 _ERROR = ExtendedError(PROHIBITED, "this network may not ask here")
 
 
-@implementer(IGate)
+@implementer(IAddressGate)
 class Acl:
     """Who may ask: the clients of some networks; the others get REFUSED and an extended error (RFC 8914, 4.19).
 

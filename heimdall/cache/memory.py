@@ -8,31 +8,20 @@ from math import inf
 from attrs import evolve, frozen
 from zope.interface import implementer
 
-from heimdall.cache.eviction import Eviction, Place
+from heimdall.cache.eviction import Eviction
+from heimdall.cache.table import ORIGINS, Table
 from heimdall.interfaces import IHotCache
 from heimdall.message.answer import Answer, Stale, aged
 from heimdall.message.query import NXDOMAIN, Query
 from heimdall.tally import Count, Gauge, Tally
 
-ENTRY_BYTES = 700
-"""What an answer takes besides its key and its records: objects and places in tables (a test measures it)."""
+ENTRY_BYTES = 290
+"""What an answer takes besides its key and its records: its place in each table (a test measures it)."""
+
+FORM_BYTES = 450
+"""What the form of an answer takes that none before had; ``SPOT_BYTES`` the place of each TTL in it."""
 
 SPOT_BYTES = 40
-"""What the place of one TTL takes: an answer of many small records is mostly these."""
-
-
-class _Entry(Place):
-    """One answer, when it came, and how it looks at the present second."""
-
-    __slots__ = ("age", "answer", "body", "born", "expires", "origin", "refresh_at")
-
-    answer: Answer
-    body: bytes
-    age: int
-    born: float
-    expires: float
-    origin: str
-    refresh_at: float
 
 
 @frozen
@@ -64,8 +53,10 @@ class Memory:
     """
 
     def __init__(self, most: int, *, stale_window: float = 0.0, refresh_share: float = 0.0) -> None:
-        self._entries: dict[bytes, _Entry] = {}
-        self._order = Eviction(most)
+        self._index: dict[bytes, int] = {}
+        self._table = table = Table()
+        self._order = Eviction(table, most)
+        self._until, self._bodies, self._uses = table.until, table.bodies, table.uses
         self.keep(most, stale_window=stale_window, refresh_share=refresh_share)
         self.refresh: Callable[[Query, float], object] | None = None
         """Called with a query and the seconds its answer still has, when that should be refreshed."""
@@ -87,42 +78,63 @@ class Memory:
         self._order.most = most
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._index)
 
     @property
     def used(self) -> int:
         """What the answers take, everything counted."""
         return self._order.bytes
 
-    def get(self, query: Query, now: float) -> tuple[Answer, bytes] | None:
-        """Return the fresh answer to a query and its records with the TTLs of this second, or None."""
-        entry = self._entries.get(query.key) if query.subnet is None else None
-        if entry is None or now >= entry.expires:
-            entry = next((held for held in self._all(query) if now < held.expires), None)
-            if entry is None:
+    def again(self, place: int, body: bytes, now: float) -> bool:
+        """Whether a body that :meth:`get` gave is still what is to be given from its place; if so, count it."""
+        if now < self._until[place] and self._bodies[place] is body and now < self.sure_until:
+            self._uses[place] += 1
+            return True
+        return False
+
+    def get(self, query: Query, now: float) -> tuple[Answer, bytes, int] | None:
+        """Return the fresh answer to a query, its records with the TTLs of this second, and its place.
+
+        The place is less than 0, its number inverted, when nobody was given the answer before in this second. The
+        answer has neither question nor records nor TTL of its own.
+        """
+        table = self._table
+        place = self._index.get(query.key) if query.subnet is None else None
+        if place is None or now >= table.expires[place]:
+            place = next((held for held in self._all(query) if now < table.expires[held]), None)
+            if place is None:
                 return None
         if now >= self.sure_until:
             if self.doubted is not None:
                 self.doubted()
             return None
-        entry.uses += 1
-        age = int(now - entry.born)
-        if age != entry.age:
-            # A hot name pays for this once a second.
-            entry.body = aged(entry.answer.body, entry.answer.spots, age)
-            entry.age = age
-        if now >= entry.refresh_at and entry.uses > 1 and self.refresh is not None:
-            entry.refresh_at = inf
-            self.refresh(query, entry.expires - now)
-        return entry.answer, entry.body
+        table.uses[place] += 1
+        again = now < table.until[place]
+        if not again:
+            self._fit(place, query, now)
+        return table.forms[place], table.bodies[place], place if again else ~place
+
+    def _fit(self, place: int, query: Query, now: float) -> None:
+        """Bring an answer to this second: a hot name pays for that once in it."""
+        table = self._table
+        born = table.born[place]
+        age = int(now - born)
+        if age != table.ages[place]:
+            table.bodies[place] = aged(table.bodies[place], table.forms[place].spots, age - table.ages[place])
+            table.ages[place] = age
+        if now >= table.refresh_at[place] and table.uses[place] > 1 and self.refresh is not None:
+            table.refresh_at[place] = inf
+            self.refresh(query, table.expires[place] - now)
+        table.until[place] = min(born + age + 1, table.expires[place], table.refresh_at[place])
 
     def held(self, query: Query, now: float) -> tuple[Answer, float, float] | None:
         """Return what was learnt last for a query, be it stale: the answer, when it expires and is forgotten."""
-        held = [entry for entry in self._all(query) if now < min(entry.dies, self.sure_until)]
+        table = self._table
+        held = [place for place in self._all(query) if now < min(table.dies[place], self.sure_until)]
         if not held:
             return None
-        entry = max(held, key=lambda entry: entry.born)
-        return entry.answer, entry.expires, entry.dies
+        place = max(held, key=lambda place: table.born[place])
+        return self._answer(place), table.expires[place], table.dies[place]
 
     def put(self, query: Query, answer: Answer, now: float, dies: float | None = None) -> None:
         """Hold an answer for its TTL, and behind it for the stale window or until ``dies``."""
@@ -132,42 +144,51 @@ class Memory:
             key = _any_type(query)
         else:
             key = query.key
-        entry = self._entries.get(key)
-        size = ENTRY_BYTES + 2 * len(key) + 2 * len(answer.body) + SPOT_BYTES * len(answer.spots)
-        if entry is None:
-            entry = self._entries[key] = _Entry(key)
-            entry.origin = answer.origin
-            self._order.enter(entry, size)
+        table = self._table
+        form, shared = table.form(answer)
+        size = ENTRY_BYTES + len(key) + len(answer.body)
+        if not shared:
+            size += FORM_BYTES + SPOT_BYTES * len(form.spots)
+        place = self._index.get(key)
+        if place is None:
+            place = self._index[key] = table.enter(key)
+            table.origins[place] = _origin(answer.origin)
+            self._order.enter(place, size)
         else:
-            self._order.resize(entry, size)
+            self._order.resize(place, size)
         if not isinstance(answer, Stale):
-            entry.origin = answer.origin
+            table.origins[place] = _origin(answer.origin)
         elif answer.source != "memory":
-            entry.origin = answer.source
-        entry.answer = answer if answer.origin == "stale" else evolve(answer, origin="memory")
-        entry.body = answer.body
-        entry.age = 0
-        entry.born = now
-        entry.expires = now + answer.ttl
-        entry.dies = now + answer.ttl + self._window if dies is None else dies
-        entry.refresh_at = now + answer.ttl * self._fresh_share if answer.keep and self._fresh_share < 1 else inf
+            table.origins[place] = _origin(answer.source)
+        table.forms[place] = form
+        table.bodies[place] = answer.body
+        table.types[place], table.ends[place] = query.qtype, len(query.name)
+        table.ages[place] = 0
+        table.born[place] = now
+        table.expires[place] = now + answer.ttl
+        table.dies[place] = now + answer.ttl + self._window if dies is None else dies
+        fades = answer.keep and self._fresh_share < 1
+        table.refresh_at[place] = now + answer.ttl * self._fresh_share if fades else inf
+        table.until[place] = 0.0
         if self._order.bytes > self._order.most:
-            for place in self._order.victims(now):
-                del self._entries[place.key]
+            for victim in self._order.victims(now):
+                del self._index[table.keys[victim]]
+                table.clear(victim)
                 self._evicted.add()
 
     def forget(self, key: bytes) -> None:
         """Forget what is held under one key."""
-        entry = self._entries.pop(key, None)
-        if entry is not None:
-            self._order.leave(entry)
+        place = self._index.pop(key, None)
+        if place is not None:
+            self._table.clear(place)
+            self._order.leave(place)
 
     def forget_names(self, wanted: Callable[[bytes], bool]) -> int:
         """Forget all answers under some keys; return how many that were.
 
         :param wanted: says of a key, which begins with the folded wire name, whether it is one of them.
         """
-        found = [key for key in self._entries if wanted(key)]
+        found = [key for key in self._index if wanted(key)]
         for key in found:
             self.forget(key)
         return len(found)
@@ -177,13 +198,13 @@ class Memory:
 
         :param keys: look under these alone; None for all, which takes a look at every key.
         """
-        wanted = [key for key in self._entries if key.startswith(name)] if keys is None else keys
-        found = [entry for entry in map(self._entries.get, wanted) if entry is not None and now < entry.dies]
-        return [_kept(entry, now) for entry in found]
+        wanted = [key for key in self._index if key.startswith(name)] if keys is None else keys
+        found = [place for place in map(self._index.get, wanted) if place is not None and now < self._table.dies[place]]
+        return [self._kept(place, now) for place in found]
 
     def keys(self, size: int) -> Iterator[list[bytes]]:
         """Yield the keys of all answers, ``size`` of them at a time; answers may come and go between two steps."""
-        keys = list(self._entries)
+        keys = list(self._index)
         for start in range(0, len(keys), size):
             yield keys[start : start + size]
 
@@ -192,63 +213,80 @@ class Memory:
 
         Those used no more than once are left out. Answers may come and go between two steps.
         """
-        entries = list(self._entries.values())
-        for start in range(0, len(entries), size):
+        table = self._table
+        places = list(self._index.values())
+        for start in range(0, len(places), size):
             yield [
-                (entry.uses - entry.noted, entry.key)
-                for entry in entries[start : start + size]
-                if entry.uses - entry.noted > 1
+                (table.uses[place] - table.noted[place], table.keys[place])
+                for place in places[start : start + size]
+                if table.uses[place] - table.noted[place] > 1
             ]
 
     def note(self, key: bytes) -> tuple[Answer, int] | None:
         """Take note of how often an answer was used; return it, and the uses since the last time."""
-        entry = self._entries.get(key)
-        if entry is None:
+        place = self._index.get(key)
+        if place is None:
             return None
-        grown = entry.uses - entry.noted
-        entry.noted = entry.uses
-        return entry.answer, grown
+        grown = self._table.uses[place] - self._table.noted[place]
+        self._table.noted[place] = self._table.uses[place]
+        return self._answer(place), grown
 
     def life(self, key: bytes) -> tuple[float, float, float] | None:
         """Return of the answer to a question when it came, should be refreshed, and expires; None when none is held.
 
         :param key: the question's, without a client's subnet.
         """
-        entry = self._plain(key)
-        return None if entry is None else (entry.born, entry.refresh_at, entry.expires)
+        place, table = self._plain(key), self._table
+        return None if place is None else (table.born[place], table.refresh_at[place], table.expires[place])
 
     def renew(self, query: Query, now: float) -> bool:
         """Refresh an answer whose time for that has come, though nobody asks; return whether that was to be done."""
-        entry = self._plain(query.key)
-        if entry is None or not entry.refresh_at <= now < entry.expires or self.refresh is None:
+        place, table = self._plain(query.key), self._table
+        if place is None or not table.refresh_at[place] <= now < table.expires[place] or self.refresh is None:
             return False
-        entry.refresh_at = inf
-        self.refresh(query, entry.expires - now)
+        table.refresh_at[place] = inf
+        self.refresh(query, table.expires[place] - now)
         return True
 
-    def _plain(self, key: bytes) -> _Entry | None:
+    def _plain(self, key: bytes) -> int | None:
         """Return what answers a question without a client's subnet, be it stale."""
-        return self._entries.get(key) or self._entries.get(key[:-5] + b"\0\0" + key[-3:])
+        place = self._index.get(key)
+        return self._index.get(key[:-5] + b"\0\0" + key[-3:]) if place is None else place
 
-    def _all(self, query: Query) -> list[_Entry]:
+    def _all(self, query: Query) -> list[int]:
         """Return what is held for a query, under whatever key, the closest first."""
         keys = query.keys() if query.subnet is not None else (query.key, _any_type(query))
-        return [entry for entry in map(self._entries.get, keys) if entry is not None]
+        return [place for place in map(self._index.get, keys) if place is not None]
+
+    def _answer(self, place: int) -> Answer:
+        """Return an answer as it came."""
+        table = self._table
+        form, key, end = table.forms[place], table.keys[place], table.ends[place]
+        return evolve(
+            form,
+            question=key[:end] + table.types[place].to_bytes(2, "big") + key[end + 2 : end + 4],
+            body=aged(table.bodies[place], form.spots, -table.ages[place]),
+            ttl=round(table.expires[place] - table.born[place]),
+        )
+
+    def _kept(self, place: int, now: float) -> Kept:
+        """Return an answer as it is; one that is given past its TTL as old as it is in truth."""
+        table = self._table
+        answer, age = self._answer(place), now - table.born[place]
+        stale = answer if isinstance(answer, Stale) else None
+        return Kept(
+            key=table.keys[place],
+            answer=answer,
+            body=aged(answer.body, answer.spots, int(age)),
+            origin=ORIGINS[table.origins[place]],
+            age=stale.age + age if stale else age,
+            left=-stale.late - age if stale else table.expires[place] - now,
+            uses=table.uses[place],
+        )
 
 
-def _kept(entry: _Entry, now: float) -> Kept:
-    """Return an answer as it is; one that is given past its TTL as old as it is in truth."""
-    answer, age = entry.answer, now - entry.born
-    stale = answer if isinstance(answer, Stale) else None
-    return Kept(
-        key=entry.key,
-        answer=answer,
-        body=aged(answer.body, answer.spots, int(age)),
-        origin=entry.origin,
-        age=stale.age + age if stale else age,
-        left=-stale.late - age if stale else entry.expires - now,
-        uses=entry.uses,
-    )
+def _origin(text: str) -> int:
+    return ORIGINS.index(text) if text in ORIGINS else 0
 
 
 def _any_type(query: Query) -> bytes:

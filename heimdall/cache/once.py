@@ -231,8 +231,8 @@ class Once:
         known = self._memory.get(query, now)
         if known is not None:
             # A refresh in vain, or another flight learnt for every type that the name does not exist.
-            fresh, body = known
-            self._land(flight, fresh.with_body(body))
+            fresh, body, _ = known
+            self._land(flight, fresh.with_body(query, body))
             return
         held = self._memory.held(query, now)
         if held is not None and self._stale_after is not None:

@@ -93,10 +93,11 @@ class Answer:
         """Return the answer as it is ``age`` seconds later: every TTL less by that, none below 0."""
         return evolve(self, body=aged(self.body, self.spots, age), ttl=max(self.ttl - age, 0), origin=origin)
 
-    def with_body(self, body: bytes) -> Answer:
-        """Return the answer with its records as they are at some later moment, and the TTL that is left then."""
+    def with_body(self, query: Query, body: bytes) -> Answer:
+        """Return the answer to a query with its records as they are at this moment, and the TTL that is left now."""
         ttls = [_TTL.unpack_from(body, spot)[0] for spot in self.spots]
-        return evolve(self, body=body, ttl=min(ttls, default=self.ttl))
+        question = query.key[: len(query.question)]
+        return evolve(self, question=question, body=body, ttl=min(ttls, default=self.ttl))
 
 
 @frozen(eq=False)

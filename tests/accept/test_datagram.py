@@ -19,8 +19,9 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from heimdall.accept.datagram import BATCH, REST, Datagrams, Reader
+from heimdall.accept.datagram import Datagrams
 from heimdall.accept.engine import Client
+from heimdall.accept.reader import BATCH, REST, Reader
 from heimdall.accept.sockets import bind
 from heimdall.message.query import SERVFAIL
 from tests.accept.echo import Echo, ask, reply_to

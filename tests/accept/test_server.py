@@ -12,7 +12,8 @@ from twisted.names.server import DNSServerFactory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from heimdall.accept.server import MOST_SEEN, Server
+from heimdall.accept.repeats import MOST
+from heimdall.accept.server import Server
 from heimdall.cache.memory import Memory
 from heimdall.interfaces import DROP, Drop, IGate, ISource
 from heimdall.message.answer import TC, Answer, make
@@ -273,9 +274,9 @@ class Repeats(Case):
     def test_bounded(self) -> None:
         """However many spellings of a name are asked, what is remembered of them is bounded."""
         self.memory.put(question("abcdefghijklmnop.example"), positive("abcdefghijklmnop.example"), 0.0)
-        for number in range(MOST_SEEN + 10):
+        for number in range(MOST + 10):
             name = "".join(
                 letter.upper() if number >> at & 1 else letter for at, letter in enumerate("abcdefghijklmnop")
             )
             self.assertTrue(self.server.take(query_wire(f"{name}.example"), CLIENT, False, print))
-        self.assertLessEqual(len(self.server._seen), MOST_SEEN)
+        self.assertLessEqual(len(self.server.repeats._repeats), MOST)

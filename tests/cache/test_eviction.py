@@ -8,26 +8,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.cache.eviction import Eviction, Place
+from heimdall.cache.eviction import Eviction
+from heimdall.cache.table import Table
+
+
+class Places(Table):
+    """A table with answers of nothing."""
+
+    def add(self, key: bytes, dies: float = 1.0, uses: int = 0) -> int:
+        """Return the place of one more."""
+        place = self.enter(key)
+        self.dies[place], self.uses[place] = dies, uses
+        return place
 
 
 class Cache:
     """A cache of names that all take ten bytes, evicted as the memory does it."""
 
     def __init__(self, places: int) -> None:
-        self.order = Eviction(places * 10)
-        self.held: dict[int, Place] = {}
+        self.table = Places()
+        self.order = Eviction(self.table, places * 10)
+        self.held: dict[int, int] = {}
 
     def ask(self, name: int) -> bool:
         """Ask for a name; hold it if it is not held. Return whether it was."""
         if name in self.held:
-            self.held[name].uses += 1
+            self.table.uses[self.held[name]] += 1
             return True
-        place = self.held[name] = Place(name.to_bytes(8, "big"))
-        place.dies = 1.0
+        place = self.held[name] = self.table.add(name.to_bytes(8, "big"))
         self.order.enter(place, 10)
         for victim in self.order.victims(0.0):
-            del self.held[int.from_bytes(victim.key, "big")]
+            del self.held[int.from_bytes(self.table.keys[victim], "big")]
+            self.table.clear(victim)
         return False
 
 
@@ -69,53 +81,60 @@ class Queues(SynchronousTestCase):
             cache.ask(name)
         self.assertNotIn(0, cache.held)
         cache.ask(0)
-        self.assertTrue(cache.held[0].main)
+        self.assertTrue(cache.table.main[cache.held[0]])
 
     def test_dead_ones_leave_though_hot(self) -> None:
         """An answer past its time gets no second chance, however often it was used."""
-        order = Eviction(20)
-        old, new = Place(b"old"), Place(b"new")
-        old.uses, old.dies = 9, 1.0
+        table = Places()
+        order = Eviction(table, 20)
+        old, new = table.add(b"old", dies=1.0, uses=9), table.add(b"new")
         order.enter(old, 15)
         order.enter(new, 15)
         self.assertEqual(list(order.victims(2.0)), [old])
 
     def test_larger_than_all(self) -> None:
         """What is larger than the whole memory leaves at once, and nothing is left counted."""
-        order = Eviction(20)
-        place = Place(b"big")
+        table = Places()
+        order = Eviction(table, 20)
+        place = table.add(b"big")
         order.enter(place, 100)
         self.assertEqual((list(order.victims(0.0)), order.bytes), ([place], 0))
 
     @given(st.lists(st.tuples(st.sampled_from("afr"), st.integers(0, 30), st.integers(1, 60)), max_size=300))
     def test_bytes_are_right(self, steps: list[tuple[str, int, int]]) -> None:
-        """Whatever comes and goes, the bytes are those of what is held, and never over the limit."""
-        order = Eviction(300)
-        held: dict[bytes, Place] = {}
+        """Whatever comes and goes, each has a place of its own and the bytes are right, and within the limit."""
+        table = Places()
+        order = Eviction(table, 300)
+        held: dict[bytes, int] = {}
         for step, name, size in steps:
             key = bytes((name,))
             if key not in held and step == "a":
-                held[key] = Place(key)
-                held[key].dies = 1.0
+                held[key] = table.add(key)
                 order.enter(held[key], size)
             elif key in held and step == "f":
+                table.clear(held[key])
                 order.leave(held.pop(key))
             elif key in held:
-                held[key].uses += 1
+                table.uses[held[key]] += 1
                 order.resize(held[key], size)
             for victim in order.victims(0.0):
-                del held[victim.key]
-            self.assertEqual(order.bytes, sum(place.size for place in held.values()))
+                del held[table.keys[victim]]
+                table.clear(victim)
+            self.assertEqual(order.bytes, sum(table.sizes[place] for place in held.values()))
+            self.assertEqual({table.keys[place] for place in held.values()}, set(held))
             self.assertLessEqual(order.bytes, 300)
 
     def test_forgotten_places_do_not_pile_up(self) -> None:
         """Names put and forgotten for ever leave no trace in the queues."""
-        order = Eviction(1000)
+        table = Places()
+        order = Eviction(table, 1000)
         for number in range(20_000):
-            place = Place(number.to_bytes(4, "big"))
+            place = table.add(number.to_bytes(4, "big"))
             order.enter(place, 10)
+            table.clear(place)
             order.leave(place)
         self.assertLess(len(order._small) + len(order._main), 3000)
+        self.assertLess(len(table.keys), 3000)
 
     def test_ghosts_are_bounded(self) -> None:
         """A scan without end is not remembered without end."""

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.cache import hot
-from heimdall.cache.eviction import Eviction, Place
+from heimdall.cache.eviction import Eviction
 from heimdall.cache.frequent import Frequent
 from heimdall.cache.memory import Memory
 from heimdall.cache.ranks import EXACT, UNKNOWN, Asked, Row, worth
@@ -27,6 +27,7 @@ from heimdall.message import query
 from heimdall.message.query import Query
 from tests.cache.cluster import Nodes, One, Upstream
 from tests.cache.questions import negative, positive, question, scoped
+from tests.cache.test_eviction import Places
 from tests.fakelink import FakeLink
 from tests.message.messages import query_wire
 from tests.rediscase import pause, reactor, until
@@ -96,27 +97,28 @@ class Growth(SynchronousTestCase):
     @given(st.lists(st.integers(0, 9), max_size=200))
     def test_eviction_loses_none(self, used: list[int]) -> None:
         """However often the eviction counts anew, the uses that were noted are those that were made."""
-        order = Eviction(100)
-        places = {number: Place(b"%d" % number) for number in range(10)}
+        table = Places()
+        order = Eviction(table, 100)
+        places = {number: table.add(b"%d" % number) for number in range(10)}
         made: Counter[int] = Counter()
         noted: Counter[int] = Counter()
         for place in places.values():
-            place.dies = 1.0
             order.enter(place, 10)
         for step, number in enumerate(used):
             place = places[number]
-            if not place.size:  # it was evicted: what was not noted is lost with it
+            if place < 0:  # it was evicted: what was not noted is lost with it
                 made[number] = noted[number]
-                places[number] = place = Place(place.key)
-                place.dies = 1.0
+                places[number] = place = table.add(b"%d" % number)
                 order.enter(place, 10)
-            place.uses += 1
+            table.uses[place] += 1
             made[number] += 1
             order.resize(place, 10 + step % 9)
-            list(order.victims(0.0))
-            if step % 3 == 0 and place.size:
-                noted[number] += place.uses - place.noted
-                place.noted = place.uses
+            for victim in order.victims(0.0):
+                places[int(table.keys[victim])] = -1
+                table.clear(victim)
+            if step % 3 == 0 and places[number] >= 0:
+                noted[number] += table.uses[place] - table.noted[place]
+                table.noted[place] = table.uses[place]
                 self.assertEqual(noted[number], made[number])
 
 

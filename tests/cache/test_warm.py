@@ -141,9 +141,9 @@ class Bounds(Case):
         """No more than the share of the memory is filled, and the hottest names come first."""
         server = self.server()
         await self.old(server)
-        node = await self.new(server, memory=160_000, warm_share=0.5)
+        node = await self.new(server, memory=100_000, warm_share=0.5)
         self.assertTrue(50 < len(node.memory) < 200)
-        self.assertLess(node.memory.used, 160_000)
+        self.assertLess(node.memory.used, 100_000)
         self.assertIsNotNone(node.known(question(NAMES[0])))
         self.assertIsNone(node.known(question(NAMES[-1])))
         self.assertIn("no more room", self.events[-1])

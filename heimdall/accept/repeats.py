@@ -1,0 +1,181 @@
+"""Messages that come again: but for the id, most messages came before, bit by bit.
+
+What such a message means is read once, and its reply is fitted once as long as memory gives the same image, which is
+for a second. Nothing is skipped for that: what depends on a client is judged, memory is asked and counters count for
+each. A message is remembered when memory gives its image for the second time in a second: what is asked less often
+is not worth the room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from twisted.internet.interfaces import IReactorTime
+
+from heimdall.accept.batch import STRIDE, Slots
+from heimdall.accept.engine import Client
+from heimdall.interfaces import Drop, IAddressGate, IGate, IHotCache
+from heimdall.message.answer import Answer
+from heimdall.message.edns import UDP_SIZE
+from heimdall.message.query import Query
+from heimdall.message.reply import fit
+from heimdall.tally import Count, Times
+
+MOST = 10_000
+"""Messages that are remembered; past that all are forgotten, and those in use are soon there again."""
+
+MOST_HOSTS = 50_000
+"""Hosts of whom it is remembered that they may ask; then all are judged anew."""
+
+RCODES = {0: "noerror", 1: "formerr", 2: "servfail", 3: "nxdomain", 4: "notimp", 5: "refused", 16: "badvers"}
+
+PLAIN = ("memory", "noerror")
+"""The labels of nearly all answers."""
+
+
+class Repeat:
+    """A message that was answered from memory: the query it is, and the reply to it for the image ``body``."""
+
+    __slots__ = ("body", "labels", "place", "query", "reply")
+
+    def __init__(self, query: Query) -> None:
+        self.query = query
+        self.place = -1
+        self.body = self.reply = b""
+        self.labels = PLAIN
+
+    def set(self, place: int, body: bytes, reply: bytes, labels: tuple[str, str]) -> None:
+        """Take note of the reply, and of what it was made from."""
+        self.place = place if place >= 0 else ~place
+        self.body, self.reply = body, reply[2:]
+        self.labels = PLAIN if labels == PLAIN else labels
+
+
+class Repeats:
+    """The messages that came before.
+
+    :param judged: makes the reply for a query that one of them did not let pass; no bytes for silence.
+    :param queries: where messages are counted; ``answers`` and ``times`` likewise for replies.
+    """
+
+    def __init__(
+        self,
+        memory: IHotCache,
+        clock: IReactorTime,
+        judged: Callable[[Query, Answer | Drop, float], bytes],
+        queries: Count,
+        answers: Count,
+        times: Times,
+    ) -> None:
+        self._recall, self._again = memory.get, memory.again
+        self._seconds = clock.seconds
+        self._judged = judged
+        self._queries, self._answers, self._times = queries, answers, times
+        self._repeats: dict[bytes, Repeat] = {}
+        self._hosts: dict[bytes, Client] = {}
+        self.lead((), UDP_SIZE)
+
+    def lead(self, gates: Sequence[IGate], udp_size: int) -> None:
+        """Forget all, and answer from now on what these gates let pass.
+
+        :param gates: those that judge a client.
+        :param udp_size: the longest reply, in bytes.
+        """
+        self._lasting = [gate.judge for gate in gates if IAddressGate.providedBy(gate)]
+        self._counting = [gate.judge for gate in gates if not IAddressGate.providedBy(gate)]
+        self._udp_size = udp_size
+        self._repeats.clear()
+        self._hosts.clear()
+
+    def get(self, wire: bytes) -> Repeat | None:
+        """Return what is known of a message, if it came before."""
+        return self._repeats.get(wire[2:])
+
+    def put(self, query: Query, place: int, body: bytes, reply: bytes, labels: tuple[str, str]) -> None:
+        """Remember what a message means and what it is told, for when it comes again.
+
+        :param place: what memory calls the place of the answer; less than 0 if nobody was given it before lately.
+        """
+        tail = query.wire[2:]
+        repeat = self._repeats.get(tail)
+        if repeat is None:
+            if len(self._repeats) >= MOST:
+                if place < 0:
+                    return
+                self._repeats.clear()
+            repeat = self._repeats[tail] = Repeat(query)
+        repeat.set(place, body, reply, labels)
+
+    def answer(self, slots: Slots, count: int) -> tuple[list[int], list[int]]:
+        """Write the replies to those of ``count`` messages over them that came before and are still so answered.
+
+        This loop is what a query from memory costs, besides its share of two system calls.
+
+        :return: which messages have to be taken the long way, and which get no reply.
+        """
+        now = self._seconds()
+        repeats, hosts, again, counting = self._repeats.get, self._hosts.get, self._again, self._counting
+        view, sizes = slots.view, slots.sizes
+        left: list[int] = []
+        silent: list[int] = []
+        answered = start = 0
+        for index, (length, (host,)) in enumerate(zip(slots.lengths(count), slots.hosts(count), strict=True)):
+            start = index * STRIDE + 2
+            repeat = repeats(view[start : start - 2 + length].tobytes())
+            if repeat is None or not (again(repeat.place, repeat.body, now) or self._refit(repeat, now)):
+                left.append(index)
+                continue
+            client = hosts(host)
+            if client is None or counting:
+                verdict = self._judge(slots, index, host, client, repeat.query)
+                if verdict is not None:
+                    reply = self._judged(repeat.query, verdict, now)
+                    if reply:
+                        slots.put(index, reply)
+                    else:
+                        silent.append(index)
+                    continue
+            reply = repeat.reply
+            size = len(reply)
+            view[start : start + size] = reply
+            sizes[index] = size + 2
+            if repeat.labels is PLAIN:
+                answered += 1
+            else:
+                self._answers.add(*repeat.labels)
+                self._times.observe(self._seconds() - now)
+        self._queries.add("udp", by=count - len(left))
+        if answered:
+            self._answers.add(*PLAIN, by=answered)
+            self._times.observe(self._seconds() - now, by=answered)
+        return left, silent
+
+    def _refit(self, repeat: Repeat, now: float) -> bool:
+        """Fit a reply anew, since a second has passed or the answer is another; return whether memory has one."""
+        known = self._recall(repeat.query, now)
+        if known is None:
+            return False
+        answer, body, place = known
+        reply = fit(repeat.query, answer, body, self._udp_size)
+        repeat.set(place, body, reply, (answer.origin, RCODES.get(answer.rcode, "other")))
+        return True
+
+    def _judge(
+        self, slots: Slots, index: int, host: bytes, client: Client | None, query: Query
+    ) -> Answer | Drop | None:
+        """Return what the gates say of a message; those that look at the address alone are asked once a host."""
+        query.wire = slots.message(index)
+        query.client = client or slots.client(index)
+        if client is None:
+            for judge in self._lasting:
+                verdict = judge(query)
+                if verdict is not None:
+                    return verdict
+            if len(self._hosts) >= MOST_HOSTS:
+                self._hosts.clear()
+            self._hosts[host] = query.client
+        for judge in self._counting:
+            verdict = judge(query)
+            if verdict is not None:
+                return verdict
+        return None

@@ -1,0 +1,104 @@
+"""What memory holds of each answer, in columns: an answer is a number, its place in each of them.
+
+An object for each answer would take more bytes than its records do, and the garbage collector would walk over all of
+them. Columns of plain numbers and a few lists are no work for it. Answers that differ in nothing but question, records
+and TTL share one object that says the rest: most addresses look alike.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+from attrs import evolve
+
+from heimdall.message.answer import Answer, Stale
+
+MOST_FORMS = 10_000
+"""Forms that are shared; past that all are forgotten, and answers to come share new ones."""
+
+ORIGINS = ("upstream", "redis", "memory", "stale", "local", "blocked")
+"""Who may have known an answer; a user's own source may say something else, which counts as upstream."""
+
+NOTHING = Answer(b"", 0)
+"""What stands in a place that is free."""
+
+
+class Table:
+    """The columns.
+
+    ``keys``        what it is held under: a question's key, perhaps for every type or a client's subnet
+    ``forms``       the answer without question, records and TTL
+    ``bodies``      its records with the TTLs of the second in which they were last given
+    ``ages``        how old it was in that second
+    ``types``       the type that was asked for; ``ends`` where the name ends in the key
+    ``origins``     who knew it when it came, by its number in :data:`ORIGINS`
+    ``born``        when it came; ``expires`` when its TTL is over, ``dies`` when it is forgotten
+    ``until``       how long ``bodies`` is right, and may be given without a further look
+    ``refresh_at``  when it is refreshed if it is asked for
+    ``sizes``       the bytes it takes; 0 for a place that is to be free
+    ``uses``        how often it was given, as far as the eviction counts
+    ``noted``       how many of those somebody has taken note of; may be negative, as ``uses`` starts anew at times
+    ``main``        whether it is in the main queue
+    """
+
+    def __init__(self) -> None:
+        self.keys: list[bytes] = []
+        self.forms: list[Answer] = []
+        self.bodies: list[bytes] = []
+        self.origins = bytearray()
+        self.ages = array("i")
+        self.types = array("H")
+        self.ends = array("B")
+        self.born, self.expires, self.dies = array("d"), array("d"), array("d")
+        self.until, self.refresh_at = array("d"), array("d")
+        self.sizes = array("I")
+        self.uses = array("Q")
+        self.noted = array("q")
+        self.main = bytearray()
+        self._numbers = (
+            self.ages, self.types, self.ends, self.born, self.expires, self.dies, self.until, self.refresh_at,
+            self.sizes, self.uses, self.noted, self.main, self.origins,
+        )  # fmt: skip
+        self._free: list[int] = []
+        self._shared: dict[object, Answer] = {}
+
+    def enter(self, key: bytes) -> int:
+        """Return a place for what is to be held under a key."""
+        if self._free:
+            place = self._free.pop()
+            self.keys[place] = key
+            return place
+        self.keys.append(key)
+        self.forms.append(NOTHING)
+        self.bodies.append(b"")
+        for column in self._numbers:
+            column.append(0)
+        return len(self.keys) - 1
+
+    def clear(self, place: int) -> None:
+        """Let go of what is in a place; it is given to nobody else yet."""
+        self.keys[place] = self.bodies[place] = b""
+        self.forms[place] = NOTHING
+        self.until[place] = 0.0
+        self.uses[place] = self.noted[place] = 0
+
+    def free(self, place: int) -> None:
+        """Give a place to whoever comes next."""
+        self._free.append(place)
+
+    def form(self, answer: Answer) -> tuple[Answer, bool]:
+        """Return the form of an answer, and whether others may share it."""
+        if isinstance(answer, Stale):
+            return evolve(answer, question=b"", body=b""), False
+        origin = "stale" if answer.origin == "stale" else "memory"
+        alike = (
+            answer.rcode, answer.flags, answer.counts, answer.spots, answer.keep, origin, answer.errors,
+            answer.negative, answer.scope,
+        )  # fmt: skip
+        form = self._shared.get(alike)
+        if form is not None:
+            return form, True
+        if len(self._shared) >= MOST_FORMS:
+            self._shared.clear()
+        form = self._shared[alike] = evolve(answer, question=b"", body=b"", ttl=0, origin=origin)
+        return form, False

@@ -1,0 +1,198 @@
+"""Messages that come again: answered in one go just as they would be one by one."""
+
+from __future__ import annotations
+
+import socket
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from heimdall.accept import batch, repeats
+from heimdall.accept.batch import Slots
+from heimdall.accept.server import Server
+from heimdall.admit.acl import Acl
+from heimdall.admit.limit import Limit
+from heimdall.cache.memory import Memory
+from heimdall.interfaces import DROP
+from heimdall.message.answer import make
+from heimdall.message.query import REFUSED
+from tests.accept.test_server import Gate, Source
+from tests.cache.questions import negative, positive, question
+from tests.message.messages import query_wire
+
+NAMES = ("a.example", "b.example", "C.eXample")
+
+Step = tuple[str, int]
+
+
+class Case(SynchronousTestCase):
+    """A server, and messages from a real socket to it."""
+
+    def setUp(self) -> None:
+        if not batch.possible():
+            raise SkipTest("this C library has no recvmmsg and sendmmsg: only one with them can be tested (Linux)")
+        self.clock = Clock()
+        self.memory = Memory(1_000_000)
+        self.gate, self.source = Gate(), Source()
+        self.server = Server([self.gate], self.memory, [], self.source, self.clock)
+        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.udp.bind(("127.0.0.1", 0))
+        self.client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.client.connect(self.udp.getsockname())
+        self.addCleanup(self.udp.close)
+        self.addCleanup(self.client.close)
+        self.slots = Slots(self.udp, False)
+
+    def ask(self, *wires: bytes) -> tuple[list[bytes], list[int], list[int]]:
+        """Answer messages in one go; return the replies, those that are left, and those with silence for a reply."""
+        for wire in wires:
+            self.client.send(wire)
+        count = self.slots.receive()
+        self.assertEqual(count, len(wires))
+        left, silent = self.server.repeats.answer(self.slots, count)
+        self.assertEqual(list(self.slots.send(count, [*left, *silent])), [])
+        return [self.client.recv(4096) for _ in range(count - len(left) - len(silent))], left, silent
+
+    def taken(self, wire: bytes) -> bytes | None:
+        """Take a message the long way."""
+        return self.server.take(wire, self.client.getsockname(), False, lambda *_: None)
+
+
+class Known(Case):
+    """One message again and again."""
+
+    wire = query_wire("A.eXample", use_edns=0)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.memory.put(question(), positive(), 0.0)
+
+    def test_first_the_long_way(self) -> None:
+        """A message that was never seen is left; once it was answered from memory it is answered here."""
+        self.assertEqual(self.ask(self.wire), ([], [0], []))
+        reply = self.taken(self.wire)
+        assert reply is not None
+        other = b"\xab\xcd" + self.wire[2:]
+        self.assertEqual(self.ask(self.wire, other), ([reply, other[:2] + reply[2:]], [], []))
+
+    def test_counted(self) -> None:
+        """Each is counted, timed, and a use of the answer in memory."""
+        self.taken(self.wire)
+        self.ask(*[self.wire] * 5)
+        self.assertEqual(self.server.queries.counts, {("udp",): 6})
+        self.assertEqual(self.server.answers.counts, {("memory", "noerror"): 6})
+        self.assertEqual(sum(self.server._times.buckets), 6)
+        (kept,) = self.memory.inspect(question().name, 0.0)
+        self.assertEqual(kept.uses, 6)
+
+    def test_ages(self) -> None:
+        """The TTL sinks with the seconds until the answer is no more; then the long way is taken."""
+        self.taken(self.wire)
+        for second in range(60):
+            (reply,), _, _ = self.ask(self.wire)
+            # The TTL stands before the size and the address; an OPT of 11 bytes follows.
+            self.assertEqual(int.from_bytes(reply[-21:-17], "big"), 60 - second)
+            self.clock.advance(1)
+        self.assertEqual(self.ask(self.wire), ([], [0], []))
+
+    def test_other_kinds(self) -> None:
+        """That a name does not exist is counted as such."""
+        wire = query_wire("no.example")
+        self.memory.put(question("no.example"), negative(), 0.0)
+        self.taken(wire)
+        self.ask(wire)
+        self.assertEqual(self.server.answers.counts, {("memory", "nxdomain"): 2})
+
+    def test_forgotten_and_doubted(self) -> None:
+        """What memory has forgotten or must not give is not given here either."""
+        self.taken(self.wire)
+        self.memory.sure_until = self.clock.seconds()
+        self.assertEqual(self.ask(self.wire)[1], [0])
+        self.memory.sure_until = 100.0
+        self.assertEqual(len(self.ask(self.wire)[0]), 1)
+        self.memory.forget(question().key)
+        self.assertEqual(self.ask(self.wire)[1], [0])
+
+    def test_gates(self) -> None:
+        """A gate that counts judges each: its answer is given under the right id, its silence is kept."""
+        self.taken(self.wire)
+        self.gate.verdict = make(question(), REFUSED, "local")
+        (reply,), _, _ = self.ask(b"\0\7" + self.wire[2:])
+        self.assertEqual((reply[:2], reply[3] & 15), (b"\0\7", REFUSED))
+        self.gate.verdict = DROP
+        self.assertEqual(self.ask(self.wire), ([], [], [0]))
+        self.assertEqual(self.gate.judged, 3)
+
+    def test_address_gates(self) -> None:
+        """A gate that looks at the address alone is asked once a host; one that may not ask is refused each time."""
+        for networks, replies in ((["127.0.0.0/8"], 0), (["192.0.2.0/24"], REFUSED)):
+            acl = Acl(networks)
+            self.server = Server([acl], self.memory, [], self.source, self.clock)
+            self.server.take(self.wire, ("192.0.2.1", 53), False, print)
+            self.server.take(self.wire, ("127.0.0.2", 53), False, print)
+            for _ in range(2):
+                (reply,), _, _ = self.ask(self.wire)
+                self.assertEqual(reply[3] & 15, replies)
+        self.assertEqual(acl.tallies[0].total(), 3)  # type: ignore[union-attr]
+
+    def test_limit(self) -> None:
+        """The rate limit counts each message of a batch."""
+        self.server = Server([Limit(self.clock, 1.0, 10.0)], self.memory, [], self.source, self.clock)
+        self.taken(self.wire)
+        replies, left, silent = self.ask(*[self.wire] * 20)
+        self.assertEqual((len(replies), left, len(silent)), (9, [], 11))
+
+    def test_bounded(self) -> None:
+        """However many hosts ask and messages come, what is remembered of them is bounded."""
+        self.patch(repeats, "MOST", 4)
+        self.patch(repeats, "MOST_HOSTS", 2)
+        for number in range(20):
+            self.memory.put(question(f"n{number}.example"), positive(f"n{number}.example"), 0.0)
+            for _ in range(3):
+                self.taken(query_wire(f"n{number}.example"))
+        self.assertLessEqual(len(self.server.repeats._repeats), 4)
+        for number in range(1, 9):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.bind((f"127.0.0.{number}", 0))
+                client.sendto(query_wire("n19.example"), self.udp.getsockname())
+                self.server.repeats.answer(self.slots, self.slots.receive())
+        self.assertLessEqual(len(self.server.repeats._hosts), 2)
+
+
+class Alike(Case):
+    """Against the long way, which is simple."""
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        st.lists(
+            st.one_of(
+                st.tuples(st.just("ask"), st.integers(0, 5)),
+                st.tuples(st.just("wait"), st.integers(0, 40)),
+                st.tuples(st.just("put"), st.integers(0, 2)),
+                st.tuples(st.just("forget"), st.integers(0, 2)),
+            ),
+            max_size=40,
+        )
+    )
+    def test_same(self, steps: list[Step]) -> None:
+        """Whatever is asked, learnt and forgotten in whatever order, both ways give the same bytes."""
+        self.setUp()
+        plain = Server([], self.memory, [], self.source, self.clock)
+        wires = [query_wire(name, use_edns=edns) for name in NAMES for edns in (0, None)]
+        for number, (step, value) in enumerate(steps):
+            if step == "wait":
+                self.clock.advance(value / 10)
+            elif step == "put":
+                data = f"192.0.2.{number}"
+                self.memory.put(question(NAMES[value]), positive(NAMES[value], ttl=7, data=data), self.clock.seconds())
+            elif step == "forget":
+                self.memory.forget(question(NAMES[value]).key)
+            else:
+                wire = number.to_bytes(2, "big") + wires[value][2:]
+                wanted = plain.take(wire, self.client.getsockname(), False, lambda *_: None)
+                plain.repeats._repeats.clear()
+                replies, left, _ = self.ask(wire)
+                self.assertEqual(replies[0] if replies else self.taken(wire), wanted)
+                self.assertEqual(bool(left), not replies)
