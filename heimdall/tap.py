@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # Nothing of the server is imported up here: the help of twistd loads this module, and a start must be quick.
 
 
+YOUNG = 10_000
+"""New objects after which the garbage collector looks at them."""
+
 DESCRIPTORS = 65536
 """File descriptors we ask for; what the host allows may be less."""
 
@@ -156,6 +159,7 @@ def makeService(options: Options) -> IService:
     except (ValueError, OSError) as error:  # what is wrong with the user's own code or files shows only now
         raise SystemExit(f"the configuration cannot be used: {error}") from None
     _heed_hangups(clock, service.reload)
+    _spare_collector()
     if settings.watch.log == "json":
         from heimdall.watch.logs import JSONLogged
 
@@ -163,6 +167,18 @@ def makeService(options: Options) -> IService:
         service.setServiceParent(logged)  # type: ignore[no-untyped-call]
         return logged
     return service
+
+
+def _spare_collector() -> None:
+    """Keep the garbage collector away from what stays: modules, the path, and the lists that memory keeps answers in.
+
+    Those lists are empty yet and will be long. To walk over a million answers takes a tenth of a second, in which
+    nobody would be served. What is young is collected less often than is usual: a query leaves next to no cycles.
+    """
+    import gc
+
+    gc.freeze()
+    gc.set_threshold(YOUNG, 20, 20)
 
 
 def _given(environ: Mapping[str, str]) -> Sequence[Bound]:
