@@ -46,6 +46,10 @@ UNKNOWN: Final = (1 << 31) - 1
 EXACT: Final = 1 << 31
 """Added to a TTL that an upstream told just now, not what was left of it."""
 
+SETTLED: Final = 12.0
+"""Seconds after which every node that is asked for a name has told so: each tells every ten."""
+
+_AGAIN = 5.0  # when a node tells of a name again, so much later, the others have had their turn
 _MOVES = 500  # halvings after which the landmark moves; a float takes 1023
 _MOST_IDLE = 400  # halvings that are told apart, of the time in which nobody counted
 _ROW = Struct("!IIII")
@@ -82,13 +86,16 @@ while at < #rows do
     local key, memory, shared, upstream, ttl
     key, memory, shared, upstream, ttl, at = struct.unpack('>Hc0I4I4I4I4', rows, at)
     redis.call('ZINCRBY', KEYS[1], (memory + shared + upstream) * weight, key)
-    local nodes, facts = '', redis.call('HGET', KEYS[2], key)
+    local nodes, settled, facts = '', 0, redis.call('HGET', KEYS[2], key)
     if facts and #facts >= {_FACTS.size} and (#facts - {_FACTS.size}) % {_NODE.size} == 0 then
         local when, m, s, u, known = struct.unpack('>dfffI4', facts)
         local fade = number(0.5 ^ ((now - when) / {HALF}))
         memory, shared, upstream = memory + number(m) * fade, shared + number(s) * fade, upstream + number(u) * fade
-        if ttl < {EXACT} and known ~= {UNKNOWN} then
-            ttl = known
+        if known >= {EXACT} or now - when >= {_AGAIN} then
+            settled = {EXACT}
+        end
+        if ttl < {EXACT} and known % {EXACT} ~= {UNKNOWN} then
+            ttl = known % {EXACT}
         end
         for place = {_FACTS.size} + 1, #facts, {_NODE.size} do
             local other, seen = struct.unpack('>I4H', facts, place)
@@ -99,7 +106,8 @@ while at < #rows do
         nodes = string.sub(nodes, -{_NODE.size * (MOST_NODES - 1)})
     end
     nodes = nodes .. struct.pack('>I4H', node, minute)
-    redis.call('HSET', KEYS[2], key, struct.pack('>dfffI4', now, memory, shared, upstream, ttl % {EXACT}) .. nodes)
+    ttl = ttl % {EXACT} + settled
+    redis.call('HSET', KEYS[2], key, struct.pack('>dfffI4', now, memory, shared, upstream, ttl) .. nodes)
 end
 local over = redis.call('ZCARD', KEYS[1]) - most
 while over > 0 do
@@ -148,7 +156,7 @@ class Facts:
 
     ``memory``, ``redis`` and ``upstream`` are how often it was answered from there, an ask counting less as it gets
     older. ``ttl`` is what its upstream gave, in seconds, None where that is not known. ``nodes`` are the numbers of
-    those that asked within the hour, :data:`MOST_NODES` at most.
+    those that asked within the hour, :data:`MOST_NODES` at most; ``settled`` whether all of them had time to tell so.
     """
 
     memory: float
@@ -156,6 +164,7 @@ class Facts:
     upstream: float
     ttl: int | None
     nodes: tuple[int, ...]
+    settled: bool = True
 
 
 @frozen
@@ -282,4 +291,5 @@ def _facts(facts: bytes, now: float) -> Facts | None:
         return None
     minute = int(now / 60) % 65536
     nodes = [node for node, seen in _NODE.iter_unpack(facts[_FACTS.size :]) if (minute - seen) % 65536 <= MINUTES]
-    return Facts(memory, redis, upstream, None if ttl == UNKNOWN else ttl, tuple(nodes))
+    settled, ttl = ttl >= EXACT or now - when >= SETTLED, ttl % EXACT
+    return Facts(memory, redis, upstream, None if ttl == UNKNOWN else ttl, tuple(nodes), settled)

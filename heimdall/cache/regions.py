@@ -54,7 +54,12 @@ class Regions:
         self.tallies: list[Tally] = [
             self._told,
             self._learnt,
-            Gauge("heimdall_cache_regions_lacked_flushes", "Flushes that a region has not taken so far.", self._lacked),
+            Gauge(
+                "heimdall_cache_regions_lacked_flushes",
+                "Flushes that a region has not taken so far.",
+                self._lacked,
+                across="max",
+            ),
         ]
         flushes.made.append(self._made)
 

@@ -42,6 +42,7 @@ class _Name:
     upstream: float = 0.0
     ttl: int = -1
     nodes: set[int] = field(factory=set)
+    settled: bool = False
 
     def told(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -74,6 +75,7 @@ class _Found:
         name.redis += facts.redis
         name.upstream += facts.upstream
         name.nodes |= set(facts.nodes)
+        name.settled |= facts.settled
         if facts.ttl is not None:
             name.ttl = facts.ttl if name.ttl < 0 else min(name.ttl, facts.ttl)
 
@@ -97,7 +99,8 @@ class Top:
         ``names``   what is asked for most; of each ``name``, ``type``, how often ``asked``, how often answered from
                     ``memory``, ``redis`` and ``upstream`` (an ask counts half after ``half`` seconds), by how many
                     ``nodes`` within the hour, and the ``ttl`` of its upstream, null where it is not known
-        ``single``  the same of names that one node alone asks, with its ``node``, null if it has left
+        ``single``  the same of names that one node alone asks, with its ``node``, null if it has left; once every node
+                    had time to tell what it is asked for
         ``short``   the same of names whose TTL is too short to be of use to a cache, those asked upstream most first
         ``shares``  of ``cluster``, and of each node under ``nodes``: ``queries`` since its start, and the share that
                     was answered from ``memory``, ``redis``, ``upstream`` or ``stale``
@@ -122,7 +125,7 @@ class Top:
                 break
         names = sorted(found.names.values(), key=lambda name: -name.asked)
         nodes = {number(member.id): member.id for member in members}
-        single = [name for name in names if len(name.nodes) == 1]
+        single = [name for name in names if len(name.nodes) == 1 and name.settled]
         short = sorted((name for name in names if -1 < name.ttl <= SHORT), key=lambda name: -name.upstream)
         self._listed = {
             "names": [name.told() for name in names[:NAMES]],

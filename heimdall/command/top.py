@@ -13,11 +13,14 @@ ABOUT = "see the names that the cluster is asked for most"
 
 _HEAD = ("NAME", "TYPE", " ASKED", " NODES", " MEMORY", " REDIS", " UPSTREAM", " TTL")
 _TIERS = ("memory", "redis", "upstream")
+_NODES = ("NODE", " QUERIES", " MEMORY", " REDIS", " UPSTREAM", " STALE")
+_ALL_TIERS = (*_TIERS, "stale")
 
 
 def options(parser: ArgumentParser) -> None:
     """Say what the command takes."""
     parser.add_argument("--single", action="store_true", help="the names that one node alone is asked for")
+    parser.add_argument("--nodes", action="store_true", help="where each node had its answers from, instead of names")
     parser.add_argument("--short", action="store_true", help="the names whose TTL is too short to be of use to a cache")
     parser.add_argument(
         "--most", "-n", type=int, default=0, metavar="N", help="show so many; else what fits the screen"
@@ -32,9 +35,14 @@ def ask(node: Node, arguments: Namespace) -> Mapping[str, Any]:
 
 def show(told: Mapping[str, Any], arguments: Namespace) -> Iterator[str]:
     """Yield what the whole cluster answered from where, and a table of names, the most asked first."""
-    cluster = told.get("shares", {}).get("cluster")
+    shares = told.get("shares", {})
+    if arguments.nodes:
+        nodes = sorted(shares["nodes"].items(), key=lambda node: -node[1]["queries"])
+        yield from table(_NODES, [_shares(*node) for node in (*nodes, ("all", shares["cluster"]))])
+        return
+    cluster = shares.get("cluster")
     if cluster is not None:
-        tiers = ", ".join(f"{share(cluster[tier], 1)} {tier}" for tier in _TIERS)
+        tiers = ", ".join(f"{share(cluster[tier], 1)} {tier}" for tier in _ALL_TIERS)
         yield f"{number(cluster['queries'])} queries: {tiers}"
         yield ""
     names = told["single" if arguments.single else "short" if arguments.short else "names"]
@@ -47,6 +55,10 @@ def show(told: Mapping[str, Any], arguments: Namespace) -> Iterator[str]:
 def code(told: Mapping[str, Any]) -> int:
     """Return the exit code."""
     return OK
+
+
+def _shares(node: str, told: Mapping[str, Any]) -> tuple[str, ...]:
+    return (node, number(told["queries"]), *(share(told[tier], 1) for tier in _ALL_TIERS))
 
 
 def _row(name: Mapping[str, Any]) -> tuple[str, ...]:

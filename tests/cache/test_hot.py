@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.cache import hot
+from heimdall.cache import hot, ranks
 from heimdall.cache.eviction import Eviction
 from heimdall.cache.frequent import Frequent
 from heimdall.cache.memory import Memory
@@ -331,6 +331,8 @@ class Operators(Nodes):
         nodes[0].use(question("www.example"), 4)
         for node in nodes:
             await node.sharing.hot.look()
+        self.assertEqual((await self.top(nodes[0]).top())["single"], [], "another node may not have told yet")
+        self.patch(ranks, "SETTLED", 0.0)
         top = await self.top(nodes[0], *members).top()
         www, *_ = top["names"]
         self.assertEqual(
@@ -366,7 +368,8 @@ class Operators(Nodes):
         now = node.sharing.link.now() or 0.0
         for first in (0, 100, 200):
             names = [question(f"n{number}.example").key for number in range(first, first + 100)]
-            await node.sharing.ranks.add([Asked(key, 1, 0, 0, 3 if first == 200 else 99) for key in names], 7, now)
+            rows = [Asked(key, 1, 0, 0, 3 if first == 200 else 99) for key in names]
+            await node.sharing.ranks.add(rows, 7, now - 2 * ranks.SETTLED)
         server.command("ZADD", node.sharing.ranks.keys[0], "1e3", "rubbish")
         top = await self.top(node).top()
         self.assertEqual((len(top["names"]), len(top["single"]), len(top["short"])), (50, 50, 50))

@@ -145,6 +145,17 @@ class Counting(Case):
         nodes = (await self.facts(ranks, NOW + 4000)).nodes
         self.assertEqual((len(nodes), nodes[-2:]), (MOST_NODES, (119, 110)))
 
+    async def test_settled(self) -> None:
+        """Who asks for a name is settled when it was told once more, or everybody had time to; its TTL stays known."""
+        ranks, _ = await self.ranks()
+        for later, again, settled in ((0.0, (), False), (11.9, (), False), (12.0, (), True), (10.0, (10.0,), True)):
+            for ttl in (60, UNKNOWN, 60 | EXACT):
+                await ranks.clear()
+                for told in (0.0, 1.0, *again):
+                    await self.add(ranks, {0: 3}, NOW - 1.0 + told, ttl=ttl)
+                facts = await self.facts(ranks, NOW + later)
+                self.assertEqual((facts.settled, facts.ttl), (settled, None if ttl == UNKNOWN else 60), (later, ttl))
+
     async def test_number_of_a_node(self) -> None:
         """A node has the same number wherever it is reckoned, and another one than its neighbour."""
         self.assertEqual(number("a"), 0xE8B7BE43)

@@ -254,9 +254,22 @@ class Commands(Case):
         self.assertEqual((await self.run_command("top", "--short"))[1][-1].split()[0], "b.example")
         self.counted = {
             "names": [],
-            "shares": {"cluster": {"queries": 10, "memory": 0.5, "redis": 0.3, "upstream": 0.2}},
+            "shares": {
+                "cluster": {"queries": 10, "memory": 0.5, "redis": 0.3, "upstream": 0.1, "stale": 0.1},
+                "nodes": {
+                    "two": {"queries": 0, "memory": 0, "redis": 0, "upstream": 0, "stale": 0},
+                    "one": {"queries": 10, "memory": 0.5, "redis": 0.3, "upstream": 0.1, "stale": 0.1},
+                },
+            },
         }
-        self.assertEqual((await self.run_command("top"))[1][0], "10 queries: 50.0% memory, 30.0% redis, 20.0% upstream")
+        _, lines, _ = await self.run_command("top")
+        self.assertEqual(lines[0], "10 queries: 50.0% memory, 30.0% redis, 10.0% upstream, 10.0% stale")
+        self.assertEqual((await self.run_command("top", "--nodes"))[1], [
+            "NODE  QUERIES  MEMORY  REDIS  UPSTREAM  STALE",
+            "one        10   50.0%  30.0%     10.0%  10.0%",
+            "two         0    0.0%   0.0%      0.0%   0.0%",
+            "all        10   50.0%  30.0%     10.0%  10.0%",
+        ])  # fmt: skip
         self.assertEqual((await self.run_command("top"))[1][-1], "There is none so far.")
         self.counted = None
         code, lines, complaint = await self.run_command("top")
