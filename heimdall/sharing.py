@@ -84,6 +84,7 @@ class Sharing:
         """Begin nothing more; what is under way goes on."""
         self.assurance.stop()
         self.sweep.stop()
+        self.flushes.stop()
         self.hot.stop()
         self.refresh.stop()
         self.warm.stop()

@@ -20,7 +20,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from heimdall.cache.flushed import Flush, Several
+from heimdall.cache.flushed import Flush
+from heimdall.cache.forget import Forgetting
 from heimdall.interfaces import ILink, INotices, LinkDown
 from heimdall.message.wire import Malformed, suffixes, to_text
 from heimdall.tally import Count, Gauge, Tally
@@ -70,7 +71,8 @@ class Flushes:
         reader: bool = False,
     ) -> None:
         self._link, self._notices, self._clock, self._reader = link, notices, clock, reader
-        self.forgets: list[Callable[[Flush | Several], object]] = []
+        self._forgetting = Forgetting(clock)
+        self.forgets = self._forgetting.hearers
         """Called with each new flush, or several, once: memory and flights forget what it concerns."""
         self.log_key = f"{prefix}:flushes"
         self.todo_key = f"{prefix}:flushes:todo"
@@ -108,7 +110,11 @@ class Flushes:
 
     def knows(self, identity: bytes) -> bool:
         """Return whether the flush of this id was applied here."""
-        return identity in self._known
+        return identity in self._known and not self._forgetting.waits(identity)
+
+    def stop(self) -> None:
+        """Wait for nothing any more."""
+        self._forgetting.stop()
 
     def merged(self, flush: Flush) -> bool:
         """Return whether a flush gave way to one that covers every name: a log may have it still."""
@@ -138,7 +144,7 @@ class Flushes:
         self._log.info("Flushed {name}{below}", name=to_text(name), below=" and all below it" if subtree else "")
         if now is None:
             self._owe(flush)
-            self._forget(flush)
+            self._forgetting.forget([flush])
             return fail(Unlogged("the clock of Redis is not known", None))
         if self._reader:
             self._apply([flush], "here")
@@ -239,11 +245,7 @@ class Flushes:
             self._flushed.add(told)
             new.append(flush)
         if new:
-            self._forget(new[0] if len(new) == 1 else Several(new))
-
-    def _forget(self, what: Flush | Several) -> None:
-        for forget in self.forgets:
-            forget(what)
+            self._forgetting.forget(new)
 
     def _merge(self) -> None:
         """Let one flush of everything stand for the older half of those that are known."""

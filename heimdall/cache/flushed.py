@@ -7,7 +7,7 @@ from struct import Struct
 
 from attrs import frozen
 
-from heimdall.message.wire import Malformed, skip_name, suffixes
+from heimdall.message.wire import Malformed, skip_name
 
 _HEAD = Struct("!8sQB")
 
@@ -70,8 +70,14 @@ class Several:
 
     def matches(self, key: bytes) -> bool:
         """Return whether one of them concerns a name, or a key that begins with one."""
+        at, starts = 0, []
         try:
-            name = key[: skip_name(key, 0)]
-        except Malformed:
+            while size := key[at]:
+                starts.append(at)
+                at += size + 1
+        except IndexError:
             return False
-        return name in self._exact or any(suffix in self._below for suffix in suffixes(name))
+        at += 1
+        if key[:at] in self._exact:
+            return True
+        return bool(self._below) and (b"\0" in self._below or any(key[start:at] in self._below for start in starts))

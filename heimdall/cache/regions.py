@@ -25,6 +25,9 @@ EVERY: Final = 5.0
 """Seconds between two comparisons of the logs."""
 
 
+DRIFT: Final = 0.5
+"""Seconds by which we may misjudge the clock of a Redis far away: flushes count so much later there, and ours here."""
+
 PATIENCE: Final = 1.0
 """Seconds that a region has to take a flush, for the one who ordered it; after that it is tried again and again."""
 
@@ -115,7 +118,7 @@ class Regions:
             self._told.add("away")
             return
         self._lacks[region][flush.id] = WAITING
-        there = evolve(flush, time=flush.time + ahead)
+        there = evolve(flush, time=flush.time + ahead + DRIFT)
         data, score = there.to_bytes(), f"{there.time * 1000:.0f}"
         telling = [link.run("ZADD", key, score, data) for key in (self._flushes.log_key, self._flushes.todo_key)]
         telling.append(link.run("PUBLISH", self._notices.channel(None), KIND + self._notices.token + data))
@@ -155,7 +158,7 @@ class Regions:
                 continue
             logged.add(flush.id)
             self._lacks[region].pop(flush.id, None)
-            here = evolve(flush, time=flush.time - ahead)
+            here = evolve(flush, time=flush.time - ahead + DRIFT)
             if flush.id not in known and not self._flushes.merged(here):
                 self._learnt.add()
                 self._flushes.learn(here).addErrback(_unlogged)

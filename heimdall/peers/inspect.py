@@ -47,6 +47,9 @@ MOST_BYTES_IN_ALL: Final = 4 << 20
 MOST_A_SECOND: Final = 50
 """Questions of others that we reply to in a second."""
 
+SHARE, MOST_AHEAD = 0.1, 0.1
+"""Of our time, what goes into looking for others at most; and the seconds that may be spent ahead of that."""
+
 NO_FLUSH: Final = bytes(8)
 
 _QUESTION = Struct("!8s8sHB")
@@ -131,6 +134,7 @@ class Inquiries:
         self._resting = False
         self._asking: dict[bytes, _Asking] = {}
         self._second, self._replied = 0, 0
+        self._ahead = self._ahead_at = 0.0
         self._asked = Count("heimdall_peers_inspect_asked_total", "Questions of other nodes, by end.", "result")
         self._replies = Count("heimdall_peers_inspect_replies_total", "Replies of other nodes, by end.", "result")
         self.tallies: list[Tally] = [self._asked, self._replies]
@@ -208,9 +212,16 @@ class Inquiries:
         except Malformed:
             self._asked.add("malformed")
             return
+        began = self._clock.seconds()
+        self._ahead = max(self._ahead - SHARE * (began - self._ahead_at), 0.0)
+        self._ahead_at = began
+        if flush == NO_FLUSH and self._ahead > MOST_AHEAD:
+            self._asked.add("many")
+            return
         self._replied += 1
         self._asked.add("replied")
         self._held(name, qtype, every, flush).addCallback(self._tell, sender, identity)
+        self._ahead += self._clock.seconds() - began
 
     def _tell(self, found: Told, sender: bytes, identity: bytes) -> None:
         held = list(found.held)

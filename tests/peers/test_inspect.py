@@ -235,6 +235,29 @@ class Hostile(Case):
         self.two.notices.tell(ASK, head + NAME.upper())
         self.assertEqual(self.one.asked, [(NAME, 1, False)])
 
+    def test_long_looks(self) -> None:
+        """Looks that take long are a tenth of our time at most, whoever asks for them; flushes are confirmed anyway."""
+        look = self.one.inquiries._held
+
+        def slowly(*asked: Any) -> Deferred[Told]:
+            self.clock.advance(0.06)
+            return look(*asked)
+
+        self.one.inquiries._held = slowly
+
+        def asked(flush: bytes) -> None:
+            self.two.notices.tell(ASK, bytes(8) + flush + b"\0\0\1" + NAME)
+
+        for _ in range(300):
+            asked(NO_FLUSH)
+            self.clock.advance(0.05)
+        spent = 0.06 * len(self.one.asked)
+        self.assertTrue(1.0 < spent < 0.1 * (15 + spent) + 0.3, spent)
+        before = len(self.one.asked)
+        asked(NO_FLUSH)
+        asked(FLUSH)
+        self.assertEqual(len(self.one.asked), before + 1)
+
     def test_flood(self) -> None:
         """Of many questions in a second only so many are replied to; in the next one there are replies again."""
         question = b"identity" + NO_FLUSH + b"\0\1\0" + NAME
