@@ -82,6 +82,7 @@ HEALTHY: tuple[tuple[str, str], ...] = (
     metric("fetch_mismatched_total", rising(0.1), 'what="id"'),
     metric("redislink_connection_up", flat(1)),
     metric("redislink_ear_up", flat(1)),
+    metric("redislink_missing_rights", flat(0)),
     metric("cache_redis_rubbish_total", flat(7), 'reason="forged"'),
     metric("cache_redis_rubbish_total", flat(40), 'reason="damaged"'),
     metric("cache_redis_write_errors_total", rising(0.01), 'reason="late"'),
@@ -152,6 +153,12 @@ CASES = (
         "HeimdallDeaf",
         "a uses Redis but hears no messages: flushes reach it late",
         (metric("redislink_ear_up", flat(0)),),
+    ),
+    Case(
+        "HeimdallRedisRights",
+        "a lacks 1 of the rights that it needs in Redis",
+        (metric("redislink_missing_rights", flat(1)),),
+        rests="4m",
     ),
     Case(
         "HeimdallForgedAnswers",

@@ -21,7 +21,13 @@ from tests.redisserver import wait_for
 VARIABLES = {"$__rate_interval": "10s", "$job": "heimdall", "$instance": ".*"}
 
 QUIET = {"Errors", "Rubbish", "Stale answers", "Exchanges that failed", "Asked nothing of the kind", "Datagrams"}
-QUIET |= {"No reply at all", "Questions left to another node", "Fresh answers of other nodes"}
+QUIET |= {
+    "Loaded at the start",
+    "Hot names told",
+    "No reply at all",
+    "Questions left to another node",
+    "Fresh answers of other nodes",
+}
 """What is only there when something goes wrong, or now and then."""
 
 

@@ -10,7 +10,7 @@ import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.deploy.helm.chart import CASES, CHART, Refused, render
-from tests.deploy.helm.keys import sections, written
+from tests.deploy.helm.keys import written
 from tests.house.tree import ROOT
 
 DEFAULT = CHART / "ci" / "default.yaml"
@@ -89,14 +89,6 @@ class Values(SynchronousTestCase):
         for found in re.finditer(r"^(?P<above>.*)\n(?P<key>\w+):", text, re.M):
             if found["key"] not in plain and found["key"] != "topologySpreadConstraints":
                 self.assertTrue(found["above"].startswith("#"), found["key"])
-
-    def test_configuration(self) -> None:
-        """Section config has every key of the configuration that is for an operator to set, and says what it may be."""
-        self.assertEqual(
-            written()["properties"]["config"],
-            sections(),
-            "the keys of the configuration have changed: python -m tests.deploy.helm.keys",
-        )
 
     def test_no_address_of_the_cluster_dns(self) -> None:
         """Without a cluster to look it up in, the address of its DNS is asked for, with the way to find it."""
