@@ -23,15 +23,13 @@ from heimdall.config.load import Loaded
 from heimdall.config.settings import Redis, Settings
 from heimdall.fetch.server import parse
 from heimdall.interfaces import Member
+from heimdall.overview import ORIGINS, measured
 from heimdall.pipeline import Path, lay
 from heimdall.presence import Hands, Person, Presence
 from heimdall.station import Station, adopt
 from heimdall.tally import Tally
 from heimdall.totals import Past, total
 from heimdall.watch.notify import herald
-
-ORIGINS = ("memory", "redis", "upstream", "stale", "local", "blocked")
-"""Who may have known an answer."""
 
 FIXED = ("accept.listen", "watch.enabled", "watch.http", "watch.log")
 """What a running node cannot change: its sockets, and where its log goes."""
@@ -120,6 +118,7 @@ class Node(Service):
             **answers,
             "memory_bytes": total(tallies, "heimdall_cache_memory_used_bytes"),
             "memory_entries": total(tallies, "heimdall_cache_memory_entries"),
+            **measured(tallies),
         }
 
     def ready(self) -> tuple[bool, Sequence[str]]:

@@ -14,6 +14,7 @@ from heimdall.cache.top import Top
 from heimdall.config.settings import Settings
 from heimdall.console import Console, Holder
 from heimdall.interfaces import Member
+from heimdall.overview import Overview
 from heimdall.peers.inspect import Inquiries
 from heimdall.peers.registry import Registry
 from heimdall.pipeline import Path
@@ -114,12 +115,16 @@ class Presence:
         own = [part for part in (self.registry, self.inquiries) if part is not None]
         self._own = [tally for part in own for tally in part.tallies]
         trust = Trust(settings.watch.token_file, (person.hostname, peers.node))
+        members = self.registry.members if self.registry else None
+        self.overview = Overview(settings, hands, reactor, node=person.id, own=self.member, members=members)
         self.admin = Admin(
             clock=reactor,
             tallies=Live(lambda: hands.tallies, lambda: self._own, tallies),
             ready=person.ready,
             own=self.member,
-            members=self.registry.members if self.registry else None,
+            members=members,
+            overview=self.overview.overview,
+            trust=trust,
             caches=Caches(Console(path, person.id, hands, reactor, self.inquiries), trust),
             carried=Carried(path.carry, trust, reactor),
             top=top.top if top is not None else None,
@@ -128,6 +133,7 @@ class Presence:
 
     def start(self) -> None:
         """Be on the list of nodes; one that only reads is on none."""
+        self.overview.start()
         if self.registry is not None and self.settings.redis.role != "reader":
             self.registry.start()
 
@@ -138,10 +144,12 @@ class Presence:
 
     def leave(self) -> Deferred[None]:
         """Leave the list; never fails."""
+        self.overview.stop()
         return self.registry.leave() if self.registry is not None else succeed(None)
 
     def yield_to(self, other: Presence) -> None:
         """Make room for another one, which is this node from now on."""
+        self.overview.yield_to(other.overview)
         if self.inquiries is not None:
             self.inquiries.rest()
         if self.registry is None:

@@ -1,4 +1,4 @@
-"""The HTTP an operator and a cluster ask: metrics, probes, who is a member, and what the cache holds."""
+"""The HTTP an operator and a cluster ask: a page for browsers, metrics, probes, members, and what the cache holds."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from heimdall.interfaces import LinkDown, Member
 from heimdall.tally import Gauge, Tally
 from heimdall.watch.caches import Caches
 from heimdall.watch.carried import Carried
+from heimdall.watch.files import load
 from heimdall.watch.flow import Flow
 from heimdall.watch.metrics import Metrics
 from heimdall.watch.page import TEXT, Page, page
 from heimdall.watch.site import Guarded
+from heimdall.watch.trust import Trust
 
 MEMBERS_WAIT = 2.0
 """Seconds that the list of members may take before it is given without Redis."""
@@ -49,6 +51,8 @@ class Admin(Resource):
     :param members: returns who is in the cluster, or fails with :class:`LinkDown`; None where nothing is shared.
     :param caches: the pages on the cache; None where there are none.
     :param carried: the pages that carry answers out and in; None where there are none.
+    :param overview: returns the cluster at a glance, as JSON; None where there is nothing to see.
+    :param trust: judges who may read what the cluster is asked; None for everybody.
     :param top: returns what is asked for most in the cluster, as JSON, or fails with :class:`LinkDown`; None where
         nobody keeps count.
     """
@@ -66,6 +70,8 @@ class Admin(Resource):
         members: Callable[[], Deferred[Sequence[Member]]] | None = None,
         caches: Caches | None = None,
         carried: Carried | None = None,
+        overview: Callable[[], Deferred[Mapping[str, Any]]] | None = None,
+        trust: Trust | None = None,
         top: Callable[[], Deferred[Mapping[str, Any]]] | None = None,
         count: Callable[[], Deferred[None]] = lambda: succeed(None),
     ) -> None:
@@ -74,8 +80,11 @@ class Admin(Resource):
         self._ready = ready
         self._own = own
         self._members = members
+        self._overview = overview
+        self._trust = trust
         self._top = top
         self._count = count
+        self._files = load()
         self.site = Guarded(self, clock)
         judged = caches.tallies if caches is not None else []
         up = Gauge("heimdall_watch_ready_up", "1 while queries should come here, else 0.", self._is_ready)
@@ -95,6 +104,8 @@ class Admin(Resource):
         if carried is not None:
             self._pages |= {b"/api/v1/export": {b"GET": carried.export}, TAKES: {b"POST": carried.take}}
             self.site.bodies = (TAKES,)
+        if overview is not None:
+            self._pages[b"/api/v1/overview"] = {b"GET": self._show_overview}
         if top is not None:
             self._pages[b"/api/v1/top"] = {b"GET": self._show_top}
 
@@ -108,6 +119,8 @@ class Admin(Resource):
 
     def _show(self, request: Request) -> Deferred[Page]:
         methods = self._pages.get(request.path)
+        if methods is None and request.path in self._files:
+            methods = {b"GET": self._show_file}
         if methods is None:
             return succeed(page({"error": "there is no such page"}, 404))
         show = methods.get(b"GET" if request.method == b"HEAD" else request.method)
@@ -116,6 +129,10 @@ class Admin(Resource):
             allowed = b", ".join([*reading, *(method for method in methods if method != b"GET")])
             request.setHeader(b"Allow", allowed)
             return succeed(page({"error": f"this page takes {allowed.decode()} only"}, 405))
+        if self._trust is not None and request.path.startswith(b"/api/"):
+            refused = self._trust.refuse_reader(request)
+            if refused:
+                return succeed(page({"error": refused}, 403))
         return show(request)
 
     def _send(self, shown: Page | Flow, request: Request) -> Deferred[None] | None:
@@ -135,7 +152,13 @@ class Admin(Resource):
             self.log.failure("a page of the operator's HTTP failed", failure)
         return page({"error": "this page failed; the log says why"}, 500)
 
+    def _show_file(self, request: Request) -> Deferred[Page]:
+        return succeed(self._files[request.path])
+
     def _show_index(self, request: Request) -> Deferred[Page]:
+        """Return the page to a browser, and to others what else there is."""
+        if "text/html" in (request.getHeader("accept") or ""):
+            return self._show_file(request)
         text = "Heimdall\n\n" + "".join(f"{path.decode()}\n" for path in self._pages)
         return succeed(Page(200, TEXT, text.encode()))
 
@@ -158,6 +181,11 @@ class Admin(Resource):
             return succeed(self._listed([], "Redis is not in use"))
         listed = self._members().addTimeout(MEMBERS_WAIT, self._clock)
         return listed.addCallbacks(self._listed, self._unlisted)
+
+    def _show_overview(self, request: Request) -> Deferred[Page]:
+        if self._overview is None:
+            return succeed(page({"error": "there is nothing to see"}, 503))
+        return self._overview().addCallback(page, indent=None)
 
     def _show_top(self, request: Request) -> Deferred[Page]:
         if self._top is None:

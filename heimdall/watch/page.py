@@ -20,6 +20,6 @@ class Page:
     body: bytes
 
 
-def page(value: object, status: int = 200) -> Page:
-    """Return a value as a page of JSON."""
-    return Page(status, JSON, json.dumps(value, indent=2, allow_nan=False).encode() + b"\n")
+def page(value: object, status: int = 200, indent: int | None = 2) -> Page:
+    """Return a value as a page of JSON, by default one that people can read."""
+    return Page(status, JSON, json.dumps(value, indent=indent, allow_nan=False).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""Who may change things over HTTP: this machine, or who bears the token; never a page that somebody's browser shows."""
+"""Who may change things over HTTP: this machine, or who bears the token; never a page of another site in a browser."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ SHORTEST: Final = 16
 LONGEST: Final = 4096
 """Bytes that it has at most."""
 
+_NAMELESS: Final = "ask by an IP address, or as localhost"
+
 _FORWARDED: Final = ("x-forwarded-for", "forwarded", "x-real-ip")
 
 
@@ -35,7 +37,7 @@ class Trust:
         self._file = token_file
         self._names = {"localhost", *(name.lower() for name in names)}
         self._unread = ""
-        self._refused = Count("heimdall_watch_refused_total", "HTTP requests refused that would change things.", "why")
+        self._refused = Count("heimdall_watch_refused_total", "HTTP requests refused, by reason.", "why")
         self.tallies: list[Tally] = [self._refused]
 
     def refuse(self, request: Request) -> str:
@@ -44,6 +46,17 @@ class Trust:
         if why:
             self._refused.add(why)
         return text
+
+    def refuse_reader(self, request: Request) -> str:
+        """Return why a request may not even read; empty when it may.
+
+        Whoever reaches the port may read. But a browser on this machine may be led here by a page of anybody's, under
+        a name of his own that becomes our address (DNS rebinding), and he would read what is asked here.
+        """
+        if _from_here(request) and not self._is_ours(request.getHeader("host") or ""):
+            self._refused.add("host")
+            return _NAMELESS
+        return ""
 
     def _judge(self, request: Request) -> tuple[str, str]:
         host = request.getHeader("host") or ""
@@ -60,7 +73,7 @@ class Trust:
             return "elsewhere", "who asks from another machine has to show the token of watch.token_file"
         # A name of anybody's can be made to lead here, by who wants a browser to take us for his own site.
         if not self._is_ours(host):
-            return "host", "ask by an IP address, or as localhost"
+            return "host", _NAMELESS
         return "", ""
 
     def _bears(self, shown: str) -> bool:

@@ -11,7 +11,7 @@ ORDER = (
     {"tap", "command"},
     {"node"},
     {"presence", "station"},
-    {"console"},
+    {"console", "overview"},
     {"pipeline"},
     {"sharing", "probe"},
     {
@@ -72,7 +72,7 @@ class Imports(House):
             for module in house()
             for line, name in module.imports()
             if name.startswith("heimdall.config.settings")
-            and module.part not in {"config", "sharing", "pipeline", "station", "presence", "node", "tap"}
+            and module.part not in {"config", "sharing", "pipeline", "overview", "station", "presence", "node", "tap"}
         ]
         self.assertNone(wrong)
 

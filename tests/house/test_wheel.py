@@ -75,9 +75,10 @@ class Wheel(SynchronousTestCase):
         return run(installed(), "-c", TWISTD, *arguments, cwd=away, PYTHONPATH=lent)
 
     def test_holds(self) -> None:
-        """The wheel holds every module of the package, the plugin, the mark for type checkers and the licence."""
+        """The wheel holds every module of the package, the plugin, the page for browsers, py.typed and the licence."""
         names = zipfile.ZipFile(built()).namelist()
-        ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "heimdall").rglob("*.py")}
+        files = [*(ROOT / "heimdall").rglob("*.py"), *(ROOT / "heimdall" / "watch" / "browser").iterdir()]
+        ours = {path.relative_to(ROOT).as_posix() for path in files}
         self.assertLessEqual(ours | {"heimdall/py.typed", "twisted/plugins/heimdall_plugin.py"}, set(names))
         self.assertTrue([name for name in names if name.endswith("LICENSE")])
         self.assertFalse([name for name in names if name.startswith(("tests/", "benchmarks/", "docs/"))])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 
 from heimdall.interfaces import LinkDown, Member
 from heimdall.watch.admin import MEMBERS_WAIT, Admin
+from heimdall.watch.trust import Trust
 from tests.watch.served import OTHER, OWN, Served, undated
 from tests.watch.test_metrics import promtool
 
@@ -55,6 +57,20 @@ class Pages(Served):
         for path in paths:
             self.assertEqual((await self.ask(path)).status, 200, path)
 
+    async def test_browser(self) -> None:
+        """/ is a page to a browser, and every file it asks for is there, by its kind."""
+        reply = await self.ask("/", accept="text/html,*/*;q=0.8")
+        self.assertEqual(reply.headers["content-type"], "text/html; charset=utf-8")
+        wanted = [path.decode() for path in re.findall(rb'(?:src|href)="(/browser/[^"]+)"', reply.body)]
+        self.assertGreater(len(wanted), 2)
+        kinds = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
+        for path in wanted:
+            reply = await self.ask(path)
+            self.assertEqual((reply.status, reply.headers["content-type"]), (200, kinds[path.rpartition(".")[2]]), path)
+            wanted += [f"/browser/{name.decode()}" for name in re.findall(rb'from "\./([^"]+)"', reply.body)]
+        self.assertEqual((await self.ask("/browser/main.js", "DELETE")).status, 405)
+        self.assertEqual((await self.ask("/browser/../site.py")).status, 404)
+
     async def test_query(self) -> None:
         """What follows a question mark does not matter."""
         self.assertEqual((await self.ask("/live?verbose=1")).status, 200)
@@ -86,6 +102,37 @@ class Pages(Served):
             headers = (await self.ask(path)).headers
             self.assertEqual((headers["x-content-type-options"], headers["cache-control"]), ("nosniff", "no-store"))
             self.assertNotIn("server", headers)
+
+    async def test_policy(self) -> None:
+        """Every reply forbids a browser whatever the page does not need: others' code, frames, HTML made of texts."""
+        for path in ("/", "/live", "/browser/main.js", "/nothing"):
+            headers = (await self.ask(path, accept="text/html")).headers
+            policy = dict(part.strip().partition(" ")[::2] for part in headers["content-security-policy"].split(";"))
+            self.assertEqual(policy["default-src"], "'none'")
+            self.assertEqual({policy[f"{what}-src"] for what in ("script", "style", "img", "connect")}, {"'self'"})
+            self.assertEqual({policy[what] for what in ("base-uri", "form-action", "frame-ancestors")}, {"'none'"})
+            self.assertEqual(policy["require-trusted-types-for"], "'script'")
+            self.assertEqual(headers["referrer-policy"], "no-referrer")
+            self.assertEqual(headers["cross-origin-resource-policy"], "same-origin")
+
+    async def test_overview(self) -> None:
+        """/api/v1/overview gives what it is given, on one line, and is not there where there is nothing to see."""
+        self.assertEqual((await self.ask("/api/v1/overview")).status, 404)
+        told: Any = {"a": [1]}
+        ready, own = (lambda: self.ready), (lambda: OWN)
+        self.serve(Admin(clock=self.clock, tallies=[], ready=ready, own=own, overview=lambda: succeed(told)))
+        self.assertEqual((await self.ask("/api/v1/overview")).body, b'{"a": [1]}\n')
+
+    async def test_rebound(self) -> None:
+        """A browser that was led here by another's name gets nothing of the API, but metrics and probes."""
+        trust = Trust()
+        self.serve(Admin(clock=self.clock, tallies=[], ready=lambda: self.ready, own=lambda: OWN, trust=trust))
+        for path, status in (("/api/v1/members", b"403"), ("/live", b"200"), ("/metrics", b"200")):
+            heard = await self.say(f"GET {path} HTTP/1.1\r\nHost: evil.example\r\n\r\n".encode())
+            self.assertEqual(heard[9:12], status, path)
+
+    async def test_star(self) -> None:
+        """What is asked of the server as a whole says nothing of it either."""
         star = await self.say(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
         self.assertTrue(star.startswith(b"HTTP/1.1 200 "), star)
         self.assertNotIn(b"Twisted", star)

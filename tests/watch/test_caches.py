@@ -57,6 +57,7 @@ class Pages(Served):
             ready=lambda: (True, []),
             own=lambda: OWN,
             caches=Caches(self.console, trust),
+            trust=trust,
             top=lambda: self.counted,
         )
         self.serve(self.admin)
@@ -150,6 +151,8 @@ class Pages(Served):
         metrics = (await self.ask("/metrics")).body
         self.assertIn(b'\nheimdall_watch_refused_total{why="host"} 1.0\n', metrics)
         request = b"GET /api/v1/cache?name=a HTTP/1.1\r\nHost: heimdall.svc\r\n\r\n"
+        self.assertIn(b"HTTP/1.1 403 ", await self.say(request))
+        request = request.replace(b"heimdall.svc", b"localhost")
         self.assertIn(b"HTTP/1.1 200 ", await self.say(request))
 
     async def test_many(self) -> None:

@@ -27,11 +27,15 @@ class Trusting(SynchronousTestCase):
 
     def refused(self, client: Any = HERE, **headers: str) -> str:
         """Return why a request is refused."""
+        return self.trust.refuse(self.request(client, **headers))
+
+    def request(self, client: Any = HERE, **headers: str) -> Request:
+        """Return a request."""
         request = DummyRequest([b""])
         request.client = client
         for name, value in ({"host": "localhost:9053"} | headers).items():
             request.requestHeaders.addRawHeader(name.replace("_", "-").encode(), value.encode())
-        return self.trust.refuse(cast(Request, request))
+        return cast(Request, request)
 
     def test_here(self) -> None:
         """Whoever asks on this machine may, over IPv4 and IPv6."""
@@ -104,3 +108,13 @@ class Trusting(SynchronousTestCase):
             self.assertIn("IP address", self.refused(HERE, host=host), host)
         for host in ("127.0.0.1", "127.0.0.1:9053", "[::1]:9053", "[::1]", "LOCALHOST", "heimdall-0:9053", ""):
             self.assertEqual(self.refused(HERE, host=host), "", host)
+
+    def test_readers(self) -> None:
+        """Everybody may read, but a browser of this machine that came by a name of somebody else's (DNS rebinding)."""
+        self.assertEqual(self.trust.refuse_reader(self.request(ELSEWHERE, host="dns.corp.example")), "")
+        for host in ("localhost:9053", "127.0.0.1:9053", "[::1]:9053", "heimdall-0:9053", "192.0.2.7"):
+            self.assertEqual(self.trust.refuse_reader(self.request(HERE, host=host)), "", host)
+        passed_on = self.request(HERE, host="dns.corp.example", x_forwarded_for="192.0.2.1")
+        self.assertEqual(self.trust.refuse_reader(passed_on), "")
+        self.assertIn("localhost", self.trust.refuse_reader(self.request(HERE, host="evil.example:9053")))
+        self.assertEqual(self.trust._refused.total("host"), 1)

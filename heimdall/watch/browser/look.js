@@ -1,0 +1,134 @@
+// Look a name up in every tier of every node.
+
+import { Table, at, figure, make, say, state, text } from "./build.js";
+import { ask } from "./poll.js";
+import { count, number, size, span } from "./units.js";
+
+const HOW = { fresh: "good", stale: "warn", asked: "none", flushed: "warn", rubbish: "bad" };
+
+export class Look {
+  constructor() {
+    this.turn = 0;
+    this.table = new Table(
+      at("held"),
+      [
+        text("Where", (row) => row.where, "wrap"),
+        text("Type", (row) => row.type),
+        { head: "State", show: (cell, row) => state(cell, row.state, HOW[row.kind] ?? "none") },
+        figure("TTL", (row) => (row.ttl === undefined ? "" : span(row.ttl))),
+        figure("Age", (row) => (row.age === undefined ? "" : span(row.age)), "narrow"),
+        text("From", (row) => row.from, "wide quiet"),
+        figure("Uses", (row) => (row.uses === undefined ? "" : number(row.uses)), "wide"),
+        figure("Size", (row) => (row.size === undefined ? "" : size(row.size)), "wide"),
+        text("Answer", (row) => row.answer, "answer wrap"),
+      ],
+      (row) => row.key,
+    );
+    at("form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.look();
+    });
+  }
+
+  /** Look up this name, as if somebody had written it into the form. */
+  pick(name, type) {
+    at("name").value = name;
+    at("type").value = type;
+    at("look").scrollIntoView({ block: "nearest" });
+    at("name").focus();
+    this.look();
+  }
+
+  async look(before = "") {
+    const [name, type] = [at("name").value.trim(), at("type").value.trim()];
+    const turn = ++this.turn;
+    if (!name) {
+      this.show([], [], "Which name?");
+      at("name").focus();
+      return;
+    }
+    try {
+      const told = await ask(`/api/v1/cache?${new URLSearchParams(type ? { name, type } : { name })}`);
+      if (turn === this.turn) this.show(rows(told), records(told), [before, summary(told)].filter(Boolean).join(" "));
+    } catch (error) {
+      if (turn === this.turn)
+        this.show([], [], error.status ? error.message : `The node cannot be asked: ${error.message}.`);
+    }
+  }
+
+  show(held, lines, said) {
+    this.table.show(held);
+    at("records").hidden = lines.length === 0;
+    at("records").replaceChildren(...lines.map((line) => make("li", "", line)));
+    say(at("look-told"), said);
+  }
+}
+
+function places(told) {
+  const redis = { where: "Redis", held: told.redis.held };
+  return [redis, ...told.nodes.map((node) => ({ where: node.node, held: node.held }))];
+}
+
+function rows(told) {
+  const held = places(told).flatMap(({ where, held }, place) => {
+    if (!held.length)
+      return [
+        {
+          key: `${place}`,
+          where,
+          type: "",
+          state: place || !told.redis.reason ? "nothing" : "unknown",
+          from: "",
+          answer: "",
+        },
+      ];
+    return held.map((one, index) => ({
+      key: `${place} ${index}`,
+      where,
+      type: [one.type, ...one.flags, one.subnet].filter(Boolean).join(" "),
+      kind: one.state,
+      state: one.reason ? `${one.state}: ${one.reason}` : one.state,
+      ttl: one.ttl,
+      age: one.age,
+      from: one.origin ?? "",
+      uses: one.uses,
+      size: one.size ?? one.bytes,
+      answer:
+        one.rcode === undefined
+          ? ""
+          : [one.rcode, count(one.count, "record"), one.ad ? "validated" : ""].filter(Boolean).join(", "),
+    }));
+  });
+  return [
+    ...held,
+    ...told.silent.map((node) => ({
+      key: `silent ${node}`,
+      where: node,
+      type: "",
+      state: "no reply",
+      from: "",
+      answer: "",
+    })),
+  ];
+}
+
+/** The records without their TTLs, which differ from place to place. */
+function records(told) {
+  const lines = places(told).flatMap(({ held }) => held.flatMap((one) => one.records ?? []));
+  return [...new Set(lines.map((line) => line.replace(/^(\S+) \d+ /, "$1 ")))].sort();
+}
+
+function summary(told) {
+  const holders = places(told)
+    .filter(({ held }) => held.length)
+    .map(({ where }) => where);
+  const less = [
+    told.redis.reason ? `Redis could not be asked: ${told.redis.reason}.` : "",
+    told.reason && told.reason !== told.redis.reason ? `Other nodes were not asked: ${told.reason}.` : "",
+    told.nodes.some((node) => !node.whole) ? "Some hold more than is shown." : "",
+  ];
+  const what = `${told.name}${told.type ? ` ${told.type}` : ""}`;
+  return [holders.length ? `${what} is held in ${holders.join(", ")}.` : `Nobody holds ${what}.`, ...less]
+    .filter(Boolean)
+    .join(" ");
+}
