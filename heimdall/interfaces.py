@@ -127,6 +127,9 @@ class ILink(Interface):
         Reckoned from its last TIME and our monotonic clock, so that no node's wall clock matters.
         """
 
+    def doubt() -> float:
+        """Return by how many seconds :meth:`now` may be wrong, either way."""
+
     def place(key: bytes) -> int:
         """Return where a key lives: keys of one place may travel in one command (a slot of Redis Cluster, else 0)."""
 

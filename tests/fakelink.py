@@ -20,7 +20,7 @@ class FakeLink:
     ``holding``   keep back every reply until :meth:`release`
     ``refusal``   the error that every command is answered with, by its first word; under "" for all
     ``commands``  what was run, in order
-    ``offset``    seconds that its clock is ahead
+    ``offset``    seconds that its clock is ahead, which are in doubt by ``vague``
     ``hearers``   who listens, by channel; of all links to the same Redis
 
     :param beside: a link to the same Redis, whose values and channels are shared.
@@ -37,6 +37,7 @@ class FakeLink:
         self.lifetimes: dict[bytes, int] = beside.lifetimes if beside else {}
         self.hearers: dict[str, list[tuple[FakeLink, Heard]]] = beside.hearers if beside else {}
         self.offset = YEAR_2026
+        self.vague = 0.0
         self._watchers: list[Callable[[], None]] = []
         self._clock = clock
         self._held: list[tuple[Deferred[object], tuple[bytes | str | int, ...]]] = []
@@ -71,6 +72,10 @@ class FakeLink:
     def now(self) -> float | None:
         """Return the test's clock, moved."""
         return self._clock.seconds() + self.offset
+
+    def doubt(self) -> float:
+        """Return what the test says."""
+        return self.vague
 
     def place(self, key: bytes) -> int:
         """Return 0: all keys live together."""

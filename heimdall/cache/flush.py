@@ -32,8 +32,9 @@ KEPT: Final = 3600.0
 MOST: Final = 10_000
 """Flushes remembered; past that the oldest give way to one that covers every name."""
 
-SLACK: Final = 0.1
-"""Seconds by which two nodes may differ in what they take for the time of Redis."""
+SLACK: Final = 0.02
+"""Seconds by which two nodes may differ in what they take for the time of Redis, beyond what each knows to be in doubt:
+one may reckon by the clock of a Redis that another has taken the place of."""
 
 KIND: Final = b"F"
 """The kind of the notice that tells of a flush."""
@@ -140,7 +141,7 @@ class Flushes:
             Redis could not be told. It is applied here, and told to who can be reached, all the same.
         """
         now = self._link.now()
-        flush = Flush(secrets.token_bytes(8), now or 0.0, name, subtree)
+        flush = Flush(secrets.token_bytes(8), (now or 0.0) + self._link.doubt(), name, subtree)
         self._log.info("Flushed {name}{below}", name=to_text(name), below=" and all below it" if subtree else "")
         if now is None:
             self._owe(flush)

@@ -265,7 +265,8 @@ class Shared:
 
     def _store(self, look: Look, answer: Answer) -> None:
         """Share what was learnt, if it may be kept, and wake who waits for it. Nobody waits for that."""
-        worth = self.worth.value(look.query, answer, self._link.now(), self._clock.seconds() - look.since)
+        took = self._clock.seconds() - look.since + self._link.doubt()  # or a flush before it might seem older
+        worth = self.worth.value(look.query, answer, self._link.now(), took)
         if worth is None or self._reader:
             self._throw_away(look)
             self._flights.release(look, ALONE)

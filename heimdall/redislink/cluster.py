@@ -12,6 +12,7 @@ from zope.interface import implementer
 
 from heimdall.interfaces import Heard, ILink, LinkDown
 from heimdall.redislink.atlas import URGENT, Atlas
+from heimdall.redislink.clock import Time
 from heimdall.redislink.ear import Ear
 from heimdall.redislink.errand import errand
 from heimdall.redislink.gone import Gone
@@ -54,7 +55,7 @@ class Cluster:
         self.up = False
         self._clock, self._to = clock, to
         self._clock_slot = slot(clock_key)
-        self._ahead: float | None = None
+        self._time: Time | None = None
         self._closed = False
         self._was = (False, False)
         self._watchers = Watchers()
@@ -112,11 +113,13 @@ class Cluster:
 
     def now(self) -> float | None:
         """Return the time on the clock of one master, in seconds since 1970; None until it was read once."""
-        node = self._atlas.masters[self._clock_slot]
-        time = self._atlas.links[node].now() if node in self._atlas.links else None
-        if time is not None:
-            self._ahead = time - self._clock.seconds()
-        return None if self._ahead is None else self._clock.seconds() + self._ahead
+        time = self._read()
+        return None if time is None else time.now(self._clock.seconds())
+
+    def doubt(self) -> float:
+        """Return by how many seconds that may be wrong, either way."""
+        time = self._read()
+        return 0.0 if time is None else time.doubt(self._clock.seconds())
 
     def place(self, key: bytes) -> int:
         """Return the slot of a key."""
@@ -138,6 +141,13 @@ class Cluster:
         return gatherResults(closing).addCallback(lambda _: None)
 
     # Running.
+
+    def _read(self) -> Time | None:
+        """Return what is known of the clock of that master; when it is away, what was known last."""
+        node = self._atlas.masters[self._clock_slot]
+        known = self._atlas.links[node].time if node in self._atlas.links else None
+        self._time = known or self._time
+        return self._time
 
     def _at(self, node: Node | None, command: tuple[bytes | str | int, ...]) -> Deferred[object]:
         if node is None:

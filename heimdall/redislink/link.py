@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from heimdall.interfaces import Heard, ILink, LinkDown
+from heimdall.redislink.clock import Time
 from heimdall.redislink.ear import Ear
 from heimdall.redislink.gone import REMEDIES, Gone
 from heimdall.redislink.greeting import Login, read_time
@@ -72,7 +73,8 @@ class Link:
         self._refresh, self._most_waiting = refresh, most_waiting
         self._watching: IDelayedCall | None = None
         self._refreshing: IDelayedCall | None = None
-        self._ahead: float | None = None
+        self.time: Time | None = None
+        """What is known of Redis's clock."""
         self._why = "not connected yet"
         self._told: set[str] = set()
         self._news = True
@@ -122,7 +124,11 @@ class Link:
 
     def now(self) -> float | None:
         """Return the time on Redis's clock, in seconds since 1970; None until it was read once."""
-        return None if self._ahead is None else self._clock.seconds() + self._ahead
+        return None if self.time is None else self.time.now(self._clock.seconds())
+
+    def doubt(self) -> float:
+        """Return by how many seconds that may be wrong, either way."""
+        return 0.0 if self.time is None else self.time.doubt(self._clock.seconds())
 
     def place(self, key: bytes) -> int:
         """Return 0: all keys live in one place."""
@@ -245,7 +251,7 @@ class Link:
         time = await read_time(wire)
         heard = self._clock.seconds()
         if most is None or heard - sent < most:
-            self._ahead = time - (sent + heard) / 2
+            self.time = Time.of(time, sent, heard)
 
     def _read_clock_again(self) -> None:
         self._refreshing = self._clock.callLater(self._refresh, self._read_clock_again)

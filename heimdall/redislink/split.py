@@ -58,6 +58,10 @@ class _Front:
         """Return the time on the clock of Redis, in seconds since 1970; None until it was read once."""
         return self._behind.now()
 
+    def doubt(self) -> float:
+        """Return by how many seconds that may be wrong, either way."""
+        return self._behind.doubt()
+
     def place(self, key: bytes) -> int:
         """Return where a key lives."""
         return self._behind.place(key)
@@ -148,6 +152,10 @@ class ReadSplit(_Front):
         """Return the time on the clock of the master, or of the replica until that is known."""
         time = self._behind.now()
         return self._replica.now() if time is None else time
+
+    def doubt(self) -> float:
+        """Return by how many seconds that may be wrong, either way."""
+        return self._replica.doubt() if self._behind.now() is None else self._behind.doubt()
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Call ``changed`` after each change of ``up`` or ``hearing``."""

@@ -158,6 +158,13 @@ class Flushing(Case):
         self.one.flushes.flush(from_text("a.example"), True)
         self.assertTrue(self.two.flushes.covers(from_text("x.www.a.example"), now))
 
+    def test_vague_clock(self) -> None:
+        """A flush is dated later by what its node does not know of Redis's clock: so much is covered."""
+        self.one.link.vague = 0.3
+        self.one.flushes.flush(NAME, False)
+        asked = self.now() + 0.3
+        self.assertEqual([self.two.flushes.covers(NAME, at) for at in (asked, asked + SLACK * 2)], [True, False])
+
     def test_in_flight(self) -> None:
         """What is being asked during the flush is asked anew: the old answer is heard by nobody."""
         asked = self.two.once.ask(question("www.a.example"))

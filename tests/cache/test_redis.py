@@ -446,6 +446,19 @@ class Storing(Case):
             self.assertEqual(self.stored(answer), 0, answer)
         self.assertEqual(self.stored(known), 1)
 
+    def test_vague_clock(self) -> None:
+        """What is stored counts as asked earlier by what is not known of Redis's clock: no flush may seem older."""
+        self.link.vague = 3.0
+        asked = self.shared.ask(question())
+        self.turn(1.0)
+        self.source.give(positive())
+        self.successResultOf(asked)
+        self.turn()
+        value = self.link.values[b"heimdall:c1:" + question().key]
+        now = self.link.now() or 0.0
+        *_, when = from_bytes(value, question().key, len(question().question), now, Seal())
+        self.assertAlmostEqual(now - when, 4.0, delta=0.01)
+
     def test_no_clock(self) -> None:
         """Without the clock of Redis nothing is stored, and nothing believed."""
         self.lay(positive("b.example"), of=question("b.example"))
