@@ -97,6 +97,10 @@ class RedisServer:
         self._certificates = like.folder if like else self.folder
         self.ca_file = str(self._certificates / "ca.pem")
         self.cert_file, self.key_file = str(self._certificates / "client.pem"), str(self._certificates / "client.key")
+        self.program = binary
+        """Returns the path of the server's binary."""
+        self.environ: dict[str, str] = {}
+        """Variables that it is started with, beside those of this process."""
         self._process: subprocess.Popen[bytes] | None = None
         if tls and like is None:
             make_certificates(self.folder)
@@ -117,7 +121,7 @@ class RedisServer:
         arguments |= self._listening()
         if self.password:
             arguments |= {"requirepass": self.password, "masterauth": self.password}
-        self._run([binary()], arguments | self.options)
+        self._run([self.program()], arguments | self.options)
         return self
 
     def _listening(self) -> dict[str, str]:
@@ -135,7 +139,12 @@ class RedisServer:
             command += ["--" + name.replace("_", "-"), *(value.split() if name == "replicaof" else [value])]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent
+                command,
+                env={**os.environ, **self.environ},
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                preexec_fn=_end_with_parent,
             )
         self._wait_for_it()
 

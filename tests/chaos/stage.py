@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 from typing import Any, Final, Self
@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 from tests.chaos.proxy import Proxy
 from tests.cluster import Cluster
 from tests.load import Ask, Load
-from tests.redisserver import RedisServer, cluster, watched
+from tests.redisserver import RedisServer, cluster, valkey, watched
 from tests.slowup import AAAA, A
 
 DELAY: Final = 0.04
@@ -42,9 +42,10 @@ LAST: Final = 2
 """The node that something is done to."""
 
 
-def clock(ahead: int) -> Mapping[str, str]:
-    """Return the variables of a node whose wall clock is this many seconds ahead."""
-    return {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"{ahead:+d}", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+def clock(ahead: str, *, file: bool = False) -> dict[str, str]:
+    """Return the variables of a process whose wall clock is so many seconds ahead, or as many as a file says."""
+    told = {"FAKETIME_TIMESTAMP_FILE": ahead, "FAKETIME_CACHE_DURATION": "1"} if file else {"FAKETIME": ahead}
+    return {"LD_PRELOAD": str(FAKETIME), "FAKETIME_DONT_FAKE_MONOTONIC": "1", **told}
 
 
 class Stage(Cluster):
@@ -53,6 +54,7 @@ class Stage(Cluster):
     :param store: what the nodes share: ``one`` Redis, one behind a ``proxy``, where only the last node goes through
         the proxy it is ``partly``, one watched by ``sentinel``, a Redis ``cluster``, or ``none``.
     :param password: of Redis.
+    :param secret: of the nodes; ``tls`` how they speak to Redis; ``stepped`` whether its clock can be set.
     :param clocks: seconds that the wall clock of each node is ahead; none for the true time.
     :ivar lasts: seconds that the fault will last.
     :ivar changed: when every node must have known that names have other data; infinite while they have not.
@@ -61,16 +63,34 @@ class Stage(Cluster):
     lasts = 0.0
     changed = inf
 
-    def __init__(self, *, store: str = "one", password: str = "", clocks: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        store: str = "one",
+        password: str = "",
+        secret: str = "",
+        tls: bool = False,
+        stepped: bool = False,
+        clocks: tuple[int, ...] = (0,),
+    ) -> None:
         self._store, self._pool = store, 0
         self.fleet: list[RedisServer] = []
         self.proxy: Proxy | None = None
+        redis = RedisServer(password=password, tls=tls) if store in ("one", "proxy", "partly") else None
+        every = {"HEIMDALL_REDIS_SECRET": secret} if secret else {}
+        if tls and redis:
+            every["HEIMDALL_REDIS_CA_FILE"] = redis.ca_file
         super().__init__(
-            redis=RedisServer(password=password) if store in ("one", "proxy", "partly") else False,
+            redis=redis or False,
             delay=DELAY,
             ttl=TTL,
-            environs=[clock(ahead) for ahead in clocks],
+            environs=[every | (clock(f"{ahead:+d}") if ahead else {}) for ahead in clocks],
         )
+        if stepped:
+            self.set_clock(0)
+            # The allocator of most builds of Redis cannot do with libfaketime; that of the wheel of Valkey can.
+            self.server.program = valkey
+            self.server.environ = clock(str(self._clock_file), file=True)
         if password:
             self.url = self.url.replace("//", f"//:{password}@")
 
@@ -115,6 +135,16 @@ class Stage(Cluster):
         """Give all names other data, and have a node flush them."""
         self.upstream.change(1)
         self.changed = self.flush(node, "example")
+
+    @property
+    def _clock_file(self) -> Path:
+        return self.server.folder / "clock"
+
+    def set_clock(self, ahead: int) -> None:
+        """Set the clock of Redis so many seconds ahead."""
+        beside = self._clock_file.with_suffix(".new")
+        beside.write_text(f"{ahead:+d}\n")
+        beside.replace(self._clock_file)
 
     def warm(self, seconds: float) -> None:
         """Let every node hold the hot names, and the first one those that the others will find in Redis.
