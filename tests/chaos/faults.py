@@ -266,7 +266,10 @@ FAULTS: Final = (
     Fault("with a secret: values swapped", swapped, 3, {"secret": SECRET}, after=3),
     Fault("over TLS: Redis killed with -9", killed, 3, {"tls": True}),
     Fault("over TLS: a certificate of another CA", unknown_certificate, 3, {"tls": True}),
-    Fault("Redis's clock set an hour ahead and back", stepped, 8, {"stepped": True}, after=8, missing=NO_CLOCK or NO_VALKEY),
+    Fault(
+        "Redis's clock set an hour ahead and back", stepped, 8, {"stepped": True}, after=8,
+        missing=NO_CLOCK or NO_VALKEY,
+    ),
     Fault("clocks an hour apart", nothing, 5, {"clocks": (HOUR, 0, -HOUR)}, after=1.5, missing=NO_CLOCK),
 )  # fmt: skip
 """All of them, in the order they are run; the first is what the second is held against."""

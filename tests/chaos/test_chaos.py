@@ -20,7 +20,8 @@ class Chaos(SynchronousTestCase):
         """Play a fault for so long; no query may be lost, fail or be answered wrongly, and no log tell of a bug."""
         (fault,) = (fault for fault in FAULTS if fault.text == text)
         row = play(fault, seconds=seconds, before=0.7, after=2.0)
-        self.assertEqual((row.lost, row.failed, row.wrong, row.trouble), (0, 0, 0, 0), row.evidence)
+        bad = (row.lost, row.failed, row.wrong, row.old, row.trouble)
+        self.assertEqual(bad, (0, 0, 0, 0, 0), row.evidence)
         self.assertGreater(row.asked, 1000)
         return row
 
@@ -33,6 +34,14 @@ class Chaos(SynchronousTestCase):
         row = self.play("values swapped between keys", 1.0)
         self.assertEqual(row.retried, 0)
         self.assertIsNotNone(row.full)
+
+    def test_forged(self) -> None:
+        """Who can write to Redis, and does not have the secret, puts words into nobody's mouth."""
+        self.assertEqual(self.play("with a secret: forged values", 1.0).retried, 0)
+
+    def test_missed_flush(self) -> None:
+        """A node that was frozen and cut off during a flush gives nothing old when it is back."""
+        self.play("flushed while a node is frozen and cut off", 1.0)
 
     def test_lossy(self) -> None:
         """A way to Redis that loses every other packet costs nobody an answer, nor a second of waiting."""
