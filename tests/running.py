@@ -55,6 +55,7 @@ class Running:
         self.port, self.http = free_port(), free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="heimdall-node-"))
         self._log = self._folder / "log"
+        self._under = bool(before)
         self._command = [
             *before, sys.executable, "-m", "twisted", "--log-format=text", "heimdall",
             f"--listen=127.0.0.1:{self.port}", f"--http=127.0.0.1:{self.http}", *arguments,
@@ -74,6 +75,8 @@ class Running:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                # A command that it runs under may not pass signals on: then the whole group is sent them.
+                process_group=0 if self._under else None,
             )
 
     def again(self) -> None:
@@ -90,7 +93,7 @@ class Running:
             except OSError:
                 pass
             time.sleep(0.02)
-        self.process.kill()
+        self._send(signal.SIGKILL)
         raise RuntimeError(f"the node did not start:\n{self.log}")
 
     @property
@@ -139,12 +142,18 @@ class Running:
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal, wait for the end, and return the exit code."""
         if self.process.poll() is None:
-            self.process.send_signal(number)
+            self._send(number)
         try:
             return self.process.wait(10)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self._send(signal.SIGKILL)
             return self.process.wait()
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._under:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
 
     def clean(self) -> None:
         """End it and leave nothing behind."""

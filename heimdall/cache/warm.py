@@ -27,7 +27,7 @@ TELL: Final = 1.0
 
 
 class Warm:
-    """Loads what is hot, once.
+    """Loads what is hot, once; if there is no Redis at the start, as soon as there is one.
 
     :param judge: says what a value is worth to a question.
     :param sync: learns what was flushed; fires with whether it could.
@@ -59,6 +59,7 @@ class Warm:
         self.gates: Sequence[IGate] = ()
         """What they do not let pass is not loaded: memory is asked before they are."""
         self._up: Deferred[None] | None = None
+        self._owed = False
         self._work: Deferred[str] | None = None
         self._loaded = 0
         self._tell_at = 0.0
@@ -82,13 +83,19 @@ class Warm:
 
     def stop(self) -> None:
         """Give up."""
+        self._owed = False
         if self._work is not None:
             self._work.cancel()
 
     def _changed(self) -> None:
-        if self._up is not None and self._link.up:
+        if not self._link.up:
+            return
+        if self._up is not None:
             up, self._up = self._up, None
             up.callback(None)
+        elif self._owed:
+            self._owed = False
+            self.start()
 
     def _failed(self, failure: Failure) -> str:
         if failure.check(TimeoutError):
@@ -117,6 +124,7 @@ class Warm:
             try:
                 await self._up.addTimeout(WAIT, self._clock)
             except TimeoutError:
+                self._up, self._owed = None, True
                 return "Redis is away"
         if not await self._sync():
             return "what was flushed is not known"

@@ -15,7 +15,7 @@ REMEDIES: Final = {
     "cluster": "see what CLUSTER INFO says there; is it a Redis Cluster?",
     "database": "correct the number of the database",
     "loading": "none is needed: Redis is reading its data",
-    "lost": "look into the log of Redis; does it want rediss://?",
+    "lost": "look into the log of Redis; is TLS used at both ends, or at neither?",
     "name": "correct the host name, or the DNS it is looked up in (not this server)",
     "other": "look into the log of Redis",
     "password": "correct the user, the password or the password file",

@@ -25,11 +25,25 @@ _KINDS: dict[int, Any] = {socket.AF_INET: IPv4Address, socket.AF_INET6: IPv6Addr
 
 @implementer(IHostResolution)
 class Resolution:
-    """One name that is looked up."""
+    """One name that is looked up; the receiver is told of each address, and of the end.
 
-    def __init__(self, name: str) -> None:
+    :param wanted: kinds of addresses; None for all.
+    """
+
+    def __init__(self, receiver: IResolutionReceiver, name: str, wanted: Sequence[type[IAddress]] | None) -> None:
         self.name = name
         self.cancelled: Deferred[Any] | None = None
+        self._receiver, self._wanted = receiver, wanted
+        receiver.resolutionBegan(self)
+
+    def found(self, address: IAddress | None) -> None:
+        """Hand an address over, if it is wanted."""
+        if address is not None and (self._wanted is None or type(address) in self._wanted):
+            self._receiver.addressResolved(address)
+
+    def end(self) -> None:
+        """Say that there are no more."""
+        self._receiver.resolutionComplete()
 
     def cancel(self) -> None:
         """Give it up."""
@@ -58,10 +72,9 @@ class HostNames:
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
         """Look up a name, and hand over its addresses; none when nobody knows it, or the threads are all busy."""
-        resolution = Resolution(hostName)
-        resolutionReceiver.resolutionBegan(resolution)
+        resolution = Resolution(resolutionReceiver, hostName, addressTypes)
         if self._under_way >= MOST_THREADS:
-            resolutionReceiver.resolutionComplete()
+            resolution.end()
             return resolution
         self._under_way += 1
 
@@ -76,9 +89,8 @@ class HostNames:
             self._under_way -= 1
             for family, _, _, _, address in found:
                 kind = _KINDS.get(family)
-                if kind is not None and (addressTypes is None or kind in addressTypes):
-                    resolutionReceiver.addressResolved(kind(transportSemantics, *address))
-            resolutionReceiver.resolutionComplete()
+                resolution.found(kind(transportSemantics, *address) if kind is not None else None)
+            resolution.end()
 
         threading.Thread(target=look_up, daemon=True, name="heimdall-names").start()
         return resolution
@@ -94,7 +106,7 @@ class Names:
     def __init__(self, reactor: Any, servers: Sequence[tuple[str, int]]) -> None:
         from twisted.names.client import Resolver
 
-        self._resolver = Resolver(servers=list(servers), reactor=reactor, timeout=WAITS)
+        self._resolver = Resolver(servers=list(servers), reactor=_Quiet(reactor), timeout=WAITS)
 
     def resolveHostName(
         self,
@@ -105,8 +117,7 @@ class Names:
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
         """Look up a name, and hand over its addresses; none when nobody knows it."""
-        resolution = Resolution(hostName)
-        resolutionReceiver.resolutionBegan(resolution)
+        resolution = Resolution(resolutionReceiver, hostName, addressTypes)
         name = hostName.encode("idna") if not hostName.isascii() else hostName.encode()
         asked = [self._resolver.lookupAddress(name), self._resolver.lookupIPV6Address(name)]
         resolution.cancelled = both = DeferredList(asked, consumeErrors=True)
@@ -114,13 +125,25 @@ class Names:
         def answered(results: list[tuple[bool, Any]]) -> None:
             for good, result in results:
                 for record in result[0] if good else ():
-                    address = _address(record.payload, portNumber, transportSemantics)
-                    if address is not None and (addressTypes is None or type(address) in addressTypes):
-                        resolutionReceiver.addressResolved(address)
+                    resolution.found(_address(record.payload, portNumber, transportSemantics))
 
         both.addCallback(answered)
-        both.addBoth(lambda _: resolutionReceiver.resolutionComplete())
+        both.addBoth(lambda _: resolution.end())
         return resolution
+
+
+class _Quiet:
+    """A reactor whose protocols do not tell the log that they start and stop."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenUDP(self, port: int, protocol: Any, *arguments: Any, **more: Any) -> Any:
+        protocol.noisy = False
+        return self._reactor.listenUDP(port, protocol, *arguments, **more)
 
 
 def _address(data: Any, port: int, semantics: str) -> IAddress | None:

@@ -167,6 +167,17 @@ class Bounds(Case):
         self.assertTrue(0.4 < reactor.seconds() - began < 1.0)
         self.assertIn("Redis is away", self.events[-1])
 
+    async def test_comes_later(self) -> None:
+        """A node that found no Redis at the start gets warm when it is there."""
+        server = self.server()
+        await self.old(server)
+        server.pause()
+        node = self.node(server.url, Upstream())
+        await node.sharing.warm.start()
+        self.assertEqual(len(node.memory), 0)
+        server.resume()
+        await until(lambda: node.count("heimdall_cache_warm_names_total", "loaded"))
+
     async def test_hung(self) -> None:
         """A Redis that hangs while names are loaded costs no more than the time for that."""
         server = self.server()
