@@ -93,7 +93,8 @@ class Running:
             except OSError:
                 pass
             time.sleep(0.02)
-        self._send(signal.SIGKILL)
+        if self.process.poll() is None:
+            self._send(signal.SIGKILL)
         raise RuntimeError(f"the node did not start:\n{self.log}")
 
     @property
