@@ -30,7 +30,7 @@ from tests.nsd import free_port
 from tests.redisserver import RedisServer
 
 MARK = 280
-"""Bytes an answer that Unbound's Redis cache takes: the mark to stay below."""
+"""Bytes an answer that Unbound's Redis cache takes, for an address: the mark to stay below."""
 
 KINDS = ("A", "AAAA", "CNAME, 4 A", "NXDOMAIN")
 """The kinds of answers measured, each unsigned and signed."""
@@ -173,6 +173,7 @@ def main() -> None:
     chosen = options.parse_args()
     store = Store()
     out = sys.stdout
+    taken: dict[str, tuple[float, float | None]] = {}
     out.write(f"{chosen.names} answers of each kind; bytes an answer, and microseconds to make and to read its value\n")
     out.write(
         f"{'':28} {'message':>8} {'key':>6} {'value':>6} {'in Redis':>9} {'makes':>6} {'reads':>6} {'Unbound':>9}\n"
@@ -192,6 +193,7 @@ def main() -> None:
                     theirs = (
                         unbound(store, chosen.unbound, zones, [one for one, _ in wires]) if chosen.unbound else None
                     )
+                    taken[kind] = row.redis, theirs
                     out.write(f"{kind:28} {row.message:8.1f} {row.key:6.1f} {row.value:6.1f} {row.redis:9.1f}")
                     out.write(f" {row.makes:6.1f} {row.reads:6.1f}")
                     out.write(f" {'-' if theirs is None else format(theirs, '.1f'):>9}\n")
@@ -200,8 +202,19 @@ def main() -> None:
                     out.flush()
             finally:
                 zones.stop()
+        for note in ("ECDSA", "RSA"):
+            mix(taken, [kind + signed for kind in ("A", "AAAA") for signed in ("", f", signed, {note}")])
     finally:
         store.server.stop()
+
+
+def mix(taken: dict[str, tuple[float, float | None]], kinds: list[str]) -> None:
+    """Print what the answers of some kinds take in the mean, as many of each."""
+    means = [
+        "-" if None in some else format(sum(cast(list[float], some)) / len(some), ".1f")
+        for some in zip(*(taken[kind] for kind in kinds), strict=True)
+    ]
+    sys.stdout.write(f"as many of each: {'; '.join(kinds)}: {means[0]} bytes, Unbound {means[1]}\n")
 
 
 if __name__ == "__main__":
