@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -15,6 +16,10 @@ from heimdall.cache.writer import Writer
 
 AGAIN: Final = LASTS / 5
 """Seconds between two looks at a lease, ours or another node's; the first comes after one to two of them."""
+
+MOST: Final = 500
+"""Leases looked at in one turn. When more questions than that hang, the leases of the others end by themselves, and who
+waits there asks when its patience ends: Redis is not flooded for what no upstream answers."""
 
 ALONE: Final = b""
 """What wakes followers when nothing was learnt that can be shared: each asks for itself."""
@@ -137,7 +142,7 @@ class Flights:
     def _tick(self) -> None:
         self._timer = self._clock.callLater(AGAIN, self._tick)
         if self._reading.ready:
-            for look in self._old:
+            for look in islice(self._old, MOST):
                 self._look(look)
         self._old |= self._young
         self._young = {}

@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.cache.entry import to_bytes
-from heimdall.cache.flight import AGAIN
+from heimdall.cache.flight import AGAIN, MOST
 from heimdall.cache.lease import LASTS, LONGEST, SHORTEST, TRY_AGAIN, Leases
 from heimdall.cache.seal import Seal
 from heimdall.interfaces import NoAnswer
@@ -120,6 +120,17 @@ class Flights(Case):
         self.assertEqual(self.successResultOf(asked).origin, "upstream")
         self.one.source.give(positive())
         self.turn()
+
+    def test_many_hang(self) -> None:
+        """When upstreams hang only so many leases are renewed: Redis is not flooded with looks at them."""
+        waiting = [self.ask(self.one, question(f"host{number}.example")) for number in range(MOST + 50)]
+        self.pass_time(LASTS - AGAIN)
+        self.one.link.commands.clear()
+        self.pass_time(AGAIN)
+        self.assertEqual(sum(int(command[2]) for command in self.one.link.commands if command[0] == "EVALSHA"), MOST)
+        for asked in waiting:
+            asked.cancel()
+            self.failureResultOf(asked, CancelledError)
 
     def test_wake_is_lost(self) -> None:
         """A follower that is not woken finds the answer when it looks again."""
