@@ -10,6 +10,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.interfaces import IHostResolution, IResolutionReceiver
 from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.names import dns, server
 from twisted.names.authority import BindAuthority
 from twisted.trial.unittest import SynchronousTestCase
@@ -237,6 +238,22 @@ class Looking(RedisCase):
             await until(lambda receiver=receiver: receiver.over)  # type: ignore[misc]
             self.assertEqual(set(receiver.found), expected)
             self.assertEqual(receiver.began.name, "cache.example")
+
+    async def test_quiet(self) -> None:
+        """A look-up does not tell the log that its sockets' protocols start and stop."""
+        at = self.name_server("cache IN A 192.0.2.7\n")
+        said: list[str] = []
+
+        def heard(event: LogEvent) -> None:
+            said.append(formatEvent(event))
+
+        observer: ILogObserver = heard  # type: ignore[assignment]
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        receiver = Receiver()
+        Names(reactor, [("127.0.0.1", at)]).resolveHostName(receiver, "cache.example")
+        await until(lambda: receiver.over)
+        self.assertEqual([line for line in said if "Starting protocol" in line], [])
 
     async def test_nobody_answers(self) -> None:
         """A server that is silent makes a name unknown in some seconds; a look-up that is given up ends at once."""
