@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks.cluster.loads import NODES, Zipf, distinct, loads, solve
 from benchmarks.cluster.meters import ideal, tell
-from benchmarks.cluster.page import PAGE, written
 from benchmarks.cluster.tables import Mark
+from benchmarks.page import PAGE, written
 from tests.load import GOOD, Ask, Told
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -49,6 +50,7 @@ def main() -> int:
         "versions": {one.name: one.version() for one in here},
         "works": {},
     }
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # takes down what was started
     began = time.monotonic()
     for work in WORKS:
         if work.name in wanted:

@@ -15,7 +15,7 @@ from benchmarks.beside import streams
 from benchmarks.beside.ground import Ground, cores, plain, signed
 from benchmarks.beside.load import CLIENTS, OUTSTANDING, Dnsperf, Found, Questions, ask
 from benchmarks.beside.meter import resident, spent
-from benchmarks.beside.peers import CONTESTANTS, Contestant, Heimdall, Server, Setting
+from benchmarks.beside.peers import CONTESTANTS, Contestant, Heimdall, Server, Setting, pinned
 from benchmarks.beside.store import Store
 from benchmarks.beside.works import Lines, Work, random_subdomains
 
@@ -93,9 +93,7 @@ class Stage:
             if self.work.part:
                 self._other = self._start(CONTESTANTS[0], self._setting(str(cores()[0]), node="other"))
             for one in self._taking_part:
-                server = self._start(one.contestant, self._setting(one.core, threads=one.threads))
-                self._teach(one, server)
-                self.servers[one.name] = one, server
+                self._enter(one)
         except BaseException:
             self._stack.close()
             raise
@@ -103,6 +101,21 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def _enter(self, entrant: Entrant) -> None:
+        """Start a server that takes part and teach it; one that does not start is left out, and said to be."""
+        try:
+            server = self._start(entrant.contestant, self._setting(entrant.core, threads=entrant.threads))
+        except RuntimeError as error:
+            say(f"{self.work.name}: LEFT OUT, {entrant.name} did not start: {str(error)[:300]}")
+            return
+        known = self.work.known()
+        if known:
+            say(f"{self.work.name}: {entrant.name} learns {len(known):,} names")
+            # Workers know each what they were asked themselves.
+            for _ in range(1 if entrant.threads == 1 else 5):
+                ask(server.port, known, *self.work.options)
+        self.servers[entrant.name] = entrant, server
 
     def _setting(self, core: str, **more: Any) -> Setting:
         url = self._store.url if self._store else ""
@@ -112,12 +125,6 @@ class Stage:
         server = contestant.start(setting)
         self._stack.callback(server.clean)
         return server
-
-    def _teach(self, entrant: Entrant, server: Server) -> None:
-        known = self.work.known()
-        if known:
-            say(f"{self.work.name}: {entrant.name} learns {len(known):,} names")
-            ask(server.port, known, *self.work.options)
 
     def round(self) -> Iterator[tuple[str, Run]]:
         """Measure every server once, one after the other with the same questions, and then Redis by itself."""
@@ -161,9 +168,8 @@ class Stage:
         elif self.work.abused:
             found, all_found = self._abused(server, questions, abuse)
         else:
-            pinned = ("taskset", "-c", entrant.around)
-            found = self._load(server, questions, *entrant.options, seconds=self.seconds, before=pinned)
-            all_found = found
+            more = {"seconds": self.seconds, "before": pinned(entrant.around)}
+            found = all_found = self._load(server, questions, *entrant.options, **more)
         after, busy = spent(server.pid), self._ground.busy - behind
         micro = 1e6 / max(all_found.answered, 1)
         user, system = ((new - old) * micro for old, new in zip(before, after, strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any, Final
 
@@ -94,8 +94,13 @@ class Mark:
             return "goal"
         return "floor" if (self.here >= self.floor if more else self.here <= self.floor) else "SHORT"
 
+    @property
+    def span(self) -> str:
+        """Its least and its most in a round, if there were rounds."""
+        return f"{min(self.each):.2f}–{max(self.each):.2f}" if self.each else ""
+
     def __str__(self) -> str:
-        span = f" ({min(self.each):.2f}–{max(self.each):.2f})" if self.each else ""
+        span = f" ({self.span})" if self.each else ""
         return f"{self.verdict:6} {self.text}: {self.here:.2f}{span}, floor {self.floor:g}, goal {self.goal:g}"
 
 
@@ -134,3 +139,18 @@ def marks(result: Mapping[str, Any]) -> Iterator[Mark]:
         runs = works["spread"]["heimdall"]
         each = [run["p999"] for run in runs]
         yield Mark("spread: p99.9 at half load with a million answers and Redis, ms", 5, 1, median(each), each)
+
+
+def reach(found: Iterable[Mark]) -> str:
+    """Return a table of what is to be reached, in Markdown."""
+    cells = [(one.text, one.floor, one.goal, f"{one.here:.2f}", one.span, one.verdict) for one in found]
+    return aligned(("What", "Floor", "Goal", "Here", "least–most", "Reached"), cells)
+
+
+def setting(result: Mapping[str, Any]) -> str:
+    """Return what was compared, where, and how often."""
+    versions = ", ".join(f"{text(name)} {version}".strip() for name, version in result["versions"].items())
+    return (
+        f"{versions}. {result['machine']}, {result['cores']} cores, load {result['load_before']:g} before; "
+        f"{result['rounds']} rounds, {result['seconds']:g} s each."
+    )

@@ -1,0 +1,169 @@
+"""The comparison with other servers: its questions, its meters, what it concludes, and what it shows."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from benchmarks.beside import streams
+from benchmarks.beside.chart import Row, bars, ranges
+from benchmarks.beside.ground import ZONE, Ground, plain
+from benchmarks.beside.load import ask
+from benchmarks.beside.meter import family, spent
+from benchmarks.beside.peers import CONTESTANTS
+from benchmarks.beside.play import Entrant, Stage
+from benchmarks.beside.tables import Mark, marks, work
+from benchmarks.beside.works import WORKS, all_names, cold, mixed, shared, zipf
+from benchmarks.page import drawn
+from tests.nsd import SKIP
+from tests.running import NO_DNSPERF
+
+BY_NAME = {one.name: one for one in WORKS}
+
+
+def run(rate: float, cpu: float, p999: float = 1.0) -> dict[str, float]:
+    """What a server did in a round."""
+    return {
+        "rate": rate, "cpu": cpu, "user": cpu / 2, "system": cpu / 2, "median": 0.1, "p99": 0.5, "p999": p999,
+        "lost": 0, "resident": 1e6,
+    }  # fmt: skip
+
+
+class Questions(SynchronousTestCase):
+    """What is asked."""
+
+    def test_zipf(self) -> None:
+        """The names of Zipf's law are those that all servers learn, few of them often."""
+        lines = zipf(random.Random(1), "a", 10_000)
+        self.assertLessEqual(set(lines), set(all_names()))
+        self.assertGreater(lines.count(f"n0.{ZONE} A"), 500)
+
+    def test_cold(self) -> None:
+        """What is cold is asked once, in one run only, and is not what the other node learns."""
+        first, second = (cold(random.Random(1), tag, 1000) for tag in ("q1", "q2"))
+        known = shared(random.Random(1), "q1", 1000)
+        self.assertEqual(len({*first, *second, *known}), 3000)
+
+    def test_mixed(self) -> None:
+        """The mix is that of the record."""
+        lines = mixed(random.Random(1), "q1", 10_000)
+        self.assertEqual(sum(line.startswith("n") for line in lines), 6000)
+        self.assertEqual(sum(line.startswith("q1r") for line in lines), 2500)
+        self.assertEqual(sum(line.startswith("q1x") for line in lines), 1500)
+
+
+class Meters(SynchronousTestCase):
+    """What a process has taken."""
+
+    def test_children(self) -> None:
+        """The work of children counts, of those that have ended too."""
+        burn = "sum(range(3_000_000))"
+        script = (
+            "import subprocess, sys;"
+            f"subprocess.run([sys.executable, '-c', '{burn}']);"
+            f"child = subprocess.Popen([sys.executable, '-c', 'print({burn}, flush=True); input()'],"
+            " stdin=subprocess.PIPE, stdout=subprocess.PIPE);"
+            "child.stdout.readline(); print('x', flush=True); input()"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as parent:
+            assert parent.stdout is not None
+            parent.stdout.readline()
+            self.assertEqual(len(family(parent.pid)), 2)
+            alone = sum(map(float, Path(f"/proc/{parent.pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+            self.assertGreater(sum(spent(parent.pid)), alone / 100 + 0.03)
+            parent.kill()
+
+
+class Conclusions(SynchronousTestCase):
+    """What is made of the numbers."""
+
+    def test_marks(self) -> None:
+        """A ratio is that of the medians, and a mark says which of floor and goal it reaches."""
+        works = {"memory": {
+            "heimdall": [run(1, 5), run(1, 5), run(1, 9)],
+            "unbound": [run(1, 5), run(1, 4), run(1, 5)],
+            "bind": [run(1, 20)] * 3,
+        }}  # fmt: skip
+        found = {one.text.rpartition(" ")[2]: one for one in marks({"works": works})}
+        self.assertEqual({name: one.verdict for name, one in found.items()}, {"Unbound": "floor", "BIND": "goal"})
+        self.assertAlmostEqual(found["Unbound"].here, 1.0)
+        self.assertAlmostEqual(min(found["Unbound"].each), 5 / 9)
+
+    def test_less(self) -> None:
+        """Where less is better, the goal is below the floor."""
+        verdicts = [Mark("time", 5, 1, here).verdict for here in (0.5, 3, 6)]
+        self.assertEqual(verdicts, ["goal", "floor", "SHORT"])
+
+    def test_table(self) -> None:
+        """A row has the medians of all rounds, the spread, and all that was lost."""
+        table = work({"heimdall": [run(1000, 5), run(3000, 7), {**run(2000, 6), "lost": 2, "half_lost": 1}]})
+        cells = [cell.strip() for cell in table.splitlines()[2].split("|")]
+        self.assertEqual(cells[1:5], ["Heimdall", "2,000", "1,000–3,000", "6.0"])
+        self.assertEqual(cells[-3], "3")
+
+
+class Pictures(SynchronousTestCase):
+    """What is drawn."""
+
+    def test_kept(self) -> None:
+        """The pictures in the docs are those of the numbers that are kept, and there are no others."""
+        files = drawn()
+        for path, svg in files.items():
+            self.assertEqual(path.read_text(), svg)
+        self.assertEqual(set(next(iter(files)).parent.iterdir()), set(files))
+
+    def test_drawn(self) -> None:
+        """A picture is well-formed, says what it shows, and knows dark pages."""
+        rows = [Row("one & two", (10.0, 5.0, 20.0), True), Row("three", (100.0, 100.0, 100.0))]
+        for svg in (bars("<title>", "note", rows), ranges("<title>", "note", [evolve(rows[0], figures=(0.1, 1, 10))])):
+            root = ElementTree.fromstring(svg)
+            self.assertEqual(root.attrib["aria-label"], "<title>")
+            self.assertIn("prefers-color-scheme: dark", svg)
+        lengths = [
+            float(one.attrib["width"])
+            for one in ElementTree.fromstring(bars("t", "n", rows)).iter()
+            if "rect" in one.tag
+        ]
+        self.assertAlmostEqual(lengths[1] / lengths[0], 10, places=1)
+
+
+class Live(SynchronousTestCase):
+    """A short run with real servers."""
+
+    skip = SKIP or NO_DNSPERF or (None if len(os.sched_getaffinity(0)) > 1 else "this machine has but one core")
+
+    def test_run(self) -> None:
+        """Each workload of UDP that is learnt soon runs, loses nothing, and each answer is from where it should be."""
+        one = CONTESTANTS[0]
+        for name, origin in (("memory", "memory"), ("miss", "upstream"), ("l2", "redis")):
+            work = evolve(BY_NAME[name], most=3000)
+            with Stage(work, [Entrant(one.name, one, "", "")], 0.3) as stage:
+                found = dict(stage.round())
+            ours = found["heimdall"]
+            self.assertGreater(ours["answered"], 100)
+            self.assertEqual(ours["answered"] + ours["lost"], ours["sent"])
+            self.assertGreater(ours["cpu"], 0)
+            self.assertLessEqual(ours["median"], ours["p999"])
+            total = sum(ours["origins"].values())
+            self.assertGreater(ours["origins"][origin], 0.5 * total, f"{name}: {ours}")
+            self.assertEqual("redis-benchmark" in found, name == "l2")
+
+    def test_streams(self) -> None:
+        """Every query on every connection is answered, and counted."""
+        ground = Ground(plain())
+        self.addCleanup(ground.stop)
+        ask(ground.port, all_names()[:100])
+        for count in (1, 10):
+            found = streams.ask(ground.port, all_names(), count, 0.2)
+            self.assertGreater(found.answered, count)
+            self.assertEqual((found.answered, found.lost), (found.sent, 0))
+            self.assertEqual(len(found.latencies), found.sent / count)
