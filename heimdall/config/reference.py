@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from heimdall.config.keys import KEYS, SECTIONS
+from heimdall.config.keys import KEYS, SECTIONS, Key
 from heimdall.config.show import literal
 from heimdall.config.values import kind_of
 
@@ -54,28 +54,38 @@ server starts with a warning, and what it cannot answer from a cache it answers 
 def reference() -> str:
     """Return the reference of all keys as Markdown."""
     lines = [_TOP]
-    for section, kind in SECTIONS.items():
-        _, _, about = (kind.__doc__ or "").partition(": ")
-        lines += [f"## [{section}]", "", about[:1].upper() + about[1:], ""]
+    for section in SECTIONS:
+        lines += [f"## [{section}]", "", about(section), ""]
         for key in KEYS.values():
             if key.section != section:
                 continue
-            expected = kind_of(key).expected
-            if isinstance(key.default, tuple):
-                expected = f"a list, each of it {expected}"
-            elif isinstance(key.default, dict):
-                expected = f"a table of name suffixes, each with a list, each of it {expected}"
             lines += [
                 f"### {key.name}",
                 "",
                 key.text,
                 "",
-                f"- value: {expected}",
+                f"- value: {expected(key)}",
                 f"- default: `{literal(key.default)}`",
                 f"- environment: `{key.variable}`",
                 "",
             ]
     return "\n".join(lines)
+
+
+def about(section: str) -> str:
+    """Return what a section is about, as a sentence."""
+    _, _, text = (SECTIONS[section].__doc__ or "").partition(": ")
+    return text[:1].upper() + text[1:]
+
+
+def expected(key: Key) -> str:
+    """Return what a value of a key has to be."""
+    item = kind_of(key).expected
+    if isinstance(key.default, tuple):
+        return f"a list, each of it {item}"
+    if isinstance(key.default, dict):
+        return f"a table of name suffixes, each with a list, each of it {item}"
+    return item
 
 
 if __name__ == "__main__":

@@ -1,0 +1,46 @@
+"""Write a configuration file that explains every key: ``python -m heimdall.config.sample``."""
+
+from __future__ import annotations
+
+import re
+import sys
+from textwrap import wrap
+
+from heimdall.config.keys import KEYS, SECTIONS
+from heimdall.config.reference import about, expected
+from heimdall.config.show import literal
+
+_TOP = """\
+# The configuration of Heimdall, with every key. What stands behind a # is the default: take the # away to change it.
+# An environment variable beats this file: HEIMDALL_CACHE_MEMORY is memory in section [cache].
+# Under systemd, the addresses to serve DNS on stand in heimdall.socket.
+# What is wrong with it: twistd -n heimdall --config FILE --check
+"""
+
+_LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+
+
+def sample() -> str:
+    """Return the file: every key with what it means, its kind of value and, behind a ``#``, its default."""
+    lines = [_TOP]
+    for section in SECTIONS:
+        lines += [*_comment(f"{about(section)}"), f"[{section}]"]
+        for key in KEYS.values():
+            if key.section == section:
+                text = _LINK.sub(r"\1", key.text)
+                lines += [
+                    "",
+                    *_comment(text),
+                    *_comment(f"Value: {expected(key)}."),
+                    f"#{key.name} = {literal(key.default)}",
+                ]
+        lines.append("")
+    return "\n".join(lines[:-1]) + "\n"
+
+
+def _comment(text: str) -> list[str]:
+    return [f"# {line}" for line in wrap(text, 110, break_long_words=False, break_on_hyphens=False)]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(sample())
