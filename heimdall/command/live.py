@@ -50,7 +50,7 @@ def live(look: Callable[[], Sequence[str]], where: str) -> None:
             try:
                 lines, drawn, trouble = look(), time.strftime("%X"), ""
             except Trouble as error:
-                trouble = f"{str(error).splitlines()[0]} Tried again."
+                trouble = f"{str(error).splitlines()[0]} (tried again)"
 
 
 def _draw(lines: Sequence[str], state: str) -> None:
