@@ -37,6 +37,9 @@ class Holder(Protocol):
     def forget(self, flush: Flush) -> None:
         """Forget a name here; nobody else is told."""
 
+    def follow(self, query: Query) -> Deferred[Mapping[str, Any]]:
+        """Ask a question as its client does; fires with what :func:`followed` tells."""
+
 
 @frozen
 class Console:
@@ -128,19 +131,7 @@ class Console:
         :return: fires with ``answer``, None where silence is due, the ``seconds`` it took, and what the ``stations``
             noted, as :class:`~heimdall.message.trace.Trace` tells them.
         """
-        return self.path.follow.ask(query).addCallback(self._followed, query)
-
-    def _followed(self, followed: Followed, query: Query) -> Mapping[str, Any]:
-        answer, trace = followed.answer, followed.trace
-        return {
-            "node": self.node,
-            "name": to_text(query.name),
-            "type": type_text(query.qtype),
-            "client": query.client[0],
-            "seconds": round(trace.seconds, 6),
-            "answer": None if answer is None else answered(answer),
-            "stations": trace.notes,
-        }
+        return self.holder.follow(query).addCallback(lambda told: {"node": self.node, **told})
 
     def _ask(self, name: bytes, qtype: int = 0, every: bool = False, flush: bytes = NO_FLUSH) -> Deferred[Round]:
         """Ask the other nodes; never fails."""
@@ -148,6 +139,19 @@ class Console:
             return succeed(Round((), (), NO_REDIS))
         asking = self.inquiries.ask(name, qtype, every, flush)
         return asking.addErrback(_nobody)
+
+
+def followed(found: Followed, query: Query) -> Mapping[str, Any]:
+    """Return what came of a question that was followed, as JSON."""
+    answer, trace = found.answer, found.trace
+    return {
+        "name": to_text(query.name),
+        "type": type_text(query.qtype),
+        "client": query.client[0],
+        "seconds": round(trace.seconds, 6),
+        "answer": None if answer is None else answered(answer),
+        "stations": trace.notes,
+    }
 
 
 def _nobody(failure: Failure) -> Round:

@@ -31,7 +31,7 @@ from heimdall.tally import Tally
 from heimdall.totals import Past, total
 from heimdall.watch.notify import herald
 
-FIXED = ("accept.listen", "watch.enabled", "watch.http", "watch.log")
+FIXED = ("accept.listen", "accept.workers", "watch.enabled", "watch.http", "watch.log")
 """What a running node cannot change: its sockets, and where its log goes."""
 
 

@@ -22,15 +22,15 @@ from heimdall.tally import Tally
 from heimdall.totals import Live
 from heimdall.watch.admin import Admin
 from heimdall.watch.caches import Caches
-from heimdall.watch.carried import Carried
+from heimdall.watch.carried import Carried, Carrier
 from heimdall.watch.trust import Trust
 
 
 class Hands(Holder, Protocol):
     """Whoever does the work of a node: this process alone, or its workers.
 
-    ``bound`` are the sockets it serves on, ``path`` the way of this process to Redis and to the upstreams, and
-    ``tallies`` what all of it counts, gone through anew each time.
+    ``bound`` are the sockets it serves on, ``path`` the way of this process to Redis and to the upstreams, ``carry``
+    carries answers into the tiers and out of them, and ``tallies`` are what all of it counts.
     """
 
     bound: tuple[Bound, ...]
@@ -42,6 +42,13 @@ class Hands(Holder, Protocol):
 
     def count(self) -> Deferred[None]:
         """Bring the tallies up to date, as far as that can be done in a moment. Never fails."""
+
+    @property
+    def carry(self) -> Carrier:
+        """What carries."""
+
+    def processes(self) -> Sequence[int]:
+        """Return the numbers of the processes that this one has for its work."""
 
     def upstreams(self) -> Sequence[Sequence[Mapping[str, Any]]]:
         """Return how each upstream does, by groups."""
@@ -126,9 +133,10 @@ class Presence:
             overview=self.overview.overview,
             trust=trust,
             caches=Caches(Console(path, person.id, hands, reactor, self.inquiries), trust),
-            carried=Carried(path.carry, trust, reactor),
+            carried=Carried(hands.carry, trust, reactor),
             top=top.top if top is not None else None,
             count=hands.count,
+            processes=hands.processes,
         )
 
     def start(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, inlineCallbacks, maybeDeferred, succeed
@@ -13,9 +13,11 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from heimdall.accept.sockets import Bound
+from heimdall.cache.carry import Carry
 from heimdall.cache.flushed import Flush
 from heimdall.cache.shown import name_end
 from heimdall.config.settings import Settings
+from heimdall.console import followed
 from heimdall.interfaces import IGate
 from heimdall.message import query
 from heimdall.peers.inspect import NO_FLUSH, Told
@@ -67,6 +69,10 @@ class Station:
         """Nothing: the tallies are always up to date."""
         return succeed(None)
 
+    def processes(self) -> Sequence[int]:
+        """Return none: this process does all of it."""
+        return ()
+
     def alive(self) -> bool:
         """Return whether every socket for DNS is read, as far as this process serves at all."""
         ports: list[Any] = self._ports
@@ -86,6 +92,15 @@ class Station:
         """Forget a name here; nobody else is told."""
         self.path.memory.forget_names(flush.matches)
         self.path.once.forget(flush.matches)
+
+    def follow(self, asked: query.Query) -> Deferred[Mapping[str, Any]]:
+        """Ask a question as its client does; fires with what came of it at each station."""
+        return self.path.follow.ask(asked).addCallback(followed, asked)
+
+    @property
+    def carry(self) -> Carry:
+        """What carries answers into memory and Redis, and out of them."""
+        return self.path.carry
 
     def start(self) -> Deferred[None]:
         """Serve; fires when memory is as warm as it can be had."""

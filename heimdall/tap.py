@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 # Nothing of the server is imported up here: the help of twistd loads this module, and a start must be quick.
 
 
-YOUNG = 10_000
-"""New objects after which the garbage collector looks at them."""
-
 DESCRIPTORS = 65536
 """File descriptors we ask for; what the host allows may be less."""
 
@@ -47,6 +44,7 @@ class Options(TwistedOptions):
     )
     optParameters: ClassVar[list[list[str | None]]] = [
         ["config", "c", None, "Read this TOML file (or that of HEIMDALL_CONFIG)."],
+        ["workers", "w", None, "Serve with so many processes. [default: 1]"],
         ["redis", None, None, "Share answers through the Redis at this URL: redis://, rediss:// or unix://. "
          "A password is better kept in a file: redis.password_file."],
         ["http", None, None, "Serve metrics, probes and the API on HOST:PORT. [default: 127.0.0.1:9053]"],
@@ -138,7 +136,7 @@ def makeService(options: Options) -> IService:
     _end_well(clock)
     _allow_descriptors()
 
-    from heimdall.accept.sockets import CannotListen, bind, bind_stream
+    from heimdall.accept.sockets import CannotListen, bind_sets, bind_stream
 
     loaded = options.loaded
     settings = loaded.settings
@@ -146,20 +144,31 @@ def makeService(options: Options) -> IService:
     for warning in loaded.warnings:
         log.warn("{warning}", warning=warning)
     try:
-        bound = options.given or bind(settings.accept.listen, loaded.asked("accept.listen"))
+        workers = settings.accept.workers
+        if options.given:  # by one who knows nothing of workers: all of them read these
+            sets: Sequence[Sequence[Bound]] = [options.given] * workers
+        else:
+            sets = bind_sets(settings.accept.listen, loaded.asked("accept.listen"), workers)
         http = bind_stream(settings.watch.http) if settings.watch.enabled else None
     except CannotListen as error:
         raise SystemExit(str(error)) from None
 
-    # The sockets are open: queries that come while the server is being loaded and built wait in them.
-    from heimdall.node import build
+    from heimdall.collector import spare
 
+    # The sockets are open: queries that come while the server is being loaded and built wait in them.
     try:
-        service = build(settings, reactor, bound, http, options.environ, options.load)
+        if workers > 1:
+            from heimdall.workers import crew
+
+            service = crew.build(settings, reactor, sets, http, options.environ, options.load)
+        else:
+            from heimdall import node
+
+            service = node.build(settings, reactor, sets[0], http, options.environ, options.load)
     except (ValueError, OSError) as error:  # what is wrong with the user's own code or files shows only now
         raise SystemExit(f"the configuration cannot be used: {error}") from None
     _heed_hangups(clock, service.reload)
-    _spare_collector()
+    spare()
     if settings.watch.log == "json":
         from heimdall.watch.logs import JSONLogged
 
@@ -167,18 +176,6 @@ def makeService(options: Options) -> IService:
         service.setServiceParent(logged)  # type: ignore[no-untyped-call]
         return logged
     return service
-
-
-def _spare_collector() -> None:
-    """Keep the garbage collector away from what stays: modules, the path, and the lists that memory keeps answers in.
-
-    Those lists are empty yet and will be long. To walk over a million answers takes a tenth of a second, in which
-    nobody would be served. What is young is collected less often than is usual: a query leaves next to no cycles.
-    """
-    import gc
-
-    gc.freeze()
-    gc.set_threshold(YOUNG, 20, 20)
 
 
 def _given(environ: Mapping[str, str]) -> Sequence[Bound]:

@@ -44,12 +44,12 @@ class OptionsTests(SynchronousTestCase):
         """Each option sets its key; --listen and --upstream may be given again."""
         options = parsed(
             *("--listen", "127.0.0.1:53", "--listen", "[::1]:53", "--upstream", "192.0.2.1", "--upstream=192.0.2.2:54"),
-            *("--redis", "unix:///run/redis.sock", "--http", "127.0.0.1:80", "--node", "a"),
+            *("--redis", "unix:///run/redis.sock", "--http", "127.0.0.1:80", "--node", "a", "--workers", "3"),
         )
         settings = options.loaded.settings
         self.assertEqual(settings.accept.listen, ("127.0.0.1:53", "[::1]:53"))
         self.assertEqual(settings.fetch.upstreams, ("192.0.2.1:53", "192.0.2.2:54"))
-        self.assertEqual(settings.redis.url, "unix:///run/redis.sock")
+        self.assertEqual((settings.accept.workers, settings.redis.url), (3, "unix:///run/redis.sock"))
         self.assertEqual(settings.watch.http, "127.0.0.1:80")
         self.assertEqual(settings.peers.node, "a")
 
@@ -115,7 +115,7 @@ class OptionsTests(SynchronousTestCase):
         text = str(Options())
         for option in ("config", "listen", "upstream", "redis", "no-redis", "http", "no-http", "node", "check"):
             self.assertIn(f"--{option}", text)
-        self.assertEqual(text.count("[default:"), 4)
+        self.assertEqual(text.count("[default:"), 5)
 
     def test_plugin(self) -> None:
         """twistd finds us."""

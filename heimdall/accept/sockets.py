@@ -7,6 +7,7 @@ import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_address
+from itertools import chain
 from typing import Any
 
 from attrs import frozen
@@ -90,6 +91,44 @@ def bind(listen: Sequence[str], asked: bool) -> list[Bound]:
     return bound
 
 
+def bind_sets(listen: Sequence[str], asked: bool, sets: int) -> list[list[Bound]]:
+    """Bind UDP and TCP on each address, several times: the kernel deals what comes in out among the sets.
+
+    Each client's address and port stay with one set. An address that another program uses is found out first, since
+    the kernel would deal out to that as well.
+
+    :param listen: as for :func:`bind`; also ``asked`` and what is raised.
+    """
+    first = bind(listen, asked)
+    if sets == 1:
+        return [first]
+    for each in first:
+        each.close()
+    bound: list[list[Bound]] = []
+    try:
+        for _ in range(sets):
+            bound.append([])
+            for one in first:
+                bound[-1].append(_bind_beside(one))
+    except BaseException:
+        for each in chain(*bound):
+            each.close()
+        raise
+    return bound
+
+
+def _bind_beside(one: Bound) -> Bound:
+    """Bind an address that others of us are bound to as well, or will be."""
+    family, address = _parse(f"[{one.host}]:{one.port}" if ":" in one.host else f"{one.host}:{one.port}")
+    tcp = _open(one.text, family, socket.SOCK_STREAM, address, beside=True)
+    try:
+        udp = _open(one.text, family, socket.SOCK_DGRAM, address, beside=True)
+    except CannotListen:
+        tcp.close()
+        raise
+    return Bound(one.text, one.host, one.port, udp, tcp)
+
+
 def bind_stream(text: str) -> socket.socket:
     """Bind TCP on one address, ``HOST:PORT`` as for :func:`bind`, and listen.
 
@@ -132,7 +171,14 @@ def _parse(text: str) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
     return family, address
 
 
-def _open(text: str, family: socket.AddressFamily, kind: socket.SocketKind, address: tuple[Any, ...]) -> socket.socket:
+def _open(
+    text: str,
+    family: socket.AddressFamily,
+    kind: socket.SocketKind,
+    address: tuple[Any, ...],
+    *,
+    beside: bool = False,
+) -> socket.socket:
     try:
         opened = socket.socket(family, kind)
     except OSError as error:
@@ -145,6 +191,8 @@ def _open(text: str, family: socket.AddressFamily, kind: socket.SocketKind, addr
             prepare_stream(opened)
         else:
             prepare_datagrams(opened, ip_address(address[0].partition("%")[0]).is_unspecified)
+        if beside:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         opened.bind(address)
         if kind == socket.SOCK_STREAM:
             opened.listen(BACKLOG)

@@ -31,6 +31,12 @@ class Accept:
     listen: tuple[str, ...] = key(
         ("127.0.0.1:1053", "[::1]:1053"), "Addresses to serve DNS on, UDP and TCP each.", kind="address"
     )
+    workers: int = key(
+        1,
+        "Processes to serve with. Each gets its share of the memory and of the bounds that are for all clients; "
+        "those for one client hold in each of them: see [More than one core](operating.md#more-than-one-core).",
+        kind="1-256",
+    )
     udp_size: int = key(1232, "The largest reply over UDP, in bytes (RFC 9715).", kind="512-1232")
     tcp_connections: int = key(1000, "TCP connections at once, of all clients.", kind="1-65535")
     tcp_connections_per_client: int = key(50, "TCP connections at once from one client address.", kind="1-65535")

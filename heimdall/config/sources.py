@@ -22,6 +22,7 @@ SOCKETS = "socket activation"
 
 OPTIONS = {
     "listen": "accept.listen",
+    "workers": "accept.workers",
     "upstream": "fetch.upstreams",
     "redis": "redis.url",
     "http": "watch.http",
@@ -107,7 +108,7 @@ def in_options(options: Mapping[str, Any]) -> tuple[list[Found], list[str]]:
     for option, path in OPTIONS.items():
         value = options.get(option)
         if value is not None and value != []:
-            raw = list(value) if isinstance(KEYS[path].default, tuple) else value
+            raw = list(value) if isinstance(KEYS[path].default, tuple) else raw_of(KEYS[path], value)
             found.append(Found(KEYS[path], f"option --{option}", raw))
     for option, path in SWITCHES.items():
         on, off = options.get(option) is not None, bool(options.get(f"no-{option}"))

@@ -46,6 +46,7 @@ class Admin(Resource):
     :param clock: the reactor's time.
     :param tallies: what all parts count, ours (attribute ``tallies``) left out; gone through anew at every scrape.
     :param count: brings them up to date, where that takes a moment; never fails.
+    :param processes: returns the numbers of the processes that this one has for its work.
     :param ready: returns whether queries should be sent here, and if not, why.
     :param own: returns this node as the registry would list it.
     :param members: returns who is in the cluster, or fails with :class:`LinkDown`; None where nothing is shared.
@@ -74,6 +75,7 @@ class Admin(Resource):
         trust: Trust | None = None,
         top: Callable[[], Deferred[Mapping[str, Any]]] | None = None,
         count: Callable[[], Deferred[None]] = lambda: succeed(None),
+        processes: Callable[[], Iterable[int]] = tuple,
     ) -> None:
         super().__init__()
         self._clock = clock
@@ -88,7 +90,7 @@ class Admin(Resource):
         self.site = Guarded(self, clock)
         judged = caches.tallies if caches is not None else []
         up = Gauge("heimdall_watch_ready_up", "1 while queries should come here, else 0.", self._is_ready)
-        self._metrics = Metrics(tallies, self.site.tallies, judged, [up])
+        self._metrics = Metrics(tallies, self.site.tallies, judged, [up], processes=processes)
         self.tallies: list[Tally] = [up, *self._metrics.tallies, *self.site.tallies, *judged]
         # By path, and there by method.
         self._pages: dict[bytes, dict[bytes, Show]] = {

@@ -21,14 +21,14 @@ DAEMON_LOG = "twistd.log"
 _PASSWORD = re.compile(r"(?<=://)[^\s/@]*:[^\s@]*@")
 
 
-def as_json(event: Mapping[str, Any]) -> str:
-    """Return an event of the log as one line of JSON.
+def entry(event: Mapping[str, Any]) -> dict[str, str]:
+    """Return an event of the log as JSON has it.
 
-    The object holds ``time`` (ISO 8601, UTC), ``level``, ``from`` (the part that speaks), ``event`` (the text) and,
+    It holds ``time`` (ISO 8601, UTC), ``level``, ``from`` (the part that speaks), ``event`` (the text) and,
     where something broke, ``traceback``. Passwords in URLs become ``***``.
     """
     level = event.get("log_level")
-    entry = {
+    told = {
         "time": datetime.fromtimestamp(event.get("log_time", 0.0), UTC).isoformat(timespec="milliseconds"),
         "level": getattr(level, "name", "info"),
         "from": str(event.get("log_namespace", "")).replace("log_legacy", "twisted"),
@@ -36,8 +36,13 @@ def as_json(event: Mapping[str, Any]) -> str:
     }
     failure = event.get("log_failure")
     if failure is not None:
-        entry["traceback"] = _hidden(failure.getTraceback())
-    return json.dumps(entry) + "\n"
+        told["traceback"] = _hidden(failure.getTraceback())
+    return told
+
+
+def as_json(event: Mapping[str, Any]) -> str:
+    """Return an event of the log as one line of JSON."""
+    return json.dumps(entry(event)) + "\n"
 
 
 def observer(out: IO[Any]) -> ILogObserver:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from heimdall import __version__
 from heimdall.tally import SECONDS, Count, Gauge, Tally, Times
+from heimdall.watch.processes import Processes
 
 _JOIN: Mapping[str, Callable[[Iterable[float]], float]] = {"sum": sum, "max": max, "min": min}
 _BOUNDS = [floatToGoString(bound) for bound in (*SECONDS, float("inf"))]
@@ -27,11 +28,12 @@ class Metrics(Collector):
     the greatest or the least counts. One tally listed twice counts once.
 
     :param groups: of tallies, gone through anew at every scrape, so they may grow.
+    :param processes: returns the numbers of those that belong to this one.
     """
 
     log = Logger()
 
-    def __init__(self, *groups: Iterable[Tally]) -> None:
+    def __init__(self, *groups: Iterable[Tally], processes: Callable[[], Iterable[int]] = tuple) -> None:
         self.errors = Count("heimdall_watch_scrape_errors_total", "Tallies that could not be read at a scrape.")
         build = Gauge(
             "heimdall_watch_build_info", "The version that runs.", lambda: {__version__: 1}, "version", across="max"
@@ -42,7 +44,7 @@ class Metrics(Collector):
         self._broken: set[str] = set()
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
-        ProcessCollector(registry=self._registry)
+        self._registry.register(Processes(processes))
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import gc
+import select
 import socket
 import warnings
+from itertools import chain
 from unittest.mock import patch
 
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.accept.sockets import STREAM_BUFFER, Bound, CannotListen, bind, bind_stream
+from heimdall.accept.sockets import STREAM_BUFFER, Bound, CannotListen, bind, bind_sets, bind_stream
 
 LACKING = "192.0.2.1:0"
 
@@ -179,3 +181,40 @@ class BindTests(SynchronousTestCase):
         text = f"127.0.0.1:{listening.getsockname()[1]}"
         error = self.assertRaises(CannotListen, bind_stream, text)
         self.assertIn(f"cannot listen on {text} (TCP): another program", str(error))
+
+
+class Sets(SynchronousTestCase):
+    """Several sockets on one address."""
+
+    def test_dealt_out(self) -> None:
+        """All sets have the same addresses, and each client is with one of them."""
+        sets = bind_sets(["127.0.0.1:0", "127.0.0.2:0"], True, 2)
+        for one in chain(*sets):
+            self.addCleanup(one.close)
+        self.assertEqual([(one.host, one.port) for one in sets[0]], [(one.host, one.port) for one in sets[1]])
+        heard: list[set[int]] = [set(), set()]
+        for number in range(64):
+            with socket.socket(type=socket.SOCK_DGRAM) as client:
+                for _ in range(2):
+                    client.sendto(bytes((number,)), (sets[0][0].host, sets[0][0].port))
+        for at, each in enumerate(sets):
+            ready, _, _ = select.select([each[0].udp], [], [], 5)
+            while ready:
+                heard[at] |= set(each[0].udp.recv(1))
+                ready, _, _ = select.select([each[0].udp], [], [], 0)
+        self.assertEqual((heard[0] | heard[1], heard[0] & heard[1]), (set(range(64)), set()))
+        self.assertTrue(all(heard))
+
+    def test_one(self) -> None:
+        """One set alone lets nobody else bind its addresses."""
+        ((one,),) = bind_sets(["127.0.0.1:0"], True, 1)
+        self.addCleanup(one.close)
+        self.assertEqual(one.udp.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT), 0)
+
+    def test_taken(self) -> None:
+        """An address that others serve on is told as such, also when they would let us."""
+        sets = bind_sets(["127.0.0.1:0"], True, 2)
+        for one in chain(*sets):
+            self.addCleanup(one.close)
+        with self.assertRaisesRegex(CannotListen, "another program uses the port"):
+            bind_sets([f"127.0.0.1:{sets[0][0].port}"], True, 2)

@@ -9,6 +9,7 @@ from tests.house.tree import ROOT, House, house, imported, modules, part_of
 
 ORDER = (
     {"tap", "command"},
+    {"workers"},
     {"node"},
     {"presence", "station"},
     {"console", "overview"},
@@ -27,6 +28,7 @@ ORDER = (
         "inside",
         "testing",
         "totals",
+        "collector",
     },
     {"config", "interfaces", "tally"},
     {"message"},
@@ -34,6 +36,11 @@ ORDER = (
 """Who may import whom: only what stands further down. Parts of one step do not know each other."""
 
 STEP = {part: step for step, parts in enumerate(ORDER) for part in parts}
+
+WORKER = "heimdall.workers.__main__"
+
+SETTLED = {"config", "sharing", "pipeline", "overview", "station", "presence", "node", "workers", "tap"}
+"""Who joins the parts, and so knows the settings."""
 
 LOUD = {"txredisapi"}
 """What installs the reactor when it is imported."""
@@ -71,8 +78,7 @@ class Imports(House):
             f"{module.where}:{line}"
             for module in house()
             for line, name in module.imports()
-            if name.startswith("heimdall.config.settings")
-            and module.part not in {"config", "sharing", "pipeline", "overview", "station", "presence", "node", "tap"}
+            if name.startswith("heimdall.config.settings") and module.part not in SETTLED
         ]
         self.assertNone(wrong)
 
@@ -82,7 +88,8 @@ class Imports(House):
             f"{module.where}:{line}"
             for module in [*house(), *modules("twisted/plugins")]
             for line, name in module.imports()
-            if name.startswith("twisted.internet.reactor") and module.part != "tap"
+            # A worker is a process of its own: what tap is to the parent its __main__ is to it.
+            if name.startswith("twisted.internet.reactor") and module.name not in ("heimdall.tap", WORKER)
         ]
         self.assertNone(wrong)
 

@@ -1,0 +1,18 @@
+"""Keep the garbage collector off what stays."""
+
+from __future__ import annotations
+
+import gc
+
+YOUNG = 10_000
+"""New objects after which the garbage collector looks at them."""
+
+
+def spare() -> None:
+    """Keep the garbage collector away from what stays: modules, the path, and the lists that memory keeps answers in.
+
+    Those lists are empty yet and will be long. To walk over a million answers takes a tenth of a second, in which
+    nobody would be served. What is young is collected less often than is usual: a query leaves next to no cycles.
+    """
+    gc.freeze()
+    gc.set_threshold(YOUNG, 20, 20)

@@ -1,0 +1,264 @@
+"""A node of two workers: who serves, what becomes of it when one dies or hangs, and what others see of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.command.typed import typed
+from tests.live.test_reload import Case, wait
+from tests.redisserver import RedisServer
+from tests.running import NO_DNSPERF, Dnsperf, Running
+from tests.slowup import SlowUpstream
+
+
+def workers(node: Running) -> list[int]:
+    """Return the numbers of the processes that a node has started."""
+    return children(node.process.pid)
+
+
+def children(pid: int) -> list[int]:
+    """Return the numbers of the processes that a process has started."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def resident(pid: int) -> int:
+    """Return the bytes of memory that a process has in use."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def runs(pid: int) -> bool:
+    """Return whether there is such a process, and it has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def held(node: Running, name: str) -> list[dict[str, Any]]:
+    """Return what the workers of a node hold for a name."""
+    (own,) = [each for each in json.loads(node.get(f"/api/v1/cache?name={name}")[1])["nodes"] if each["own"]]
+    assert own["whole"]
+    return list(own["held"])
+
+
+def flush(node: Running, name: str) -> dict[str, Any]:
+    """Flush a name, and return what was told of it."""
+    url = f"http://127.0.0.1:{node.http}/api/v1/cache?name={name}"
+    with urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=5) as page:
+        told: dict[str, Any] = json.loads(page.read())
+        return told
+
+
+class Pair(Case):
+    """A node of two workers."""
+
+    arguments = ("--workers=2",)
+
+    def spread(self, *, tcp: bool = False) -> set[int]:
+        """Ask for names until both workers hold some; return who does."""
+        names = [f"{'t' if tcp else 'u'}{number}.example" for number in range(40)]
+        for name in names:
+            self.node.ask(name, tcp=tcp)
+        return {each["worker"] for name in names for each in held(self.node, name)}
+
+
+class Serving(Pair):
+    """What clients and operators see."""
+
+    def test_both(self) -> None:
+        """Both workers answer, over UDP and over TCP; the page of metrics is that of the node."""
+        node = self.start()
+        self.assertEqual((self.spread(), self.spread(tcp=True), len(workers(node))), ({1, 2}, {1, 2}, 2))
+        self.assertEqual(node.metric("heimdall_accept_queries_total", transport="udp"), 40)
+        self.assertEqual(node.metric("heimdall_accept_queries_total", transport="tcp"), 40)
+        self.assertEqual(node.metric("heimdall_cache_memory_entries"), 80)
+        self.assertEqual(node.metric("heimdall_cache_memory_limit_bytes"), 50_000_000)
+        self.assertEqual(node.metric("heimdall_workers_serving_processes"), 2)
+        used = sum(resident(pid) for pid in (node.process.pid, *workers(node)))
+        self.assertAlmostEqual(node.metric("process_resident_memory_bytes") / used, 1, places=1)
+
+    def test_one_member(self) -> None:
+        """The node is one member, whose numbers are those of both workers."""
+        node = self.start()
+        self.spread()
+        node.metric("heimdall_accept_queries_total")
+        (member,) = node.members()["members"]
+        self.assertEqual((member["stats"]["queries"], member["stats"]["memory_entries"]), (40, 40))
+
+    def test_flush(self) -> None:
+        """A flush reaches the memory of both workers without a Redis."""
+        self.start()
+        for _ in range(40):
+            self.node.ask("a.example")
+        self.assertEqual({each["worker"] for each in held(self.node, "a.example")}, {1, 2})
+        flush(self.node, "a.example")
+        self.assertEqual(held(self.node, "a.example"), [])
+
+    def test_followed(self) -> None:
+        """A question that an operator follows goes the way of a worker, and its answer is held there."""
+        self.start()
+        told = [json.loads(self.node.get("/api/v1/ask?name=a.example")[1]) for _ in range(2)]
+        stations = [[note["station"] for note in each["stations"]] for each in told]
+        self.assertEqual([each["answer"]["rcode"] for each in told], ["NOERROR", "NOERROR"])
+        self.assertIn("memory", stations[1])
+        self.assertEqual([each["worker"] for each in held(self.node, "a.example")], [1])
+        self.assertEqual(self.upstream.counts()["asked"], 1)
+
+    def test_carried(self) -> None:
+        """What the workers hold is carried out into a file, and from there into the memory of each worker."""
+        node = self.start()
+        self.spread()
+        file = str(Path(self.mktemp()).absolute())
+        at = ("--server", f"127.0.0.1:{node.http}")
+        self.assertEqual(typed("export", file, *at).code, 0)
+        for number in range(40):
+            flush(node, f"u{number}.example")
+        done = typed("import", file, *at)
+        self.assertEqual((done.code, done.complaint), (0, ""))
+        for number in range(40):
+            self.assertEqual({each["worker"] for each in held(node, f"u{number}.example")}, {1, 2})
+
+    def test_end(self) -> None:
+        """SIGTERM ends the node and its workers, with status 0."""
+        node = self.start()
+        pids = workers(node)
+        self.assertEqual((node.end(), len(pids), [pid for pid in pids if runs(pid)]), (0, 2, []))
+        self.assertEqual(node.trouble(), [])
+
+    def test_parent_killed(self) -> None:
+        """Workers whose parent was killed end."""
+        node = self.start()
+        pids = workers(node)
+        node.end(signal.SIGKILL)
+        wait(lambda: not any(runs(pid) for pid in pids), "the workers ended")
+
+    def test_address_in_use(self) -> None:
+        """An address that another node serves on is told as such, though the kernel would let both."""
+        node = self.start()
+        with self.assertRaisesRegex(RuntimeError, "another program uses the port"):
+            Running("--no-redis", "--upstream=127.0.0.1:1", "--workers=2", f"--listen=127.0.0.1:{node.port}")
+
+
+class Falling(Pair):
+    """Workers that die, hang, or are told to end."""
+
+    skip = NO_DNSPERF
+
+    def load(self, seconds: int, *more: str) -> Dnsperf:
+        """Ask for names that are held, from many ports."""
+        for number in range(20):
+            for _ in range(8):
+                self.node.ask(f"n{number}.example")
+        names = [f"n{number}.example" for number in range(20)]
+        return Dnsperf(self.node.port, names, "-l", str(seconds), "-Q", "1000", "-c", "16", *more)
+
+    def watch(self) -> list[float]:
+        """Read the counter of queries again and again, as long as the test goes on."""
+        seen: list[float] = []
+        self.used: list[float] = []
+        over = threading.Event()
+
+        def read() -> None:
+            while not over.wait(0.05):
+                seen.append(self.node.metric("heimdall_accept_queries_total"))
+                self.used.append(self.node.metric("process_cpu_seconds_total"))
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        self.addCleanup(reader.join)
+        self.addCleanup(over.set)
+        return seen
+
+    def test_killed(self) -> None:
+        """A worker that is killed costs the query it had in hand at most; another starts, and no counter falls."""
+        node = self.start()
+        load, seen = self.load(6), self.watch()
+        time.sleep(1)
+        (first, second) = workers(node)
+        os.kill(first, signal.SIGKILL)
+        wait(lambda: "serves again" in node.log, "it is there again")
+        time.sleep(0.2)
+        self.assertEqual((len(workers(node)), second in workers(node)), (2, True))
+        sent, lost, _ = load.result()
+        self.assertGreater(sent, 1000)
+        self.assertLessEqual(lost, 1)
+        self.assertEqual(node.metric("heimdall_workers_ended_total"), 1)
+        self.assertEqual(node.log.count("was killed by SIGKILL"), 1)
+        self.assertEqual((seen, self.used, node.trouble()), (sorted(seen), sorted(self.used), []))
+
+    def test_hung(self) -> None:
+        """A worker that gives no sign of life is killed; until then another one serves its clients."""
+        node = self.start()
+        load = self.load(12)
+        time.sleep(1)
+        os.kill(workers(node)[0], signal.SIGSTOP)
+        wait(lambda: "gave no sign of life" in node.log, "it was killed")
+        wait(lambda: "serves again" in node.log, "another one is there")
+        sent, lost, _ = load.result()
+        self.assertGreater(sent, 1000)
+        self.assertLessEqual(lost, 1)
+
+    def test_ended(self) -> None:
+        """A worker that is told to end answers what it has, and another one starts: no query is lost."""
+        node = self.start()
+        load = self.load(5)
+        time.sleep(1)
+        os.kill(workers(node)[0], signal.SIGTERM)
+        wait(lambda: "serves again" in node.log, "it is there again")
+        _, lost, _ = load.result()
+        self.assertEqual((lost, node.trouble()), (0, []))
+
+    def test_reload(self) -> None:
+        """SIGHUP under load loses no query; both workers go on with the new configuration; a wrong one changes none."""
+        node = self.start()
+        load = self.load(6)
+        pids = workers(node)
+        for number in range(3):
+            self.reload(f'[admit]\nblock = ["b{number}.example"]\n')
+        self.reload("[cache]\nmemory = -1\n", "The configuration has faults")
+        self.reload('[admit]\ngates = ["collections.OrderedDict"]\n', "The configuration cannot be used")
+        told = {self.rcode(f"b{number}.example") for number in range(2) for _ in range(8)}
+        blocked = {self.rcode("b2.example") for _ in range(16)}
+        _, lost, _ = load.result()
+        self.assertEqual((told, blocked, lost, workers(node)), ({0}, {3}, 0, pids))
+        self.assertEqual(node.trouble(), [])
+
+
+class Cluster(SynchronousTestCase):
+    """Two nodes of two workers, with Redis."""
+
+    def test_nodes(self) -> None:
+        """The list has each node once; a flush at one reaches all four memories, and both nodes confirm it once."""
+        redis = RedisServer()
+        redis.start()
+        self.addCleanup(redis.stop)
+        nodes = []
+        upstream = SlowUpstream(0.0, 3600)
+        self.addCleanup(upstream.stop)
+        for name in ("one", "two"):
+            node = Running(f"--upstream={upstream.text}", f"--redis={redis.url}", f"--node={name}", "--workers=2")
+            self.addCleanup(node.clean)
+            nodes.append(node)
+        for node in nodes:
+            wait(lambda: all(len(each.members()["members"]) == 2 for each in nodes), "both are on the list")
+            wait(lambda: all(each.metric("heimdall_redislink_ear_up") == 1 for each in nodes), "all hear")
+            for _ in range(40):
+                node.ask("a.example")
+            self.assertEqual({each["worker"] for each in held(node, "a.example")}, {1, 2})
+        self.assertEqual(upstream.counts()["asked"], 1)
+        told = flush(nodes[0], "a.example")
+        self.assertEqual((sorted(told["nodes"]), told["silent"], told["shared"]), (["one", "two"], [], True))
+        self.assertEqual([held(node, "a.example") for node in nodes], [[], []])
+        found = json.loads(nodes[0].get("/api/v1/cache?name=a.example")[1])
+        self.assertEqual([each["node"] for each in found["nodes"]], ["one", "two"])
+        applied = [node.metric("heimdall_cache_flush_applied_total") for node in nodes]
+        self.assertEqual((applied, [node.trouble() for node in nodes]), ([1, 1], [[], []]))

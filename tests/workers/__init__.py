@@ -1,0 +1,1 @@
+"""Tests of the processes of a node; those that start some are in tests/live."""
