@@ -165,7 +165,7 @@ class Browsing(SynchronousTestCase):
 
         # What is hot, and what one node alone is asked.
         page.wait(lambda: any("<img" in row[0] for row in page.rows("#hot")), 40)
-        self.assertIn(["www.corp.example", "A", "node1", "1"], page.rows("#single"))
+        page.wait(lambda: ["www.corp.example", "A", "node1", "1"] in page.rows("#single"), 40)
         page.run("document.querySelector('#single button').click()")
         page.wait(lambda: "is held in" in page.text("#look-told"))
         self.assertEqual(page.run("return [window.hits, document.images.length, document.scripts.length]"), [0, 1, 1])

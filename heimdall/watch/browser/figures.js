@@ -22,7 +22,7 @@ function queries(members) {
   big("queries", rates.length ? number(rate) : "–", `${number(total)} in the last minute`);
   const held = sum(all, "memory", "redis", "stale");
   const asked = held + all.upstream;
-  big("cached", share(held, asked), asked ? `${share(all.memory, asked)} from memory` : "nobody asked so far");
+  big("cached", share(held, asked), asked ? `${share(all.memory, asked)} from memory` : "nothing to cache so far");
 }
 
 function latency(times) {

@@ -4,6 +4,7 @@ import { Table, at, figure, make, say, state, text } from "./build.js";
 import { ask } from "./poll.js";
 import { count, number, size, span } from "./units.js";
 
+const NO_REDIS = "Redis is not in use";
 const HOW = { fresh: "good", stale: "warn", asked: "none", flushed: "warn", rubbish: "bad" };
 
 export class Look {
@@ -65,51 +66,35 @@ export class Look {
 }
 
 function places(told) {
-  const redis = { where: "Redis", held: told.redis.held };
-  return [redis, ...told.nodes.map((node) => ({ where: node.node, held: node.held }))];
+  const nodes = told.nodes.map((node) => ({ where: node.node, held: node.held, empty: "nothing" }));
+  if (told.redis.reason === NO_REDIS) return nodes;
+  return [{ where: "Redis", held: told.redis.held, empty: told.redis.reason ? "unknown" : "nothing" }, ...nodes];
 }
 
 function rows(told) {
-  const held = places(told).flatMap(({ where, held }, place) => {
-    if (!held.length)
-      return [
-        {
-          key: `${place}`,
-          where,
-          type: "",
-          state: place || !told.redis.reason ? "nothing" : "unknown",
-          from: "",
-          answer: "",
-        },
-      ];
-    return held.map((one, index) => ({
-      key: `${place} ${index}`,
-      where,
-      type: [one.type, ...one.flags, one.subnet].filter(Boolean).join(" "),
-      kind: one.state,
-      state: one.reason ? `${one.state}: ${one.reason}` : one.state,
-      ttl: one.ttl,
-      age: one.age,
-      from: one.origin ?? "",
-      uses: one.uses,
-      size: one.size ?? one.bytes,
-      answer:
-        one.rcode === undefined
-          ? ""
-          : [one.rcode, count(one.count, "record"), one.ad ? "validated" : ""].filter(Boolean).join(", "),
-    }));
+  const empty = (key, where, state) => ({ key, where, type: "", state, from: "", answer: "" });
+  const held = places(told).flatMap((place, number) => {
+    if (!place.held.length) return [empty(`${number}`, place.where, place.empty)];
+    return place.held.map((one, index) => row(`${number} ${index}`, place.where, one));
   });
-  return [
-    ...held,
-    ...told.silent.map((node) => ({
-      key: `silent ${node}`,
-      where: node,
-      type: "",
-      state: "no reply",
-      from: "",
-      answer: "",
-    })),
-  ];
+  return [...held, ...told.silent.map((node) => empty(`silent ${node}`, node, "no reply"))];
+}
+
+function row(key, where, one) {
+  const answer = [one.rcode, count(one.count, "record"), one.ad ? "validated" : ""];
+  return {
+    key,
+    where,
+    type: [one.type, ...one.flags, one.subnet].filter(Boolean).join(" "),
+    kind: one.state,
+    state: one.reason ? `${one.state}: ${one.reason}` : one.state,
+    ttl: one.ttl,
+    age: one.age,
+    from: one.origin ?? "",
+    uses: one.uses,
+    size: one.size ?? one.bytes,
+    answer: one.rcode === undefined ? "" : answer.filter(Boolean).join(", "),
+  };
 }
 
 /** The records without their TTLs, which differ from place to place. */
@@ -123,7 +108,7 @@ function summary(told) {
     .filter(({ held }) => held.length)
     .map(({ where }) => where);
   const less = [
-    told.redis.reason ? `Redis could not be asked: ${told.redis.reason}.` : "",
+    told.redis.reason && told.redis.reason !== NO_REDIS ? `Redis could not be asked: ${told.redis.reason}.` : "",
     told.reason && told.reason !== told.redis.reason ? `Other nodes were not asked: ${told.reason}.` : "",
     told.nodes.some((node) => !node.whole) ? "Some hold more than is shown." : "",
   ];

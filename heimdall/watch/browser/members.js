@@ -45,7 +45,9 @@ function bar(cell, member) {
   const total = sum(member.answers);
   const parts = ORIGINS.filter(([origin]) => member.answers[origin]);
   ORIGINS.forEach(([origin], index) => {
-    cell.firstChild.children[index].style.flex = `${member.answers[origin] || 0} 0 0`;
+    const slice = cell.firstChild.children[index];
+    slice.style.flex = `${member.answers[origin] || 0} 0 0`;
+    slice.hidden = !member.answers[origin];
   });
   const said = parts.map(([origin, called]) => `${called} ${share(member.answers[origin], total)}`).join(", ");
   cell.firstChild.setAttribute("aria-label", said || "no answers in the last minute");
