@@ -77,6 +77,7 @@ HEALTHY: tuple[tuple[str, str], ...] = (
     metric("accept_faults_total", flat(3)),
     metric("cache_once_faults_total", flat(0)),
     metric("watch_scrape_errors_total", flat(0)),
+    metric("workers_ended_total", flat(1)),
     metric("fetch_upstream_up", flat(1), 'server="192.0.2.1:53"'),
     metric("fetch_upstream_up", flat(1), 'server="192.0.2.2:53"'),
     metric("fetch_mismatched_total", rising(0.1), 'what="id"'),
@@ -128,6 +129,12 @@ CASES = (
         "HeimdallFaults",
         "a met a bug of its own",
         (metric("accept_faults_total", f"3+0x{LENGTH - 5} 4+0x4"),),
+        rests="10m",
+    ),
+    Case(
+        "HeimdallWorkerEnded",
+        "A worker of a ended though nobody told it to",
+        (metric("workers_ended_total", f"1+0x{LENGTH - 5} 2+0x4"),),
         rests="10m",
     ),
     Case(
