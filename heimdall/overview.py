@@ -111,7 +111,7 @@ class Overview:
         past = pulse.past()
         answers = {"ago": [round(ago, 1) for ago, _ in past]}
         for index, origin in enumerate(ORIGINS):
-            answers[origin] = [round(rates[index], 1) for _, rates in past]
+            answers[origin] = [rates[index] for _, rates in past]
         own = next((member for member in pulse.members if member.id == self._node), None)
         now = own.last_heartbeat if own is not None else 0.0
         return {

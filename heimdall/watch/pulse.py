@@ -189,6 +189,7 @@ class Pulse:
         now = self._clock.seconds()
         known = [course for course in courses.values() if course.rate("queries") is not None]
         if known:
-            self._rates.append((now, tuple(sum(each.rate(name) or 0.0 for each in known) for name in self._kept)))
+            rates = [sum(each.rate(name) or 0.0 for each in known) for name in self._kept]
+            self._rates.append((now, tuple(round(rate, 1) if rate < 100 else round(rate) for rate in rates)))
         while self._rates and now - self._rates[0][0] > KEPT:
             self._rates.popleft()
