@@ -16,7 +16,7 @@ from heimdall.message.answer import Answer, Stale
 MOST_FORMS = 10_000
 """Forms that are shared; past that all are forgotten, and answers to come share new ones."""
 
-ORIGINS = ("upstream", "redis", "memory", "stale", "local", "blocked")
+ORIGINS = ("upstream", "redis", "memory", "stale", "local", "blocked", "file")
 """Who may have known an answer; a user's own source may say something else, which counts as upstream."""
 
 NOTHING = Answer(b"", 0)

@@ -81,6 +81,8 @@ class Memories(SynchronousTestCase):
                 (there[1], there[0].rcode, there[0].counts, there[0].origin),
                 (here[1], here[0].rcode, here[0].counts, here[0].origin),
             )
+        [kept] = two.memory.inspect(from_text("a.example"), 0.0)
+        self.assertEqual(kept.origin, "file")
 
     def test_time(self) -> None:
         """Time passes on the way, and in the first memory before: of 60 s, 20 there and 30 outside, 10 are left."""
