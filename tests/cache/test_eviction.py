@@ -136,6 +136,20 @@ class Queues(SynchronousTestCase):
         self.assertLess(len(order._small) + len(order._main), 3000)
         self.assertLess(len(table.keys), 3000)
 
+    def test_the_dead_among_the_living(self) -> None:
+        """A place that was given up out of turn is free once its turn comes."""
+        table = Places()
+        order = Eviction(table, 1000)
+        places = [table.add(number.to_bytes(4, "big")) for number in range(10)]
+        for place in places:
+            order.enter(place, 100)
+        table.clear(places[0])
+        order.leave(places[0])
+        self.assertEqual(table.add(b"next"), 10)
+        order.enter(10, 250)
+        self.assertEqual(list(order.victims(0.0)), [1, 2])
+        self.assertEqual({table.add(key) for key in (b"more", b"most", b"last")}, {0, 1, 2})
+
     def test_ghosts_are_bounded(self) -> None:
         """A scan without end is not remembered without end."""
         cache = Cache(100)

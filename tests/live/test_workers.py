@@ -13,6 +13,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from heimdall.accept.reader import BATCH
 from tests.command.typed import typed
 from tests.live.test_reload import Case, wait
 from tests.redisserver import RedisServer
@@ -179,7 +180,7 @@ class Falling(Pair):
         return seen
 
     def test_killed(self) -> None:
-        """A worker that is killed costs the query it had in hand at most; another starts, and no counter falls."""
+        """A worker that is killed costs the batch it had in hand at most; another starts, and no counter falls."""
         node = self.start()
         load, seen = self.load(6), self.watch()
         time.sleep(1)
@@ -190,7 +191,7 @@ class Falling(Pair):
         self.assertEqual((len(workers(node)), second in workers(node)), (2, True))
         sent, lost, _ = load.result()
         self.assertGreater(sent, 1000)
-        self.assertLessEqual(lost, 1)
+        self.assertLessEqual(lost, BATCH)
         self.assertEqual(node.metric("heimdall_workers_ended_total"), 1)
         self.assertEqual(node.log.count("was killed by SIGKILL"), 1)
         self.assertEqual((seen, self.used, node.trouble()), (sorted(seen), sorted(self.used), []))
@@ -205,7 +206,7 @@ class Falling(Pair):
         wait(lambda: "serves again" in node.log, "another one is there")
         sent, lost, _ = load.result()
         self.assertGreater(sent, 1000)
-        self.assertLessEqual(lost, 1)
+        self.assertLessEqual(lost, BATCH)
 
     def test_ended(self) -> None:
         """A worker that is told to end answers what it has, and another one starts: no query is lost."""
