@@ -92,7 +92,7 @@ def steps() -> Iterator[Step]:
     yield Step("limit", "judge whether it asks too much", partial(limit.judge, read))
     yield Step("memory", "look up in memory, hot, expiry checked", partial(memory.get, read, now))
     yield Step("reply", "make a reply", partial(fit, read, known, known.body))
-    yield Step("seen", "all of that for a message that came before", partial(server.take, plain, CLIENT, False, later))
+    yield Step("take", "all of that for a message, the long way", partial(server.take, plain, CLIENT, False, later))
     yield Step("answer", "read the reply of an upstream", partial(answer.read, upstream))
     yield Step("to_bytes", "an answer to its bytes in Redis", partial(to_bytes, known, read.key, now, seal))
     yield Step("from_bytes", "an answer from its bytes in Redis", partial(from_bytes, value, read.key, size, now, seal))
