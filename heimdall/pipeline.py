@@ -194,7 +194,7 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, own: Lists
     if former is None:
         faults = Faults(clock)
         server = Server(clients, memory, names, once, clock, faults=faults, streams=Crowd(clock, faults))
-        datagrams = Datagrams(server, clock, faults, server.repeats)
+        datagrams = Datagrams(server, clock, faults, server.repeats, server.rush)
     else:
         server, datagrams = former.server, former.datagrams
 

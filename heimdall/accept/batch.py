@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IReactorFDSet
 
 from heimdall.accept.engine import Client
 from heimdall.accept.reader import BATCH, LARGEST, Packet, Reader, Taker, WideReader
+from heimdall.accept.rush import Rush
 
 STRIDE = LARGEST + 64
 """Bytes from one slot to the next: no power of two, or all of them would share a few lines of the CPU's caches."""
@@ -58,6 +59,10 @@ class _Header(ctypes.Structure):
 
 
 _SIZE = ctypes.sizeof(_Header)
+
+
+BATCHES = 8
+"""Batches that are read before the reactor gets its turn again."""
 
 
 class Known(Protocol):
@@ -189,22 +194,45 @@ class BatchReader(WideReader):
     """Reads a socket in batches.
 
     :param known: asked first, for all of a batch at once.
+    :param rush: where what is not known waits while batches are full.
     """
 
-    def __init__(self, udp: socket.socket, datagrams: Taker, reactor: IReactorFDSet, known: Known, wide: bool) -> None:
+    def __init__(
+        self,
+        udp: socket.socket,
+        datagrams: Taker,
+        reactor: IReactorFDSet,
+        known: Known,
+        wide: bool,
+        rush: Rush | None = None,
+    ) -> None:
         super().__init__(udp, datagrams, reactor)
+        self._rush = rush
         self._known = known
         self._wide = wide
         self._slots = Slots(udp, wide)
 
     def doRead(self) -> None:
-        """Answer the datagrams that are there, up to a batch."""
+        """Answer the datagrams that are there: a batch, and some more while those are full."""
+        rush = self._rush
+        for number in range(BATCHES):
+            count = self._slots.receive()
+            if count < 1:
+                if not number:
+                    # What is wrong is told, and counted, by reading one at a time.
+                    (WideReader if self._wide else Reader).doRead(self)
+                break
+            if rush is not None:
+                rush.on = rush.on or count == BATCH
+            self._answer(count)
+            if count < BATCH or rush is None:
+                break
+        if rush is not None and rush.on:
+            rush.catch_up()
+
+    def _answer(self, count: int) -> None:
+        """Answer the datagrams that were read."""
         slots = self._slots
-        count = slots.receive()
-        if count < 1:
-            # What is wrong is told, and counted, by reading one at a time.
-            (WideReader if self._wide else Reader).doRead(self)
-            return
         try:
             left, silent = self._known.answer(slots, count)
         except Exception as bug:

@@ -14,6 +14,7 @@ from heimdall.accept import batch
 from heimdall.accept.batch import BatchReader, Known
 from heimdall.accept.engine import Client, Engine, Faults, Later
 from heimdall.accept.reader import Reader, WideReader
+from heimdall.accept.rush import Rush
 from heimdall.tally import Count, Tally
 
 _REASONS = {
@@ -41,12 +42,21 @@ class Datagrams(dns.DNSDatagramProtocol):
     :param clock: where times come from.
     :param faults: where our own bugs are recorded.
     :param known: asked before the server, for many messages at once. None to read one at a time.
+    :param rush: told whether more comes than we keep up with.
     """
 
-    def __init__(self, server: Engine, clock: IReactorTime, faults: Faults, known: Known | None = None) -> None:
+    def __init__(
+        self,
+        server: Engine,
+        clock: IReactorTime,
+        faults: Faults,
+        known: Known | None = None,
+        rush: Rush | None = None,
+    ) -> None:
         dns.DNSDatagramProtocol.__init__(self, server, clock)
         self.take: Callable[[bytes, Client, bool, Later], bytes | None] = server.take
         self._known = known if batch.possible() else None
+        self._rush = rush
         self.clock = clock
         self.faults = faults
         self._readers: list[Reader] = []
@@ -77,7 +87,7 @@ class Datagrams(dns.DNSDatagramProtocol):
         host = udp.getsockname()[0].partition("%")[0]
         wide = ip_address(host).is_unspecified
         if self._known is not None:
-            reader: Reader = BatchReader(udp, self, reactor, self._known, wide)
+            reader: Reader = BatchReader(udp, self, reactor, self._known, wide, self._rush)
         else:
             reader = (WideReader if wide else Reader)(udp, self, reactor)
         self._readers.append(reader)

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from heimdall.accept.crowd import Crowd
 from heimdall.accept.engine import Client, Faults, Later
 from heimdall.accept.repeats import RCODES, Repeats
+from heimdall.accept.rush import Rush
 from heimdall.accept.stream import Stream
 from heimdall.interfaces import Drop, IGate, IHotCache, ISource
 from heimdall.message import edns
@@ -84,6 +85,8 @@ class Server(DNSServerFactory):
             self._times,
             Gauge("heimdall_accept_pending_queries", "Queries without a reply so far.", lambda: self._pending),
         ]
+        self.rush = Rush(clock, self._resume)
+        self.tallies += self.rush.tallies
         self.repeats = Repeats(memory, clock, self._judged, self.queries, self.answers, self._times)
         self.lead(client_gates, name_gates, source, client_subnet=client_subnet, udp_size=udp_size, query_log=query_log)
 
@@ -149,6 +152,13 @@ class Server(DNSServerFactory):
         if repeat is not None:
             # Whoever is asked now may keep the query: not the one that the next client's message will be.
             query = query.again(0.0)
+        if self.rush.on and not stream:
+            self.rush.hold(query, started, later)
+            return None
+        return self._go_on(query, started, later)
+
+    def _go_on(self, query: Query, started: float, later: Later) -> bytes | None:
+        """Take a query further that memory does not know; the outcome is that of :meth:`take`."""
         for judge in self._name_gates:
             verdict = judge(query)
             if verdict is not None:
@@ -162,6 +172,15 @@ class Server(DNSServerFactory):
         replied.addCallback(self._send, query, later)
         return None
 
+    def _resume(self, query: Query, started: float, later: Later) -> None:
+        """Take a query further that had to wait."""
+        try:
+            reply = self._go_on(query, started, later)
+        except Exception as bug:
+            reply = self._faults.refuse(query.wire, bug)
+        if reply:
+            later(reply, query.client)
+
     def _read(self, wire: bytes, client: Client, stream: bool) -> Query | bytes | None:
         query = read(wire, client, stream)
         if isinstance(query, Query) and query.subnet is not None and not self._client_subnet:
@@ -170,6 +189,7 @@ class Server(DNSServerFactory):
 
     def finish(self) -> Deferred[None]:
         """Fire as soon as every query taken so far has its reply."""
+        self.rush.close()
         done: Deferred[None] = Deferred()
         if self._pending:
             self._drained = done

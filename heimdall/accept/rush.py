@@ -1,0 +1,84 @@
+"""When more comes than we keep up with, what nobody knows waits a moment: so what is known is answered at once.
+
+A question that has to be asked costs ten times what an answer from memory does. A flood of names that nobody ever asked
+for would else stand in front of everybody's queries in the socket's queue.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from heimdall.accept.engine import Later
+from heimdall.message.query import Query
+from heimdall.tally import Count, Gauge, Tally
+
+STEP: Final = 32
+"""Questions that are let go on before the sockets are read again."""
+
+MOST: Final = 2000
+"""Questions that wait; one more takes the place of the one that waits for longest, who will have asked again."""
+
+GoOn = Callable[[Query, float, Later], None]
+"""Takes a query that memory does not know further: with when it came, and what sends its reply."""
+
+
+class Rush:
+    """Questions that wait while there is a rush.
+
+    :param go_on: called with each when its turn has come.
+    :ivar on: whether there is a rush: somebody who reads a socket sets it.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, go_on: GoOn) -> None:
+        self._clock = clock
+        self._go_on = go_on
+        self._waiting: deque[tuple[Query, float, Later]] = deque()
+        self._timer: IDelayedCall | None = None
+        self._told = False
+        self.on = False
+        self._dropped = Count("heimdall_accept_rush_dropped_total", "Questions given up since too many waited.")
+        self.tallies: list[Tally] = [
+            self._dropped,
+            Gauge("heimdall_accept_rush_waiting_queries", "Questions that wait in a rush.", self._waiting.__len__),
+        ]
+
+    def hold(self, query: Query, started: float, later: Later) -> None:
+        """Let a question wait."""
+        if len(self._waiting) >= MOST:
+            self._waiting.popleft()
+            self._dropped.add()
+            if not self._told:
+                self._told = True
+                self._log.warn("More new questions come than can be asked: the oldest are given up")
+        self._waiting.append((query, started, later))
+
+    def catch_up(self) -> None:
+        """Let some questions go on; the next ones follow when the reactor has had its turn."""
+        for _ in range(min(STEP, len(self._waiting))):
+            self._go_on(*self._waiting.popleft())
+        self.on = bool(self._waiting)
+        if self._waiting:
+            if self._timer is None:
+                self._timer = self._clock.callLater(0, self._next)
+        elif self._told:
+            self._told = False
+            self._log.info("New questions are asked as they come again")
+
+    def close(self) -> None:
+        """Let all that wait go on now."""
+        while self._waiting:
+            self._go_on(*self._waiting.popleft())
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _next(self) -> None:
+        self._timer = None
+        self.catch_up()

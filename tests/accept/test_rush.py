@@ -1,0 +1,159 @@
+"""A rush: what is known is answered at once, whatever else comes."""
+
+from __future__ import annotations
+
+import socket
+
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from heimdall.accept import batch, rush
+from heimdall.accept.datagram import Datagrams
+from heimdall.accept.engine import Faults
+from heimdall.accept.reader import BATCH
+from heimdall.accept.rush import MOST, STEP, Rush
+from heimdall.accept.server import Server
+from heimdall.accept.sockets import bind
+from heimdall.cache.memory import Memory
+from heimdall.message.answer import Answer
+from heimdall.message.query import Query
+from tests.accept.test_datagram import Waiting
+from tests.accept.test_server import CLIENT, Gate, Source
+from tests.cache.questions import positive, question
+from tests.message.messages import query_wire
+
+
+class Holding(SynchronousTestCase):
+    """Questions that wait."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.gone: list[bytes] = []
+        self.rush = Rush(self.clock, lambda query, started, later: self.gone.append(query.name))
+
+    def hold(self, count: int) -> list[bytes]:
+        """Let so many questions wait; return their names."""
+        asked = [question(f"n{number}.example") for number in range(count)]
+        for one in asked:
+            self.rush.hold(one, 0.0, lambda *_: None)
+        return [one.name for one in asked]
+
+    def test_steps(self) -> None:
+        """They go on in the order in which they came, some at each turn of the reactor, until none is left."""
+        self.rush.on = True
+        names = self.hold(2 * STEP + 1)
+        self.rush.catch_up()
+        self.assertEqual(self.gone, names[:STEP])
+        self.rush.catch_up()
+        self.assertTrue(self.rush.on)
+        self.clock.advance(0)
+        self.assertEqual((self.gone, self.rush.on, self.clock.getDelayedCalls()), (names, False, []))
+
+    def test_bounded(self) -> None:
+        """Too many cost the oldest, and one line in the log until all is well again."""
+        with capturedLogs() as logs:
+            names = self.hold(MOST + 10)
+            self.rush.catch_up()
+            while self.clock.getDelayedCalls():
+                self.clock.advance(0)
+        self.assertEqual(self.gone, names[10:])
+        self.assertEqual(self.rush._dropped.total(), 10)
+        self.assertEqual([event["log_level"].name for event in logs], ["warn", "info"])
+
+    def test_close(self) -> None:
+        """At the end all that wait go on at once."""
+        names = self.hold(2 * STEP)
+        self.rush.catch_up()
+        self.rush.close()
+        self.assertEqual((self.gone, self.clock.getDelayedCalls()), (names, []))
+
+
+class Broken(Gate):
+    """A policy with a bug."""
+
+    def judge(self, query: Query) -> Answer | None:
+        raise KeyError("bug")
+
+
+class Serving(SynchronousTestCase):
+    """A server in a rush."""
+
+    def setUp(self) -> None:
+        self.clock, self.memory, self.source, self.names = Clock(), Memory(1_000_000), Source(), Gate()
+        self.server = Server([], self.memory, [self.names], self.source, self.clock)
+        self.later: list[bytes] = []
+
+    def take(self, text: str, stream: bool = False) -> bytes | None:
+        """Send a message down the path."""
+        return self.server.take(query_wire(text), CLIENT, stream, lambda reply, client: self.later.append(reply))
+
+    def test_what_waits(self) -> None:
+        """In a rush a question that memory does not know waits; one that it knows, or over a stream, does not."""
+        self.memory.put(question(), positive(), 0.0)
+        self.server.rush.on = True
+        self.assertIsNotNone(self.take("a.example"))
+        self.assertIsNone(self.take("b.example"))
+        self.assertEqual(len(self.source.asked), 0)
+        self.assertIsNone(self.take("c.example", stream=True))
+        self.assertEqual(len(self.source.asked), 1)
+        self.server.rush.catch_up()
+        self.assertEqual(len(self.source.asked), 2)
+        self.source.asked[1].callback(positive("b.example"))
+        self.assertEqual(len(self.later), 1)
+
+    def test_judged_later(self) -> None:
+        """Gates for names judge once it goes on, and what they say is sent; a bug of theirs is SERVFAIL."""
+        self.server.rush.on = True
+        self.take("b.example")
+        self.names.verdict = positive("b.example")
+        self.server.rush.catch_up()
+        self.server.lead([], [Broken()], self.source, client_subnet=False, udp_size=1232, query_log=False)
+        self.server.rush.on = True
+        self.take("c.example")
+        self.server.rush.catch_up()
+        self.assertEqual([reply[3] & 15 for reply in self.later], [0, 2])
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+    def test_finish(self) -> None:
+        """A server that ends asks what waits before it says that all is answered."""
+        self.server.rush.on = True
+        self.take("b.example")
+        done = self.server.finish()
+        self.assertNoResult(done)
+        self.source.asked[0].callback(positive("b.example"))
+        self.successResultOf(done)
+
+
+class Flood(SynchronousTestCase):
+    """A real socket, full of questions that nobody knows."""
+
+    def test_known_first(self) -> None:
+        """Behind a flood of new names a known one is answered in the same turn, before most of them are asked."""
+        if not batch.possible():
+            raise SkipTest("this C library has no recvmmsg and sendmmsg: only one with them can be tested (Linux)")
+        clock, memory, source = Clock(), Memory(1_000_000), Source()
+        server = Server([], memory, [], source, clock)
+        datagrams = Datagrams(server, clock, Faults(clock), server.repeats, server.rush)
+        self.addCleanup(datagrams.close)
+        waiting = Waiting()
+        (bound,) = bind(["127.0.0.1:0"], True)
+        bound.tcp.close()
+        datagrams.listen(bound.udp, waiting)
+        memory.put(question(), positive(), 0.0)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.connect(("127.0.0.1", bound.port))
+            client.settimeout(5)
+            for number in range(3 * BATCH):
+                client.send(query_wire(f"n{number}.example"))
+            client.send(query_wire("a.example"))
+            (reader,) = waiting.readers
+            reader.doRead()
+            self.assertEqual(client.recv(4096)[3] & 15, 0)
+            self.assertEqual(len(source.asked), rush.STEP)
+            for _ in range(5):
+                clock.advance(0)
+            self.assertEqual(len(source.asked), 3 * BATCH)
+            client.send(query_wire("z.example"))
+            reader.doRead()
+            self.assertEqual(len(source.asked), 3 * BATCH + 1)
