@@ -14,6 +14,7 @@ from heimdall.cache.seal import SIZE, Seal
 from heimdall.message.answer import AA, MOST_RECORDS, TC, Answer
 from heimdall.message.edns import OPT
 from heimdall.message.query import AD, NXDOMAIN
+from heimdall.message.spots import aged, walk
 from heimdall.message.wire import HEADER, Malformed, records
 
 VERSION: Final = 3
@@ -44,6 +45,7 @@ _LONG_AGO = 0xFFFF
 _LATEST = (1 << 40) - 1
 _LONGEST = 0x7FFFFFFF
 _BEFORE = b"\0" * HEADER
+_OPT = OPT.to_bytes(2, "big")
 
 
 class Rubbish(ValueError):
@@ -122,11 +124,13 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
     if age < -TOLERANCE:
         raise Rubbish("future")
     age = max(age, 0.0)
-    body, spots, ttl = _aged(_BEFORE + key[:size] + value[at:end], HEADER + size, sum(counts), int(age))
     answers, authorities, additionals = counts
+    question = key[:size]
+    usual = None if authorities or additionals else _usual(value[at:end], answers, question, int(age))
+    body, spots, ttl = usual or _aged(_BEFORE + question + value[at:end], HEADER + size, sum(counts), int(age))
     return (
         Answer(
-            question=key[:size],
+            question=question,
             rcode=NXDOMAIN if marks & _NO_NAME else 0,
             flags=(AD if marks & _WITH_AD else 0) | (AA if marks & _WITH_AA else 0),
             counts=(answers, authorities, additionals),
@@ -150,6 +154,17 @@ def stored_at(value: bytes) -> float:
 def stored_by(value: bytes) -> int:
     """Return the number of the node that stored a value which :func:`from_bytes` takes; 0 where it told none."""
     return int.from_bytes(value[8:10], "big")
+
+
+def _usual(body: bytes, count: int, question: bytes, age: int) -> tuple[bytes, tuple[int, ...], int] | None:
+    """Return what :func:`_aged` does, for one RRset that was asked for; None for anything else, or if it is rubbish."""
+    walked = walk(body, 0, count, question) if 0 < count <= MOST_RECORDS and question[-4:-2] != _OPT else None
+    if walked is None:
+        return None
+    spots, ttls, end = walked
+    if end != len(body) or max(ttls) > _LONGEST:
+        return None
+    return aged(body, spots, age) if age else body, spots, min(ttls)
 
 
 def _aged(message: bytes, at: int, count: int, age: int) -> tuple[bytes, tuple[int, ...], int]:

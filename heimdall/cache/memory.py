@@ -11,8 +11,9 @@ from zope.interface import implementer
 from heimdall.cache.eviction import Eviction
 from heimdall.cache.table import ORIGINS, Table
 from heimdall.interfaces import IHotCache
-from heimdall.message.answer import Answer, Stale, aged
+from heimdall.message.answer import Answer, Stale
 from heimdall.message.query import NXDOMAIN, Query
+from heimdall.message.spots import aged
 from heimdall.tally import Count, Gauge, Tally
 
 ENTRY_BYTES = 290

@@ -6,7 +6,7 @@ from heimdall.interfaces import NoAnswer
 from heimdall.message import answer
 from heimdall.message.answer import Answer
 from heimdall.message.edns import NETWORK_ERROR, NO_REACHABLE_AUTHORITY, ExtendedError
-from heimdall.message.query import FORMERR, NOTIMP, question_of
+from heimdall.message.query import FORMERR, NOTIMP, asks, question_of
 from heimdall.message.wire import HEADER, Malformed
 
 
@@ -26,11 +26,12 @@ def check(wire: bytes, question: bytes) -> Answer:
         # A server that does not know EDNS may repeat no question at all (RFC 6891, 7).
         return Answer(question, wire[3] & 15)
     try:
-        if question_of(wire)[0] != question:
-            raise Mismatch("question")
-        return answer.read(wire)
+        if asks(wire, question):
+            return answer.read(wire, question)
+        question_of(wire)
     except Malformed:
         raise Mismatch("malformed") from None
+    raise Mismatch("question")
 
 
 def silent(reason: str = "no reply in time") -> NoAnswer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from struct import Struct
 
 from attrs import evolve, fields, frozen
@@ -10,6 +9,7 @@ from attrs import evolve, fields, frozen
 from heimdall.message import edns
 from heimdall.message.edns import ExtendedError
 from heimdall.message.query import AD, ANY, NXDOMAIN, Query, question_of
+from heimdall.message.spots import aged, patched, walk
 from heimdall.message.wire import HEADER, Malformed, counts, records
 
 AA, TC = 0x0400, 0x0200
@@ -25,6 +25,8 @@ MOST_RECORDS = 4096
 _TTL = Struct("!I")
 _FIXED = Struct("!HHIH")
 _LONGEST = 0x7FFFFFFF
+_ROOT_OPT = b"\0\0\x29"
+_ODD = (edns.OPT.to_bytes(2, "big"), RRSIG.to_bytes(2, "big"))
 
 
 @frozen(eq=False)
@@ -122,35 +124,25 @@ class Stale(Answer):
         return evolve(self, late=self.late + more, age=self.age + more)
 
 
-def aged(body: bytes, spots: Iterable[int], age: int) -> bytes:
-    """Return the records with each TTL lowered by ``age`` seconds, none below 0."""
-    image = bytearray(body)
-    for spot in spots:
-        (ttl,) = _TTL.unpack_from(image, spot)
-        _TTL.pack_into(image, spot, ttl - age if ttl > age else 0)
-    return bytes(image)
-
-
-def patched(body: bytes, spots: Iterable[int], ttls: Iterable[int]) -> bytes:
-    """Return the records with the given TTLs, in the order of ``spots``."""
-    image = bytearray(body)
-    for spot, ttl in zip(spots, ttls, strict=True):
-        _TTL.pack_into(image, spot, ttl)
-    return bytes(image)
-
-
-def read(wire: bytes) -> Answer:
+def read(wire: bytes, question: bytes = b"") -> Answer:
     """Read a reply.
 
     Every TTL comes out as it may be used: those with the top bit set as 0, one per RRset, the SOA of a
     negative answer no longer than its minimum.
 
+    :param question: its folded question, where that has been compared already.
     :raises Malformed: the bytes are no reply to one question.
     """
-    question, at = question_of(wire)
+    at = HEADER + len(question)
+    if not question:
+        question, at = question_of(wire)
     if not wire[2] & 0x80:
         raise Malformed("not a reply")
     _, answers, authorities, additionals = counts(wire)
+    if 0 < answers < MOST_RECORDS and not authorities and additionals < 2 and not wire[3] & 15:
+        usual = _usual(wire, at, answers, additionals, question)
+        if usual is not None:
+            return usual
     if answers + authorities + additionals > MOST_RECORDS:
         raise Malformed(f"more than {MOST_RECORDS} records")
     records_in = _Records(wire, at, (answers, authorities, additionals))
@@ -172,6 +164,24 @@ def read(wire: bytes) -> Answer:
         negative=keep and not records_in.answers(question),
         scope=records_in.scope,
     )
+
+
+def _usual(wire: bytes, at: int, answers: int, additionals: int, question: bytes) -> Answer | None:
+    """Read a reply that holds one RRset, which was asked for, and at most an OPT that says nothing; None for others."""
+    if question[-4:-2] in _ODD:
+        return None
+    walked = walk(wire, at, answers, question)
+    if walked is None:
+        return None
+    spots, ttls, end = walked
+    if additionals and (wire[end : end + 3] != _ROOT_OPT or wire[end + 9 : end + 11] != b"\0\0" or wire[end + 5]):
+        return None
+    lowest = min(ttls) if max(ttls) <= _LONGEST else 0
+    body = wire[at:end]
+    if ttls.count(lowest) < answers:
+        body = patched(body, spots, [lowest] * answers)
+    flags = (wire[2] << 8 | wire[3]) & (TC | AD)
+    return Answer(question, 0, flags, (answers, 0, 0), body, spots, lowest, not flags & TC)
 
 
 class _Records:

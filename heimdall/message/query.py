@@ -217,3 +217,10 @@ def question_of(wire: bytes) -> tuple[bytes, int]:
         raise Malformed("not exactly one question")
     end = question_end(wire)
     return wire[HEADER : end - 4].lower() + wire[end - 4 : end], end
+
+
+def asks(wire: bytes, question: bytes) -> bool:
+    """Whether a message has this folded question, and no other."""
+    end = HEADER + len(question)
+    name = wire[HEADER : end - 4]
+    return wire[4:6] == b"\0\1" and wire[end - 4 : end] == question[-4:] and name.lower() == question[:-4]

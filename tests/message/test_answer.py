@@ -16,6 +16,7 @@ from heimdall.message.answer import TC, Answer
 from heimdall.message.edns import ExtendedError
 from heimdall.message.query import AD, NXDOMAIN, REFUSED
 from heimdall.message.reply import fit
+from heimdall.message.spots import aged
 from heimdall.message.wire import Malformed, from_text
 from tests.message.messages import option, replies, reply_wire
 
@@ -57,7 +58,7 @@ class Reading(SynchronousTestCase):
             return
         asked = query.make(b"\1a\0", 1)
         asked.stream = False
-        fit(asked, read, answer.aged(read.body, read.spots, 5))
+        fit(asked, read, aged(read.body, read.spots, 5))
 
     def test_least_ttl_counts(self) -> None:
         """An answer lives as long as the shortest of its records."""
@@ -182,7 +183,7 @@ class Changing(SynchronousTestCase):
         self.assertEqual(ttls(read.older(100, "redis")), [0, 800])
         self.assertEqual((read.older(59, "redis").ttl, read.older(61, "redis").ttl), (1, 0))
         self.assertEqual(read.older(1, "redis").origin, "redis")
-        self.assertEqual(answer.aged(read.body, read.spots, 0), read.body)
+        self.assertEqual(aged(read.body, read.spots, 0), read.body)
 
     def test_bounds(self) -> None:
         """Floor and ceiling hold for every record; a no has a ceiling of its own, and it wins over the floor."""

@@ -1,0 +1,50 @@
+"""The places of TTLs in records: found by a short walk, and given other ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from struct import Struct
+
+_TTL = Struct("!I")
+_TTL_AND_SIZE = Struct("!IH")
+_OWNER = b"\xc0\x0c"
+
+
+def walk(wire: bytes, at: int, count: int, question: bytes) -> tuple[tuple[int, ...], list[int], int] | None:
+    """Return where the TTLs of some records are, the TTLs themselves, and the offset behind the records.
+
+    Nearly all answers are one RRset at the very name that was asked for. ``wire.records`` takes these too, and all
+    others, at several times the price.
+
+    :param at: where the records begin, behind the question; the places are counted from there.
+    :param question: the folded question. Each record must be of its type and class, and point to its name.
+    :return: None if one of them is not, or is cut short.
+    """
+    head = _OWNER + question[-4:]
+    spots, ttls = [], []
+    end, last = at, len(wire) - 12
+    for _ in range(count):
+        if end > last or wire[end : end + 6] != head:
+            return None
+        ttl, size = _TTL_AND_SIZE.unpack_from(wire, end + 6)
+        spots.append(end + 6 - at)
+        ttls.append(ttl)
+        end += 12 + size
+    return (tuple(spots), ttls, end) if end <= len(wire) else None
+
+
+def aged(body: bytes, spots: Iterable[int], age: int) -> bytes:
+    """Return the records with each TTL lowered by ``age`` seconds, none below 0."""
+    image = bytearray(body)
+    for spot in spots:
+        (ttl,) = _TTL.unpack_from(image, spot)
+        _TTL.pack_into(image, spot, ttl - age if ttl > age else 0)
+    return bytes(image)
+
+
+def patched(body: bytes, spots: Iterable[int], ttls: Iterable[int]) -> bytes:
+    """Return the records with the given TTLs, in the order of ``spots``."""
+    image = bytearray(body)
+    for spot, ttl in zip(spots, ttls, strict=True):
+        _TTL.pack_into(image, spot, ttl)
+    return bytes(image)
