@@ -18,7 +18,8 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IReactorFDSet
 
 from heimdall.accept.engine import Client
-from heimdall.accept.reader import BATCH, LARGEST, Packet, Reader, Taker, WideReader
+from heimdall.accept.outbox import Outbox
+from heimdall.accept.reader import BATCH, LARGEST, Reader, Taker, WideReader
 from heimdall.accept.rush import Rush
 
 STRIDE = LARGEST + 64
@@ -63,6 +64,9 @@ _SIZE = ctypes.sizeof(_Header)
 
 BATCHES = 8
 """Batches that are read before the reactor gets its turn again."""
+
+Envelope = tuple[bytes, bytes]
+"""An address, and where wide the packet information, as the kernel has them."""
 
 
 class Known(Protocol):
@@ -145,13 +149,19 @@ class Slots:
         (scope,) = _SCOPE.unpack_from(self._names, start)
         return socket.inet_ntop(socket.AF_INET6, host), port, flow, scope  # type: ignore[return-value]
 
-    def packet(self, index: int) -> Packet:
-        """Return the packet information of a datagram, as ``recvmsg`` does."""
-        start = index * _ROOM
-        size, level, kind = _CONTROL.unpack_from(self._controls, start)
-        if not _Message.from_buffer(self._headers, index * _SIZE).control_length:
-            return []
-        return [(level, kind, self._controls[start + _CONTROL.size : start + size].tobytes())]
+    def envelope(self, index: int) -> Envelope | None:
+        """Return where a datagram came from, and came to; None where it is wide and the kernel does not say."""
+        if self._wide and not _Message.from_buffer(self._headers, index * _SIZE).control_length:
+            return None
+        name = self._names[index * self._stride : (index + 1) * self._stride].tobytes()
+        return name, self._controls[index * _ROOM : (index + 1) * _ROOM].tobytes() if self._wide else b""
+
+    def address(self, index: int, envelope: Envelope) -> None:
+        """Have a slot that nothing is read into send to where another one's datagram came from."""
+        name, control = envelope
+        self._names[index * self._stride : (index + 1) * self._stride] = name
+        if self._wide:
+            self._controls[index * _ROOM : (index + 1) * _ROOM] = control
 
     def put(self, index: int, reply: bytes) -> None:
         """Write the reply to a datagram over it."""
@@ -191,7 +201,7 @@ class Slots:
 
 
 class BatchReader(WideReader):
-    """Reads a socket in batches.
+    """Reads a socket in batches; the replies that come later in one turn of the reactor leave together at its end.
 
     :param known: asked first, for all of a batch at once.
     :param rush: where what is not known waits while batches are full.
@@ -211,6 +221,7 @@ class BatchReader(WideReader):
         self._known = known
         self._wide = wide
         self._slots = Slots(udp, wide)
+        self._outbox = Outbox(Slots(udp, wide), datagrams.clock, datagrams.failed)
 
     def doRead(self) -> None:
         """Answer the datagrams that are there: a batch, and some more while those are full."""
@@ -246,13 +257,18 @@ class BatchReader(WideReader):
     def _take(self, index: int) -> bool:
         """Hand a message to the server; return whether it is answered already."""
         slots = self._slots
-        client = slots.client(index)
-        later = partial(self._send_from, self._source(slots.packet(index))) if self._wide else self._send
-        reply = self._datagrams.answer(slots.message(index), client, later)
+        envelope = slots.envelope(index)
+        later = partial(self._outbox.post, envelope) if envelope else partial(self._send_from, [])
+        reply = self._datagrams.answer(slots.message(index), slots.client(index), later)
         if not reply:
             return False
         slots.put(index, reply)
         return True
+
+    def close(self) -> None:
+        """Send what waits, and close the socket."""
+        self._outbox.flush()
+        super().close()
 
 
 def _address(buffer: bytearray) -> int:

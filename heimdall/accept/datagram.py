@@ -102,7 +102,7 @@ class Datagrams(dns.DNSDatagramProtocol):
         """Read no more queries and close every socket."""
         self.pause()
         for reader in self._readers:
-            reader.udp.close()
+            reader.close()
         self._readers.clear()
 
     def reading(self) -> bool:

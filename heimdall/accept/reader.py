@@ -115,6 +115,10 @@ class Reader:
             self._resting = None
         self._reactor.removeReader(self)
 
+    def close(self) -> None:
+        """Close the socket."""
+        self.udp.close()
+
     def _heard(self, errors: int) -> None:
         """Rest if nothing but errors came; say when that begins and ends."""
         if errors == BATCH:

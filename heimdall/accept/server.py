@@ -167,9 +167,8 @@ class Server(DNSServerFactory):
             return self._judged(query, make(query, REFUSED, "local", _NOT_RECURSIVE), started)
         asked = self._source.ask(query)
         self._pending += 1
-        replied: Deferred[bytes] = asked.addCallback(self._found, query, started)
-        replied.addErrback(self._broken, query)
-        replied.addCallback(self._send, query, later)
+        told = (query, started, later)
+        asked.addCallbacks(self._found, self._broken, callbackArgs=told, errbackArgs=told)
         return None
 
     def _resume(self, query: Query, started: float, later: Later) -> None:
@@ -227,16 +226,22 @@ class Server(DNSServerFactory):
             )
         return reply
 
-    def _found(self, answer: Answer, query: Query, started: float) -> bytes:
+    def _found(self, answer: Answer, query: Query, started: float, later: Later) -> None:
         if answer.flags & TC and query.stream:
             # Half an answer sends a client to TCP; this one came that way.
             answer = make(query, SERVFAIL, answer.origin, _CUT)
-        return self._reply(query, answer, answer.body, started)
+        try:
+            reply = self._reply(query, answer, answer.body, started)
+        except Exception:
+            self._broken(Failure(), query, started, later)
+        else:
+            self._send(reply, query, later)
 
-    def _broken(self, failure: Failure, query: Query) -> bytes:
+    def _broken(self, failure: Failure, query: Query, _started: float, later: Later) -> None:
         self.answers.add("local", "servfail")
         error = failure.value
-        return self._faults.refuse(query.wire, error if isinstance(error, Exception) else RuntimeError(error))
+        error = error if isinstance(error, Exception) else RuntimeError(error)
+        self._send(self._faults.refuse(query.wire, error), query, later)
 
     def _send(self, reply: bytes, query: Query, later: Later) -> None:
         self._pending -= 1

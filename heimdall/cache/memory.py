@@ -24,6 +24,8 @@ FORM_BYTES = 450
 
 SPOT_BYTES = 40
 
+_NUMBERS = {origin: number for number, origin in enumerate(ORIGINS)}
+
 
 @frozen
 class Kept:
@@ -102,8 +104,10 @@ class Memory:
         table = self._table
         place = self._index.get(query.key) if query.subnet is None else None
         if place is None or now >= table.expires[place]:
-            place = next((held for held in self._all(query) if now < table.expires[held]), None)
-            if place is None:
+            for place in self._all(query):
+                if now < table.expires[place]:
+                    break
+            else:
                 return None
         if now >= self.sure_until:
             if self.doubted is not None:
@@ -153,14 +157,14 @@ class Memory:
         place = self._index.get(key)
         if place is None:
             place = self._index[key] = table.enter(key)
-            table.origins[place] = _origin(answer.origin)
+            table.origins[place] = _NUMBERS.get(answer.origin, 0)
             self._order.enter(place, size)
         else:
             self._order.resize(place, size)
         if not isinstance(answer, Stale):
-            table.origins[place] = _origin(answer.origin)
+            table.origins[place] = _NUMBERS.get(answer.origin, 0)
         elif answer.source != "memory":
-            table.origins[place] = _origin(answer.source)
+            table.origins[place] = _NUMBERS.get(answer.source, 0)
         table.forms[place] = form
         table.bodies[place] = answer.body
         table.types[place], table.ends[place] = query.qtype, len(query.name)
@@ -257,7 +261,7 @@ class Memory:
     def _all(self, query: Query) -> list[int]:
         """Return what is held for a query, under whatever key, the closest first."""
         keys = query.keys() if query.subnet is not None else (query.key, _any_type(query))
-        return [place for place in map(self._index.get, keys) if place is not None]
+        return [self._index[key] for key in keys if key in self._index]
 
     def _answer(self, place: int) -> Answer:
         """Return an answer as it came."""
@@ -284,10 +288,6 @@ class Memory:
             left=-stale.late - age if stale else table.expires[place] - now,
             uses=table.uses[place],
         )
-
-
-def _origin(text: str) -> int:
-    return ORIGINS.index(text) if text in ORIGINS else 0
 
 
 def _any_type(query: Query) -> bytes:

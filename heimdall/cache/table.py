@@ -16,6 +16,9 @@ from heimdall.message.answer import Answer, Stale
 MOST_FORMS = 10_000
 """Forms that are shared; past that all are forgotten, and answers to come share new ones."""
 
+GROWTH = 1024
+"""Places that are made at once."""
+
 ORIGINS = ("upstream", "redis", "memory", "stale", "local", "blocked", "file")
 """Who may have known an answer; a user's own source may say something else, which counts as upstream."""
 
@@ -64,16 +67,21 @@ class Table:
 
     def enter(self, key: bytes) -> int:
         """Return a place for what is to be held under a key."""
-        if self._free:
-            place = self._free.pop()
-            self.keys[place] = key
-            return place
-        self.keys.append(key)
-        self.forms.append(NOTHING)
-        self.bodies.append(b"")
+        if not self._free:
+            self._grow()
+        place = self._free.pop()
+        self.keys[place] = key
+        return place
+
+    def _grow(self) -> None:
+        """Make room for a thousand more: to make every column longer for each answer would cost more than the rest."""
+        first = len(self.keys)
+        self.keys += [b""] * GROWTH
+        self.forms += [NOTHING] * GROWTH
+        self.bodies += [b""] * GROWTH
         for column in self._numbers:
-            column.append(0)
-        return len(self.keys) - 1
+            column.extend([0] * GROWTH)
+        self._free += range(first + GROWTH - 1, first - 1, -1)
 
     def clear(self, place: int) -> None:
         """Let go of what is in a place; it is given to nobody else yet."""

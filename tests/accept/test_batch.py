@@ -95,6 +95,7 @@ class Reading(Case):
             self.assertEqual([two.recv(4096) for _ in range(2)], [b"\0\2known", reply_to(ask("a.test", 6))])
             self.assertEqual(one.recv(4096), b"\0\5known")
             self.server.answer()
+            self.clock.advance(0)
             self.assertEqual(one.recv(4096), reply_to(ask("later.test", 1)))
             for client in (one, two):
                 client.setblocking(False)
@@ -214,6 +215,80 @@ class Trouble(Case):
                 self.assertIs(type(self.waiting.readers[0]), kind)
 
 
+class Late(Case):
+    """Replies that were not known at once."""
+
+    def ask_later(self, count: int, text: str = "127.0.0.1:0", host: str = "127.0.0.1") -> list[socket.socket]:
+        """Have as many clients ask what is answered later."""
+        reader = self.listen(text)
+        clients = [self.client(host) for _ in range(count)]
+        for number, client in enumerate(clients):
+            client.send(ask("later.test", number))
+        for _ in range(0, count, BATCH):
+            reader.doRead()
+        return clients
+
+    def answer_all(self) -> None:
+        """Have the server answer them, in one turn of the reactor."""
+        while self.server.waiting:
+            self.server.answer()
+
+    def assertAnswered(self, clients: list[socket.socket]) -> None:
+        """Each has its own reply, and nothing else."""
+        for number, client in enumerate(clients):
+            self.assertEqual(client.recv(4096), reply_to(ask("later.test", number)))
+            client.setblocking(False)
+            self.assertRaises(BlockingIOError, client.recv, 4096)
+
+    def test_together(self) -> None:
+        """Those of one turn of the reactor leave at its end, in one system call, each to its client."""
+        for text, host in HOSTS:
+            clients = self.ask_later(3, text, host)
+            self.answer_all()
+            clients[0].setblocking(False)
+            self.assertRaises(BlockingIOError, clients[0].recv, 4096)
+            clients[0].settimeout(5)
+            self.clock.advance(0)
+            self.assertAnswered(clients)
+
+    def test_more_than_a_batch(self) -> None:
+        """A batch is not exceeded: it leaves as soon as it is full, the rest at the end of the turn."""
+        clients = self.ask_later(BATCH + 3)
+        self.answer_all()
+        clients[BATCH - 1].settimeout(5)
+        self.assertAnswered(clients[:BATCH])
+        self.clock.advance(0)
+        self.assertEqual(clients[BATCH + 2].recv(4096), reply_to(ask("later.test", BATCH + 2)))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_before_the_end(self) -> None:
+        """A socket that is closed sends first what waits for the end of the turn."""
+        clients = self.ask_later(2)
+        self.answer_all()
+        self.datagrams.close()
+        self.assertAnswered(clients)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_refused(self) -> None:
+        """What the kernel does not take is counted, and costs the others nothing."""
+        clients = self.ask_later(2)
+        (reader,) = self.waiting.readers
+        assert isinstance(reader, BatchReader)
+        self.answer_all()
+        reader._outbox._slots._names[2:4] = b"\0\0"  # nobody can be sent anything at port 0
+        self.clock.advance(0)
+        self.assertEqual(self.errors("send", "other"), 1)
+        self.assertEqual(clients[1].recv(4096), reply_to(ask("later.test", 1)))
+
+    def test_after_the_end(self) -> None:
+        """A reply that comes when its socket is closed is counted as not taken."""
+        self.ask_later(1)
+        self.datagrams.close()
+        self.answer_all()
+        self.clock.advance(0)
+        self.assertEqual(self.errors("send", "other"), 1)
+
+
 class LinkLocal(Case):
     """Addresses that mean nothing without an interface (RFC 4007)."""
 
@@ -227,15 +302,17 @@ class LinkLocal(Case):
             at = batch._CONTROL.size
             slots._controls[at : at + 20] = socket.inet_pton(socket.AF_INET6, host) + (7).to_bytes(4, "little")
             slots._let_go(1)
-            ((level, kind, data),) = slots.packet(0)
+            found = slots.envelope(0)
+            assert found is not None
+            _, level, kind = batch._CONTROL.unpack_from(found[1])
             self.assertEqual((level, kind), (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO))
-            self.assertEqual(int.from_bytes(data[16:20], "little"), kept)
+            self.assertEqual(int.from_bytes(found[1][at + 16 : at + 20], "little"), kept)
 
     def test_no_packet_information(self) -> None:
-        """Where the kernel gave none, none is passed on."""
+        """Where the kernel gave none, there is none to send a late reply by."""
         slots = self.listen("0.0.0.0:0")._slots
         client = self.client("127.0.0.1")
         client.send(ask("a.test"))
         self.assertEqual(slots.receive(), 1)
         batch._Message.from_buffer(slots._headers, 0).control_length = 0
-        self.assertEqual(slots.packet(0), [])
+        self.assertIsNone(slots.envelope(0))

@@ -1,0 +1,49 @@
+"""Replies that were not known at once: those of one turn of the reactor leave together at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from heimdall.accept.engine import Client
+from heimdall.accept.reader import BATCH
+
+if TYPE_CHECKING:
+    from heimdall.accept.batch import Envelope, Slots
+
+
+class Outbox:
+    """Sends replies through slots that nothing is read into.
+
+    :param failed: called with "send" and an error for each that the kernel did not take.
+    """
+
+    def __init__(self, slots: Slots, clock: IReactorTime, failed: Callable[[str, OSError], object]) -> None:
+        self._slots, self._clock, self._failed = slots, clock, failed
+        self._waiting = 0
+        self._timer: IDelayedCall | None = None
+
+    def post(self, envelope: Envelope, reply: bytes, _client: Client) -> None:
+        """Send a reply with the others of this turn."""
+        place = self._waiting
+        self._slots.address(place, envelope)
+        self._slots.put(place, reply)
+        self._waiting = place + 1
+        if self._timer is None:
+            self._timer = self._clock.callLater(0, self._send)
+        elif self._waiting == BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what waits now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._send()
+
+    def _send(self) -> None:
+        self._timer = None
+        count, self._waiting = self._waiting, 0
+        for error in self._slots.send(count):
+            self._failed("send", error)
