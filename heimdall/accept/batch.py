@@ -217,9 +217,7 @@ class BatchReader(WideReader):
         rush: Rush | None = None,
     ) -> None:
         super().__init__(udp, datagrams, reactor)
-        self._rush = rush
-        self._known = known
-        self._wide = wide
+        self._rush, self._known, self._wide = rush, known, wide
         self._slots = Slots(udp, wide)
         self._outbox = Outbox(Slots(udp, wide), datagrams.clock, datagrams.failed)
 

@@ -75,6 +75,8 @@ class Server:
 
     def _look(self, answer: Answer, exchange: IExchange, query: Query, ends: float) -> Answer | Deferred[Answer]:
         """Ask without EDNS if that may be what the server did not take."""
+        if not answer.rcode and not answer.flags & TC:
+            return answer
         left = ends - self._clock.seconds()
         if answer.rcode not in (FORMERR, NOTIMP) or left <= 0:
             return self._follow(answer, exchange, query, ends)

@@ -70,6 +70,8 @@ class Answer:
             return self
         most = min(ceiling, negative) if self.negative else ceiling
         least = min(floor, most)
+        if len(self.spots) == 1 and least <= self.ttl <= most:
+            return self
         old = [_TTL.unpack_from(self.body, spot)[0] for spot in self.spots]
         new = [min(max(ttl, least), most) for ttl in old]
         if new == old:
