@@ -33,6 +33,10 @@ class LinkDown(Exception):
     """Redis could not be asked, or did not answer in time; the text says why."""
 
 
+NO_CLOCK: Final = "Redis was not reached so far, so its clock is not known"
+"""Why nothing is shared by a node that has found no Redis since it started."""
+
+
 class Drop:
     """What a gate says of a query that gets no reply at all."""
 

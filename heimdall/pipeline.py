@@ -292,4 +292,8 @@ def _call(name: str) -> object:
     factory: Callable[[], object] = namedAny(name)
     if not callable(factory):
         raise ValueError(f"{name} is not callable")
-    return factory()
+    try:
+        return factory()
+    except Exception as error:  # whatever the user's own code raises
+        error.add_note(f"It was called without arguments, as the configuration names it: {name}")
+        raise

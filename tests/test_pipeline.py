@@ -53,6 +53,13 @@ def hosts_file() -> hosts.Resolver:
     return hosts.Resolver(b"/nowhere", 60)
 
 
+class Wants:
+    """A policy that cannot be made as policies are."""
+
+    def __init__(self, names: str) -> None:
+        self.names = names
+
+
 number = 7
 
 
@@ -94,6 +101,11 @@ class Own(SynchronousTestCase):
         ):
             with self.assertRaisesRegex(ValueError, "tests.test_pipeline"):
                 self.lay(gates=gates, routes=routes)
+
+    def test_raises(self) -> None:
+        """An error of the user's own code stays what it is, and says which name of the configuration led there."""
+        error = self.assertRaises(TypeError, self.lay, gates=("tests.test_pipeline.Wants",))
+        self.assertIn("tests.test_pipeline.Wants", error.__notes__[0])
 
     def test_limits_of_tcp(self) -> None:
         """What the configuration allows TCP connections holds for those of the server, and they are counted."""

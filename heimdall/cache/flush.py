@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 
 from heimdall.cache.flushed import Flush
 from heimdall.cache.forget import Forgetting
-from heimdall.interfaces import ILink, INotices, LinkDown
+from heimdall.interfaces import NO_CLOCK, ILink, INotices, LinkDown
 from heimdall.message.wire import Malformed, suffixes, to_text
 from heimdall.tally import Count, Gauge, Tally
 
@@ -146,7 +146,7 @@ class Flushes:
         if now is None:
             self._owe(flush)
             self._forgetting.forget([flush])
-            return fail(Unlogged("the clock of Redis is not known", None))
+            return fail(Unlogged(NO_CLOCK, None))
         if self._reader:
             self._apply([flush], "here")
             return fail(Unlogged(ONLY_READS, None, later=False))

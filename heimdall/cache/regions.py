@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from heimdall.cache.flush import KEPT, KIND, MOST, Flushes
 from heimdall.cache.flushed import Flush
-from heimdall.interfaces import ILink, INotices, LinkDown
+from heimdall.interfaces import NO_CLOCK, ILink, INotices, LinkDown
 from heimdall.message.wire import Malformed
 from heimdall.tally import Count, Gauge, Tally
 
@@ -90,7 +90,7 @@ class Regions:
         :param flush: None for one that has no time yet.
         """
         if flush is None:
-            return [(region, "the clock of Redis is not known") for region in self._links]
+            return [(region, NO_CLOCK) for region in self._links]
         ends = self._clock.seconds() + PATIENCE
         while any(lacks.get(flush.id) == WAITING for lacks in self._lacks.values()) and self._clock.seconds() < ends:
             await deferLater(self._clock, 0.01)

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from heimdall.cache.ranks import HALF, Ranks, Row, number, question
-from heimdall.interfaces import ILink, LinkDown, Member
+from heimdall.interfaces import NO_CLOCK, ILink, LinkDown, Member
 from heimdall.message.wire import to_text
 
 NAMES: Final = 50
@@ -113,7 +113,7 @@ class Top:
             return self._listed
         now = self._link.now()
         if now is None:
-            raise LinkDown("the clock of Redis is not known")
+            raise LinkDown(NO_CLOCK)
         members = await self._members()
         since, found = now, _Found()
         for first in range(0, LOOKED, PAGE):

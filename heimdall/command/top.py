@@ -43,7 +43,8 @@ def show(told: Mapping[str, Any], arguments: Namespace) -> Iterator[str]:
     cluster = shares.get("cluster")
     if cluster is not None:
         tiers = ", ".join(f"{share(cluster[tier], 1)} {tier}" for tier in _ALL_TIERS)
-        yield f"{number(cluster['queries'])} queries: {tiers}"
+        asked = cluster["queries"]
+        yield f"{number(asked)} {'query' if asked == 1 else 'queries'}: {tiers}"
         yield ""
     names = told["single" if arguments.single else "short" if arguments.short else "names"]
     most = arguments.most if arguments.most > 0 else len(names)

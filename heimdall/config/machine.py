@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from attrs import frozen
-from twisted.python.reflect import namedAny
+from twisted.python.reflect import ObjectNotFound, namedAny
 
 
 def read_text(path: str) -> str:
@@ -33,6 +33,15 @@ def is_ours(host: str) -> bool:
     return True
 
 
+def named(name: str) -> object:
+    """Return what a dotted name stands for; raises ImportError, AttributeError, or what its module raises."""
+    try:
+        return namedAny(name)
+    except ObjectNotFound:
+        folder = "its folder has to be in PYTHONPATH, or be installed beside Heimdall"
+        raise ImportError(f"no module {name.partition('.')[0]} is found; {folder}") from None
+
+
 def anything(text: str) -> object:
     """Take anything for good."""
     return text
@@ -54,7 +63,7 @@ class Machine:
     read_file: Callable[[str], str] = read_text
     readable: Callable[[str], bool] = readable
     is_ours: Callable[[str], bool] = is_ours
-    find: Callable[[str], object] = namedAny
+    find: Callable[[str], object] = named
     read_record: Callable[[str], object] = anything
     read_secret: Callable[[str], object] = anything
     given: tuple[str, ...] = ()

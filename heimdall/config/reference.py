@@ -27,7 +27,8 @@ with status 0. A server with a wrong configuration does not start.
 - Sockets that systemd hands over, see [Install](install.md#sockets), stand for `accept.listen`, whatever sets that.
 - A setting replaces the one it beats as a whole: lists are not joined.
 - In an environment variable, the items of a list stand between commas, and truth is `true` or `false`. Routes are
-  `suffix=server server, suffix=server`. An empty variable sets nothing.
+  `suffix=server server, suffix=server`. An empty variable sets nothing. One that names no key is passed over, since
+  Kubernetes sets such itself: mind the spelling, `--check` shows what has come in.
 - Times are seconds as a number, or a text such as `"200ms"`, `"5s"`, `"2m"`, `"1h"` or `"1d"`.
 - Sizes are bytes as a number, or a text such as `"50MB"` or `"64MiB"`.
 - A path in the file counts from the folder that the file is in.

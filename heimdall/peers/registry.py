@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from heimdall.interfaces import ILink, IRegistry, LinkDown, Member
+from heimdall.interfaces import NO_CLOCK, ILink, IRegistry, LinkDown, Member
 from heimdall.tally import Count, Gauge, Tally
 
 STATUSES: Final = ("starting", "healthy", "degraded", "unhealthy", "leaving")
@@ -232,7 +232,7 @@ class Registry:
     def _now(self) -> float:
         now = self._link.now()
         if now is None:
-            raise LinkDown("the clock of Redis is not known")
+            raise LinkDown(NO_CLOCK)
         return now
 
     def _told(self, now: float) -> dict[str, Any]:

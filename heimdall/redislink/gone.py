@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 from twisted.internet.defer import FirstError
@@ -66,7 +67,7 @@ class Gone(Exception):
         if isinstance(error, (TookTooLong, UserError)):
             return cls("timeout", "no answer in time")
         if isinstance(error, ConnectError):
-            return cls("refused", text)
+            return cls("refused", os.strerror(error.osError) if error.osError else text)
         if type(error).__module__.split(".")[0] in ("OpenSSL", "service_identity"):
             return cls("tls", f"TLS failed: {_last_reason(error) or text}")
         return cls("lost", text)

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from heimdall.cache.flush import KEPT
 from heimdall.cache.flushed import Flush
 from heimdall.cache.regions import DRIFT, EVERY, TOLD, WAITING, Regions
+from heimdall.interfaces import NO_CLOCK
 from heimdall.message.wire import from_text
 from heimdall.tally import Gauge
 from tests.cache.questions import positive, question
@@ -124,7 +125,7 @@ class Sharing(Case):
         self.to_there.become(up=False)
         flush = self.successResultOf(self.here.flushes.flush(NAME, False))
         self.assertEqual((self.taken(flush), self.lacked()), ([("there", "it is away")], 2.0))
-        self.assertEqual(self.taken(None), [("there", "the clock of Redis is not known")])
+        self.assertEqual(self.taken(None), [("there", NO_CLOCK)])
         self.to_there.become(up=True)
         self.successResultOf(self.regions.compare())
         self.assertEqual((self.taken(flush), self.lacked()), ([("there", TOLD)], 0.0))

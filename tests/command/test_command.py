@@ -271,6 +271,9 @@ class Commands(Case):
             "all        10   50.0%  30.0%     10.0%  10.0%",
         ])  # fmt: skip
         self.assertEqual((await self.run_command("top"))[1][-1], "There is none so far.")
+        nobody = {"memory": 0, "redis": 0, "upstream": 0, "stale": 0}
+        self.counted = {"names": [], "shares": {"cluster": {"queries": 1} | nobody, "nodes": {}}}
+        self.assertTrue((await self.run_command("top"))[1][0].startswith("1 query: "))
         self.counted = None
         code, lines, complaint = await self.run_command("top")
         self.assertEqual((code, lines), (FAILED, []))

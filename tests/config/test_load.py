@@ -446,3 +446,9 @@ class MachineTests(SynchronousTestCase):
         gates = {"HEIMDALL_ADMIT_GATES": "heimdall.config.load.load", "HEIMDALL_ADMIT_RECORDS": "a A 192.0.2.1"}
         self.assertEqual(load({}, gates, Machine()).settings.admit.gates, ("heimdall.config.load.load",))
         self.assertRaises(Misconfigured, load, {}, {"HEIMDALL_ADMIT_GATES": "heimdall.nothing.here"}, Machine())
+
+    def test_code_elsewhere(self) -> None:
+        """Where a module is not found, the fault names it, and where it has to be."""
+        gates = {"HEIMDALL_ADMIT_GATES": "nosuchmodule.Gate"}
+        error = self.assertRaises(Misconfigured, load, {}, gates, Machine())
+        self.assertIn("no module nosuchmodule is found; its folder has to be in PYTHONPATH", str(error))

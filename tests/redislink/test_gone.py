@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from OpenSSL import SSL
+from twisted.internet.error import ConnectError, ConnectionRefusedError
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.redislink.gone import REMEDIES, Gone
@@ -18,3 +19,10 @@ class Reasons(SynchronousTestCase):
         self.assertIn("redis.ca_file", REMEDIES["tls"])
         for unusual in (SSL.Error(), SSL.Error("x"), SSL.Error([])):
             self.assertTrue(str(Gone.of(unusual)).startswith("TLS failed: "))
+
+    def test_system(self) -> None:
+        """What the system says is told once, in its own words."""
+        for error, text in ((ConnectionRefusedError(111), "Connection refused"), (ConnectError(2), "No such file")):
+            told = Gone.of(error)
+            self.assertEqual(told.reason, "refused")
+            self.assertTrue(str(told).startswith(text), told)
