@@ -88,7 +88,6 @@ class Slots:
 
     def __init__(self, udp: socket.socket, wide: bool) -> None:
         self.udp = udp
-        self._family = udp.family
         self._six = udp.family == socket.AF_INET6
         self._stride = _NAMES[udp.family]
         self._receive, self._send = _calls()
@@ -176,7 +175,7 @@ class Slots:
         """
         headers = self._headers
         if but:
-            kept = [index for index in range(count) if index not in but]
+            kept = sorted(set(range(count)).difference(but))
             for place, index in enumerate(kept):
                 if place != index:
                     headers[place * _SIZE : (place + 1) * _SIZE] = headers[index * _SIZE : (index + 1) * _SIZE]

@@ -33,6 +33,11 @@ PLAIN = ("memory", "noerror")
 """The labels of nearly all answers."""
 
 
+def labels(answer: Answer) -> tuple[str, str]:
+    """Return what an answer is counted by: who knew it, and its response code."""
+    return answer.origin, RCODES.get(answer.rcode, "other")
+
+
 class Repeat:
     """A message that was answered from memory: the query it is, and the reply to it for the image ``body``."""
 
@@ -44,11 +49,12 @@ class Repeat:
         self.body = self.reply = b""
         self.labels = PLAIN
 
-    def set(self, place: int, body: bytes, reply: bytes, labels: tuple[str, str]) -> None:
+    def set(self, answer: Answer, place: int, body: bytes, reply: bytes) -> None:
         """Take note of the reply, and of what it was made from."""
         self.place = place if place >= 0 else ~place
         self.body, self.reply = body, reply[2:]
-        self.labels = PLAIN if labels == PLAIN else labels
+        told = labels(answer)
+        self.labels = PLAIN if told == PLAIN else told
 
 
 class Repeats:
@@ -91,7 +97,7 @@ class Repeats:
         """Return what is known of a message, if it came before."""
         return self._repeats.get(wire[2:])
 
-    def put(self, query: Query, place: int, body: bytes, reply: bytes, labels: tuple[str, str]) -> None:
+    def put(self, query: Query, answer: Answer, place: int, body: bytes, reply: bytes) -> None:
         """Remember what a message means and what it is told, for when it comes again.
 
         :param place: what memory calls the place of the answer; less than 0 if nobody was given it before lately.
@@ -104,7 +110,7 @@ class Repeats:
                     return
                 self._repeats.clear()
             repeat = self._repeats[tail] = Repeat(query)
-        repeat.set(place, body, reply, labels)
+        repeat.set(answer, place, body, reply)
 
     def answer(self, slots: Slots, count: int) -> tuple[list[int], list[int]]:
         """Write the replies to those of ``count`` messages over them that came before and are still so answered.
@@ -118,7 +124,7 @@ class Repeats:
         view, sizes = slots.view, slots.sizes
         left: list[int] = []
         silent: list[int] = []
-        answered = start = 0
+        answered = 0
         for index, (length, (host,)) in enumerate(zip(slots.lengths(count), slots.hosts(count), strict=True)):
             start = index * STRIDE + 2
             repeat = repeats(view[start : start - 2 + length].tobytes())
@@ -157,7 +163,7 @@ class Repeats:
             return False
         answer, body, place = known
         reply = fit(repeat.query, answer, body, self._udp_size)
-        repeat.set(place, body, reply, (answer.origin, RCODES.get(answer.rcode, "other")))
+        repeat.set(answer, place, body, reply)
         return True
 
     def _judge(

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from heimdall.accept.crowd import Crowd
 from heimdall.accept.engine import Client, Faults, Later
-from heimdall.accept.repeats import RCODES, Repeats
+from heimdall.accept.repeats import RCODES, Repeats, labels
 from heimdall.accept.rush import Rush
 from heimdall.accept.stream import Stream
 from heimdall.interfaces import Drop, IGate, IHotCache, ISource
@@ -147,7 +147,7 @@ class Server(DNSServerFactory):
             answer, body, place = known
             reply = self._reply(query, answer, body, started)
             if not stream and not self._query_log:
-                self.repeats.put(query, place, body, reply, (answer.origin, RCODES.get(answer.rcode, "other")))
+                self.repeats.put(query, answer, place, body, reply)
             return reply
         if repeat is not None:
             # Whoever is asked now may keep the query: not the one that the next client's message will be.
@@ -213,7 +213,7 @@ class Server(DNSServerFactory):
 
     def _reply(self, query: Query, answer: Answer, body: bytes, started: float) -> bytes:
         reply = fit(query, answer, body, self._udp_size)
-        self.answers.add(answer.origin, RCODES.get(answer.rcode, "other"))
+        self.answers.add(*labels(answer))
         self._times.observe(self._seconds() - started)
         if self._query_log:
             self._log.info(

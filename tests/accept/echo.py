@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 from twisted.names.server import DNSServerFactory
 
+from heimdall.accept.batch import possible
 from heimdall.accept.crowd import Crowd
 from heimdall.accept.engine import Client, Faults, Later
 from heimdall.accept.stream import Stream
@@ -16,6 +17,11 @@ from heimdall.message.query import make
 from heimdall.message.wire import HEADER, from_text
 
 BIG = 40_000
+
+NO_BATCHES = (
+    None if possible() else "this C library has no recvmmsg and sendmmsg: only one with them can be tested (Linux)"
+)
+"""Why batches cannot be tested here, if so."""
 
 
 def ask(text: str, identity: int = 0) -> bytes:

@@ -6,9 +6,9 @@ import socket
 
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.accept import batch, rush
+from heimdall.accept import rush
 from heimdall.accept.datagram import Datagrams
 from heimdall.accept.engine import Faults
 from heimdall.accept.reader import BATCH
@@ -18,6 +18,7 @@ from heimdall.accept.sockets import bind
 from heimdall.cache.memory import Memory
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
+from tests.accept.echo import NO_BATCHES
 from tests.accept.test_datagram import Waiting
 from tests.accept.test_server import CLIENT, Gate, Source
 from tests.cache.questions import positive, question
@@ -128,10 +129,10 @@ class Serving(SynchronousTestCase):
 class Flood(SynchronousTestCase):
     """A real socket, full of questions that nobody knows."""
 
+    skip = NO_BATCHES
+
     def test_known_first(self) -> None:
         """Behind a flood of new names a known one is answered in the same turn, before most of them are asked."""
-        if not batch.possible():
-            raise SkipTest("this C library has no recvmmsg and sendmmsg: only one with them can be tested (Linux)")
         clock, memory, source = Clock(), Memory(1_000_000), Source()
         server = Server([], memory, [], source, clock)
         datagrams = Datagrams(server, clock, Faults(clock), server.repeats, server.rush)
