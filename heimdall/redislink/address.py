@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote
 
 from attrs import field, frozen
+
+from heimdall.config.url import split
 
 PORT, SENTINEL_PORT = 6379, 26379
 
@@ -45,9 +47,10 @@ class Address:
         :raises ValueError: it is none of these; the text says why, and never repeats the URL.
         """
         try:
-            parts = urlsplit(url)
+            parts, each = split(url)
             scheme, _, kind = parts.scheme.partition("+")
-            hosts = _hosts(parts, SENTINEL_PORT if kind == SENTINEL else PORT)
+            port = SENTINEL_PORT if kind == SENTINEL else PORT
+            hosts = tuple((one.hostname or "", one.port or port) for one in each)
         except ValueError:
             raise ValueError("the URL of Redis has a bad host or port") from None
         if (scheme not in ("redis", "rediss") or kind not in _KINDS) and parts.scheme != "unix":
@@ -79,12 +82,6 @@ class Address:
         hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
         service = f"/{self.service}" if self.service else ""
         return f"{scheme}://{hosts}{service}" + ("" if self.kind == CLUSTER else f"/{self.database}")
-
-
-def _hosts(parts: SplitResult, port: int) -> tuple[tuple[str, int], ...]:
-    texts = parts.netloc.rpartition("@")[2].split(",")
-    split = [urlsplit(f"//{text}") for text in texts]
-    return tuple((one.hostname or "", one.port or port) for one in split)
 
 
 def _database(parts: SplitResult, text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +20,9 @@ from heimdall.redislink.gone import Gone
 
 MOST_UNREAD: Final = 64 << 20
 """Bytes of one reply that we take in: a batch of the largest answers is a quarter of it."""
+
+# Redis before 7 puts what a command in a script was refused for behind where it stands in it.
+_IN_SCRIPT: Final = re.compile(r"^(ERR Error running script \(\w+ \w+ \w+\): )?(@\w+: ?\d+: )+-?(?=[A-Z]{2,} )")
 
 
 class Call:
@@ -108,6 +112,8 @@ class Wire(Protocol):
 
     def _reply(self, reply: object) -> None:
         call = self.waiting.popleft()
+        if isinstance(reply, Exception):
+            reply = LinkDown(_IN_SCRIPT.sub("", str(reply), count=1))
         if self._gone is None:
             self._unread = 0
             self.heard = self._seconds()

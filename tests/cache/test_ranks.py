@@ -29,7 +29,7 @@ from heimdall.message.wire import from_text
 from tests.cache.questions import question as asked_for
 from tests.fakelink import FakeLink
 from tests.rediscase import RedisCase, until
-from tests.redisserver import RedisServer
+from tests.redisserver import RedisServer, need
 
 NOW = 1_790_000_000.0
 DAY = 86400.0
@@ -296,6 +296,7 @@ class Reading(RedisCase):
 
     async def test_reader(self) -> None:
         """A node that only reads learns what the others ask for; it cannot add to it."""
+        need(7)
         server = self.server()
         full, reader = self.linked(server.url), self.linked(server.url, reads_only=True)
         await until(lambda: full.up and reader.up)

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.cluster import Cluster
 from tests.house.tree import ROOT
 from tests.live.test_one_flush import NAME, NEW, OLD, age, api, command
-from tests.redisserver import RedisServer
+from tests.redisserver import RedisServer, need
 from tests.running import Running
 
 PASSWORD = "password"
@@ -37,6 +37,7 @@ class Reader(SynchronousTestCase):
     """Two nodes that share, and one that only reads."""
 
     def setUp(self) -> None:
+        need(7)
         environs: list[Mapping[str, str]] = [{}, {}, {"HEIMDALL_REDIS_ROLE": "reader"}]
         self.cluster = Readers(2, redis=RedisServer(users=users()), delay=0.0, environs=environs)
         self.cluster.__enter__()

@@ -674,3 +674,19 @@ class Reasons(SynchronousTestCase):
         wire.abort(Gone("silent", "first"))
         wire.abort(Gone("protocol", "second"))
         self.assertEqual(self.successResultOf(wire.lost).reason, "silent")
+
+    def test_refused_in_script(self) -> None:
+        """What a script was refused begins with the same word whichever Redis says it."""
+        clock = Clock()
+        for said, meant in (
+            ("ERR Error running script (call to f_0a): @user_script:1: @user_script: 1: -OOM not now.", "OOM not now."),
+            ("@user_script: 9: -READONLY it is a replica.", "READONLY it is a replica."),
+            ("ERR Error running script (call to f_0a): @user_script:1: WRONGTYPE of value", "WRONGTYPE of value"),
+            ("OOM not now. script: 0a, on @user_script:3.", "OOM not now. script: 0a, on @user_script:3."),
+            ("ERR Error running script (call to f_0a): @user_script:1: a word", ""),
+        ):
+            wire = Wire(clock.seconds, lambda _: None)
+            wire.makeConnection(Transport(wire))
+            running = wire.send("EVAL")
+            wire.dataReceived(f"-{said}\r\n".encode())
+            self.assertEqual(self.failureResultOf(running, LinkDown).getErrorMessage(), meant or said)

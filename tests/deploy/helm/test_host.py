@@ -30,7 +30,7 @@ class Host(Pod):
             ("unshare", "util-linux"),
             ("setpriv", "util-linux"),
             ("ip", "iproute2"),
-            ("dig", "dnsutils"),
+            ("dig", "bind9-dnsutils"),
         ):
             if shutil.which(command) is None:
                 raise SkipTest(f"no {command}: apt-get install {package}")
