@@ -26,7 +26,7 @@ from heimdall.cache.entry import from_bytes, to_bytes
 from heimdall.cache.seal import Seal
 from heimdall.message import answer, query
 from heimdall.message.wire import from_text
-from tests.nsd import free_port
+from tests.ports import free_port
 from tests.redisserver import RedisServer
 
 MARK = 280

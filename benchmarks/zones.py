@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from heimdall.message import query
 from heimdall.message.wire import from_text
-from tests.nsd import free_port
+from tests.ports import free_port
 
 UNSIGNED, ECDSA, RSA = 0, 13, 8
 """How a zone is signed: not at all, or the number of the algorithm (RFC 8624)."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.running import free_port
+from tests.ports import free_port
 
 
 def damaged(message: bytes, chance: random.Random, keep: int = 0) -> bytes:

@@ -11,6 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.ports import free_port
+
 SKIP = None if shutil.which("nsd") or Path("/usr/sbin/nsd").exists() else "no NSD here: apt-get install nsd"
 """Why tests with NSD are skipped, or None."""
 
@@ -183,17 +185,3 @@ def _children(pid: int) -> list[int]:
 
 def _wire(text: str) -> bytes:
     return b"".join(bytes((len(label),)) + label.encode() for label in text.split(".")) + b"\0"
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port that is free for UDP and TCP."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    while True:
-        with socket.socket(family, socket.SOCK_STREAM) as stream, socket.socket(family, socket.SOCK_DGRAM) as datagram:
-            stream.bind((host, 0))
-            port: int = stream.getsockname()[1]
-            try:
-                datagram.bind((host, port))
-            except OSError:
-                continue
-            return port

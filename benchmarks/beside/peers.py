@@ -15,7 +15,8 @@ from attrs import frozen
 
 from benchmarks.beside.ground import NAMES, ZONE
 from benchmarks.zones import wait_for
-from tests.running import Running, free_port
+from tests.ports import free_port
+from tests.running import Running
 
 PATH: Final = os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/local/sbin"
 RATE: Final = "10000000"

@@ -12,8 +12,8 @@ from heimdall.command.client import FAILED, OK, USAGE
 from tests import nsd
 from tests.command.typed import Terminal, typed
 from tests.nsd import Nsd
+from tests.ports import free_port
 from tests.redisserver import RedisServer
-from tests.running import free_port
 
 CONFIG = """
 [accept]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from twisted.internet import reactor
@@ -10,7 +10,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import alsoProvides
@@ -22,11 +22,15 @@ from heimdall.interfaces import IExchange, NoAnswer
 from heimdall.message.query import Query, make, write
 from heimdall.message.wire import from_text
 from heimdall.testing import Scripted
-from tests.nsd import free_port
+from tests.ports import free_port
+from tests.rediscase import until
 
 Steps = Generator[Deferred[Any], Any, None]
 
 CLOCK = IReactorTime(reactor)
+
+NEVER = 600.0
+"""Seconds that no test lasts."""
 
 
 def ask(text: str = "www.example", qtype: int = 1) -> Query:
@@ -53,8 +57,8 @@ class Case(TestCase):
     def failed(self, deferred: Deferred[Any]) -> Deferred[Any]:
         return self.assertFailure(deferred, NoAnswer)
 
-    def pause(self, seconds: float) -> Deferred[None]:
-        return deferLater(reactor, seconds, lambda: None)
+    def until(self, true: Callable[[], object]) -> Deferred[float]:
+        return Deferred.fromCoroutine(until(true))
 
 
 class Exchanges(Case):
@@ -75,12 +79,13 @@ class Exchanges(Case):
     @inlineCallbacks
     def test_out_of_order(self) -> Steps:
         """A reply that is ready is not held up by one that is not (RFC 7766, 6.2.1.1)."""
-        self.upstream.when("slow.example", say=["192.0.2.2"], delay=0.2)
-        order: list[str] = []
-        slow = self.stream.exchange(ask("slow.example"), 5).addCallback(lambda _: order.append("slow"))
-        fast = self.stream.exchange(ask(), 5).addCallback(lambda _: order.append("fast"))
-        yield gatherResults([slow, fast])
-        self.assertEqual(order, ["fast", "slow"])
+        self.upstream.when("slow.example", say=["192.0.2.2"], delay=NEVER)
+        slow = self.stream.exchange(ask("slow.example"), NEVER)
+        yield self.stream.exchange(ask(), 60)
+        self.assertNoResult(slow)
+        (late,) = self.upstream._delayed
+        late.reset(0)
+        yield slow
 
     @inlineCallbacks
     def test_large(self) -> Steps:
@@ -95,7 +100,11 @@ class Exchanges(Case):
         self.upstream.when("forged.example", say=["192.0.2.1"], lies=["id", "question", "cut"])
         self.upstream.when("short.example", garbage=b"short")
         yield self.stream.exchange(ask("forged.example"), 5)
-        yield self.failed(self.stream.exchange(ask("short.example"), 0.1))
+        waiting = self.stream.exchange(ask("short.example"), NEVER)
+        yield self.until(lambda: self.ledger.mismatched.total() == 4)
+        self.assertNoResult(waiting)
+        waiting.cancel()
+        yield self.assertFailure(waiting, CancelledError)
         self.assertEqual(
             self.ledger.mismatched.counts, {("id",): 1, ("question",): 1, ("malformed",): 1, ("header",): 1}
         )
@@ -116,8 +125,8 @@ class Exchanges(Case):
             deferred = self.stream.exchange(ask(), 5)
             deferred.cancel()
             yield self.assertFailure(deferred, CancelledError)
-            yield self.pause(0.05)
-        self.assertEqual(self.stream.inflight, 0)
+            self.assertEqual(self.stream.inflight, 0)
+            yield self.until(lambda: self.stream._connection)
 
     @inlineCallbacks
     def test_ids(self) -> Steps:
@@ -186,27 +195,35 @@ class Losses(Case):
     @inlineCallbacks
     def test_silent(self) -> Steps:
         """A question without a reply ends after its time-out; on a connection that is dumb no more is written."""
+        clock = Clock()
+        stream = self.exchange(clock=clock)
         self.upstream.silent = True
-        yield self.failed(self.stream.exchange(ask(), 0.05))
+        failed = self.failed(stream.exchange(ask(), 1))
+        yield self.until(self.upstream.count)
+        clock.advance(1)
+        yield failed
         self.assertEqual(self.ledger.failed.counts, {("timeout",): 1})
         self.upstream.silent = False
-        yield self.stream.exchange(ask(), 5)
+        yield stream.exchange(ask(), 1)
         self.assertEqual(len({asked.port for asked in self.upstream.asked}), 2)
 
     @inlineCallbacks
     def test_one_silent(self) -> Steps:
         """A question without a reply does not cost the connection while others are answered on it."""
+        clock = Clock()
+        stream = self.exchange(clock=clock)
         self.upstream.when("drop.example", drop=True)
-        dropped = self.failed(self.stream.exchange(ask("drop.example"), 0.1))
-        yield self.stream.exchange(ask(), 5)
+        dropped = self.failed(stream.exchange(ask("drop.example"), 1))
+        yield stream.exchange(ask(), 1)
+        clock.advance(1)
         yield dropped
-        yield self.stream.exchange(ask(), 5)
+        yield stream.exchange(ask(), 1)
         self.assertEqual(len({asked.port for asked in self.upstream.asked}), 1)
 
     @inlineCallbacks
     def test_close(self) -> Steps:
         """Closing fails what is in flight, on a connection or waiting for one, and what is asked afterwards."""
-        self.upstream.when("slow.example", delay=5, say=["192.0.2.1"])
+        self.upstream.when("slow.example", delay=NEVER, say=["192.0.2.1"])
         yield self.stream.exchange(ask(), 5)
         waiting = [self.failed(self.stream.exchange(ask("slow.example"), 5))]
         other = self.exchange()
@@ -227,8 +244,7 @@ class Losses(Case):
         clock.advance(IDLE - 0.1)
         self.assertEqual(len(self.upstream._connections), 1)
         clock.advance(0.2)
-        yield self.pause(0.05)
-        self.assertEqual(len(self.upstream._connections), 0)
+        yield self.until(lambda: not self.upstream._connections)
         yield stream.exchange(ask(), 5)
         self.assertEqual(len({asked.port for asked in self.upstream.asked}), 2)
 

@@ -8,7 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.probe.found import FAIL, NOTE, OK
 from heimdall.probe.ports import ports
-from tests.running import Running, free_port
+from tests.ports import free_port
+from tests.running import Running
 
 
 class Ports(SynchronousTestCase):

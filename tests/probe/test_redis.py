@@ -10,8 +10,8 @@ from heimdall.probe import redis as module
 from heimdall.probe.found import FAIL, NOTE, OK, Found
 from heimdall.probe.redis import redis
 from heimdall.redislink import connect_to
+from tests.ports import free_port
 from tests.rediscase import RedisCase, reactor
-from tests.redisserver import free_port
 
 USER = "user heimdall on >{password} resetkeys ~heimdall:* resetchannels &heimdall:* "
 GRANTED = "+@read +@write +@scripting +@pubsub +@connection +time -@dangerous +role +cluster|slots"

@@ -12,8 +12,9 @@ from heimdall.interfaces import LinkDown
 from heimdall.redislink import Startable
 from heimdall.redislink.slots import SLOTS, slot
 from heimdall.tally import Count, Gauge
+from tests.ports import free_port
 from tests.rediscase import RedisCase, pause, reactor, until
-from tests.redisserver import RedisServer, cluster, free_port
+from tests.redisserver import RedisServer, cluster
 
 KEYS = [b"key-%d" % number for number in range(300)]
 

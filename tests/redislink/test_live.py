@@ -10,8 +10,9 @@ from twisted.internet.protocol import Factory, Protocol
 from heimdall.interfaces import LinkDown
 from heimdall.redislink import Startable
 from heimdall.tally import Count
+from tests.ports import free_port
 from tests.rediscase import RedisCase, pause, reactor, until
-from tests.redisserver import RedisServer, free_port
+from tests.redisserver import RedisServer
 
 
 def ends(link: Startable, reason: str) -> int:

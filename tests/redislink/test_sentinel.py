@@ -11,9 +11,10 @@ from twisted.logger import Logger
 
 from heimdall.interfaces import LinkDown
 from heimdall.redislink import Startable
+from tests.ports import free_port
 from tests.rediscase import RedisCase, pause, reactor, until
 from tests.redislink.test_live import ends
-from tests.redisserver import RedisServer, Sentinel, free_port, watched
+from tests.redisserver import RedisServer, Sentinel, watched
 
 LONGEST_FAILOVER = 12.0
 """Seconds from the master's death to the first write at the new one, with some room for a busy machine."""

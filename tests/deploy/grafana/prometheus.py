@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from tests.deploy.grafana.rules import ALERTS, tool
-from tests.running import free_port
+from tests.ports import free_port
 
 
 class Prometheus:

@@ -14,8 +14,9 @@ from twisted.trial.unittest import SkipTest
 
 from tests.deploy.helm.chart import render
 from tests.deploy.helm.test_live import Pod
+from tests.ports import free_port
 from tests.redisserver import wait_for
-from tests.running import Running, free_port
+from tests.running import Running
 from tests.slowup import SlowUpstream
 
 CLUSTER = "10.96.0.10"

@@ -19,7 +19,8 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from tests.deploy.helm.chart import Rendered, render, rendered
 from tests.deploy.helm.test_objects import each
 from tests.house.tree import ROOT
-from tests.redisserver import RedisServer, binary, free_port, wait_for
+from tests.ports import free_port
+from tests.redisserver import RedisServer, binary, wait_for
 from tests.running import Running
 from tests.slowup import SlowUpstream
 
