@@ -20,6 +20,19 @@ FIRST, LAST = 2000, 9999
 _given: Final[set[int]] = set()
 
 
+def _no_ipv6() -> str | None:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return "no IPv6 on the loopback here: sysctl net.ipv6.conf.lo.disable_ipv6=0"
+    return None
+
+
+NO_IPV6: Final = _no_ipv6()
+"""Why tests over IPv6 are skipped, or None."""
+
+
 @cache
 def _marks() -> int:
     """Return the descriptor of a file, the same for all processes of a user, whose bytes stand for ports.

@@ -15,8 +15,16 @@ from heimdall.accept.engine import Client, Faults, Later
 from heimdall.accept.stream import Stream
 from heimdall.message.query import make
 from heimdall.message.wire import HEADER, from_text
+from tests.ports import NO_IPV6
 
 BIG = 40_000
+
+HOSTS = (
+    ("127.0.0.1:0", "127.0.0.1"),
+    ("0.0.0.0:0", "127.0.0.2"),
+    *(() if NO_IPV6 else (("[::1]:0", "::1"), ("[::]:0", "::1"))),
+)
+"""Where to listen, and where to ask then."""
 
 NO_BATCHES = (
     None if possible() else "this C library has no recvmmsg and sendmmsg: only one with them can be tested (Linux)"

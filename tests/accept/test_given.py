@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from unittest import skipIf
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.accept.given import given
+from tests.ports import NO_IPV6
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,7 +72,7 @@ class Given(SynchronousTestCase):
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
         )
         self.assertEqual(done.stderr, "")
         return json.loads(done.stdout)
@@ -79,6 +81,7 @@ class Given(SynchronousTestCase):
         """Start the process with these sockets."""
         return self.start(*(each.fileno() for each in sockets), names=names)
 
+    @skipIf(NO_IPV6 is not None, str(NO_IPV6))
     def test_pairs(self) -> None:
         """The sockets for UDP and TCP of an address come together, in any order, and block nobody."""
         first, second = self.pair(), self.pair("::1")
@@ -91,6 +94,7 @@ class Given(SynchronousTestCase):
             ],
         )
 
+    @skipIf(NO_IPV6 is not None, str(NO_IPV6))
     def test_every_address(self) -> None:
         """A socket for all addresses is taken; one for both families is not, as it hides who asks."""
         for host in ("0.0.0.0", "::"):

@@ -144,7 +144,7 @@ class Flood(SynchronousTestCase):
         memory.put(question(), positive(), 0.0)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.connect(("127.0.0.1", bound.port))
-            client.settimeout(5)
+            client.settimeout(60)
             for number in range(3 * BATCH):
                 client.send(query_wire(f"n{number}.example"))
             client.send(query_wire("a.example"))

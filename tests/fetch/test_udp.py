@@ -28,6 +28,7 @@ from heimdall.interfaces import IExchange, NoAnswer
 from heimdall.message.query import Query, make, write
 from heimdall.message.wire import from_text
 from heimdall.testing import Scripted
+from tests.ports import NO_IPV6
 from tests.rediscase import until
 
 Steps = Generator[Deferred[Any], Any, None]
@@ -216,6 +217,7 @@ class Exchanges(Case):
 class Six(Case):
     """The same over IPv6."""
 
+    skip = NO_IPV6
     host = "::1"
 
     @inlineCallbacks

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.interfaces import IReactorTCP, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, HTTPConnectionPool, readBody
@@ -22,6 +22,7 @@ from twisted.web.iweb import IResponse
 from heimdall.interfaces import Member
 from heimdall.tally import Count
 from heimdall.watch.admin import Admin
+from tests.rediscase import until
 
 
 class Reactor(IReactorTCP, IReactorTime):
@@ -127,13 +128,8 @@ class Served(TestCase):
 
     async def listing(self) -> None:
         """Wait until the members are asked for."""
-        while not self.asked:
-            await deferLater(reactor, 0.005)
+        await until(lambda: self.asked, 60)
 
     async def until(self, number: int) -> None:
         """Wait until the server counts so many connections."""
-        for _ in range(1000):
-            if len(self.admin.site.channels) == number:
-                return
-            await deferLater(reactor, 0.005)
-        self.fail(f"{len(self.admin.site.channels)} connections, not {number}")
+        await until(lambda: len(self.admin.site.channels) == number, 60)
