@@ -98,7 +98,7 @@ class Cluster:
         return self.start(asks, **settings).end()
 
     @staticmethod
-    def wait(true: Callable[[], object], seconds: float = 10.0) -> float:
+    def wait(true: Callable[[], object], seconds: float = 60.0) -> float:
         """Wait until something is true; return the seconds it took."""
         began = time.monotonic()
         while not true():
@@ -112,7 +112,7 @@ class Cluster:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.nodes[number].http}/api/v1/cache?name={name}&subtree=1", method="DELETE"
         )
-        with urllib.request.urlopen(request, timeout=5) as done:
+        with urllib.request.urlopen(request, timeout=30) as done:
             done.read()
         return time.monotonic()
 

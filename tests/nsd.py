@@ -123,7 +123,7 @@ class Nsd:
     def _wait(self) -> None:
         question = b"\x12\x34\0\0\0\1\0\0\0\0\0\0" + _wire(self.zone) + b"\0\6\0\1"
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        ends = time.monotonic() + 20
+        ends = time.monotonic() + 120
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
             sock.settimeout(0.05)
             sock.connect((self.host, self.port))

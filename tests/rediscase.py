@@ -21,7 +21,7 @@ async def pause(seconds: float) -> None:
     await deferLater(reactor, seconds)
 
 
-async def until(true: Callable[[], object], seconds: float = 10.0) -> float:
+async def until(true: Callable[[], object], seconds: float = 60.0) -> float:
     """Wait until something is true; return the seconds it took."""
     began = reactor.seconds()
     while not true():
@@ -34,7 +34,7 @@ async def until(true: Callable[[], object], seconds: float = 10.0) -> float:
 class RedisCase(TestCase):
     """Starts servers and links, and takes both down again; what our own log said is in ``events``."""
 
-    timeout = 60
+    timeout = 300
 
     def setUp(self) -> None:
         """Listen to the log."""

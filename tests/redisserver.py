@@ -153,7 +153,7 @@ class RedisServer:
         self._wait_for_it()
 
     def _wait_for_it(self) -> None:
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while time.monotonic() < end:
             try:
                 with socket.socket(socket.AF_UNIX if self.path else socket.AF_INET) as probe:
@@ -172,7 +172,7 @@ class RedisServer:
         """Run one command over a connection of its own; an error reply is raised."""
         reader = hiredis.Reader()
         plain = socket.socket(socket.AF_UNIX if self.path else socket.AF_INET)
-        plain.settimeout(5)
+        plain.settimeout(30)
         plain.connect(self.path or ("127.0.0.1", self.port))
         with self._secured(plain) as connection:
             commands = [("AUTH", self.password)] * bool(self.password) + [command]
@@ -206,7 +206,7 @@ class RedisServer:
         """Kill it at once, paused or not, and reap it."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(60)
             self._process = None
 
     def restart(self) -> None:
@@ -290,7 +290,7 @@ class Sentinel(RedisServer):
         return self
 
 
-def wait_for(true: Callable[[], object], seconds: float = 20.0) -> None:
+def wait_for(true: Callable[[], object], seconds: float = 120.0) -> None:
     """Wait until something is true that needs no reactor; errors count as not yet."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -183,7 +183,7 @@ class SlowUpstream:
         """End it."""
         if self._process.stdin is not None:
             self._process.stdin.close()
-        self._process.wait(5)
+        self._process.wait(60)
         if self._process.stdout is not None:
             self._process.stdout.close()
 

@@ -34,7 +34,7 @@ class Loads(SynchronousTestCase):
         told = self.ask(*asks)
         self.assertEqual([one.verdict for one in told], [GOOD] * 50, told[0])
         self.assertEqual({one.ttl for one in told}, {20})
-        self.assertTrue(all(0.05 <= one.took < 1.0 for one in told))
+        self.assertTrue(all(0.05 <= one.took < 10.0 for one in told))
 
     def test_counts(self) -> None:
         """The upstream counts what it is asked, in whatever case, and what it is asked again within the TTL."""
@@ -72,7 +72,7 @@ class Loads(SynchronousTestCase):
         told = self.ask(Ask(0.0, 0, "one.example"), Ask(0.1, 1, "two.example"), ports=(port, silent, there))
         self.assertEqual([one.verdict for one in told], [GOOD, GOOD])
         self.assertEqual([one.retries for one in told], [2, 1])
-        self.assertTrue(all(1.0 <= one.took < 2.0 for one in told), told)
+        self.assertTrue(all(1.0 <= one.took < 10.0 for one in told), told)
 
     def test_lost(self) -> None:
         """A query that nobody answers is lost; a load that is told to end asks nothing more."""

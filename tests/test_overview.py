@@ -100,7 +100,7 @@ class Together(SynchronousTestCase):
             for turn in range(30):
                 for node in cluster.nodes:
                     node.ask(f"m{turn % 5}.example")
-            cluster.wait(seen, 20)
+            cluster.wait(seen)
             self.assertEqual([member["id"] for member in told["members"]], ["node0", "node1"])
             self.assertTrue(told["shared"])
             both = {origin: sum(member["answers"][origin] for member in told["members"]) for origin in ORIGINS}

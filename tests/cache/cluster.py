@@ -81,6 +81,10 @@ class One:
         """Read a counter."""
         return sum(t.total(*values) for t in self.sharing.tallies if isinstance(t, Count) and t.name == name)
 
+    async def stored(self, answers: int = 1) -> None:
+        """Wait until it has stored so many answers in Redis."""
+        await until(lambda: self.count("heimdall_cache_redis_writes_total", "stored") >= answers)
+
     async def ask(self, *names: str) -> list[str]:
         """Ask as clients do, memory first; return who knew."""
         origins = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred, gatherResults
 
 from tests.cache.cluster import Nodes, One, Upstream
-from tests.rediscase import pause, until
+from tests.rediscase import until
 
 
 class Flying(Nodes):
@@ -30,7 +30,7 @@ class Flying(Nodes):
         self.asks([leader])
         await until(lambda: upstream.asked)
         waiting = self.asks(others)
-        await pause(0.05)
+        await until(lambda: all(node.count("heimdall_cache_redis_lookups_total", "followed") for node in others))
         await leader.sharing.link.close()
         await until(lambda: len(upstream.asked) == 2)
         self.assertEqual(sorted(await waiting), [["redis"], ["upstream"]])

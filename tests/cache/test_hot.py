@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from heapq import nlargest
+from math import inf
 from random import Random
 from time import process_time
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
+from benchmarks.micro.clock import unit
 from heimdall.cache import hot, ranks
 from heimdall.cache.eviction import Eviction
 from heimdall.cache.frequent import Frequent
@@ -284,7 +286,7 @@ class Cluster(Nodes):
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
     async def test_cost(self) -> None:
-        """With 60,000 answers in memory no turn of a look takes 5 ms (garbage collection aside), all of it 100 ms."""
+        """A look goes through memory a thousand answers a turn; one costs no more than 15 steps of a fixed loop."""
         [node] = await self.nodes(self.server(), Upstream(), memory=200_000_000)
         known = positive()
         for number in range(60_000):
@@ -292,14 +294,17 @@ class Cluster(Nodes):
             node.memory.put(name, evolve(known, question=name.key[:-1]), 0.0)
             node.memory.get(name, 1.0)
             node.memory.get(name, 1.0)
-        times, began = [], process_time()
-        most: list[tuple[int, bytes]] = []
-        for grown in node.memory.growth(hot.SLICE):
-            most = nlargest(hot.TOLD, most + grown)
-            times.append(process_time() - began)
+        turns = [inf] * 60
+        for _ in range(5):
+            most: list[tuple[int, bytes]] = []
             began = process_time()
-        self.assertLess(sorted(times)[-3], 0.005)
-        self.assertLess(sum(times), 0.1)
+            for number, grown in enumerate(node.memory.growth(hot.SLICE)):
+                most = nlargest(hot.TOLD, most + grown)
+                turns[number] = min(turns[number], process_time() - began)
+                began = process_time()
+        step = unit(20, 0.002)
+        self.assertLess(max(turns), 15 * hot.SLICE * step)
+        self.assertLess(sum(turns), 12 * 60 * hot.SLICE * step)
 
 
 class Operators(Nodes):
@@ -325,7 +330,7 @@ class Operators(Nodes):
         await nodes[0].ask("www.example", "mine.example")
         upstream.ttl = 0
         await nodes[0].ask("short.example", "short.example", "short.example")
-        await pause(0.05)
+        await nodes[0].stored(3)
         self.assertEqual(await nodes[1].ask("www.example"), ["redis"])
         nodes[1].sharing.hot.landed(query.make(question("www.example").name, 1, do=True), positive(ttl=300), 1)
         nodes[0].use(question("www.example"), 4)

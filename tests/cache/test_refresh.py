@@ -34,7 +34,7 @@ class Cluster(Nodes):
         for node in nodes:
             node.sharing.hot.learn([Row(WWW.key, asks * worth(900.0) / upstream.ttl / 50, None)], 900.0)
         await nodes[0].ask("www.example")
-        await pause(0.05)
+        await nodes[0].stored()
         for node in nodes[1:]:
             self.assertEqual(await node.ask("www.example"), ["redis"])
         self.assertEqual(len(upstream.asked), 1)
@@ -50,7 +50,7 @@ class Cluster(Nodes):
             upstream = Upstream(ttl=3)
             nodes = await self.holding(upstream, 4)
             for number in range(2, asked + 1):
-                await until(partial(self.knows, nodes, number), 3.0)
+                await until(partial(self.knows, nodes, number))
             await pause(0.2)
             self.assertTrue(self.knows(nodes, asked))
             self.assertEqual(len(upstream.asked), asked)
@@ -64,7 +64,7 @@ class Cluster(Nodes):
         await pause(1.6)
         for node in nodes:
             node.memory.renew(WWW, reactor.seconds())
-        await until(lambda: all(node.known(WWW) == b"\0\0\0\2" for node in nodes), 1.0)
+        await until(lambda: all(node.known(WWW) == b"\0\0\0\2" for node in nodes))
         self.assertEqual(len(upstream.asked), 2)
 
     async def test_not_hot(self) -> None:
@@ -88,7 +88,7 @@ class Cluster(Nodes):
         for node in nodes[:2]:
             node.sharing.refresh.stop()
             await node.sharing.close()
-        await until(lambda: nodes[2].known(WWW) == b"\0\0\0\2", 3.5)
+        await until(lambda: nodes[2].known(WWW) == b"\0\0\0\2")
 
     async def test_without_redis(self) -> None:
         """Without Redis each node refreshes for itself."""
@@ -97,9 +97,9 @@ class Cluster(Nodes):
         for node in nodes:
             node.sharing.hot.learn([Row(WWW.key, 10_000, None)], 900.0)
             await node.ask("www.example")
-        await pause(0.05)
+        await nodes[0].stored()
         server.kill()
-        await until(lambda: all(node.known(WWW) not in (b"\0\0\0\1", None) for node in nodes), 4)
+        await until(lambda: all(node.known(WWW) not in (b"\0\0\0\1", None) for node in nodes))
         self.assertLessEqual(len(upstream.asked), 3)
 
     async def test_hot_by_what_is_told(self) -> None:
@@ -108,13 +108,13 @@ class Cluster(Nodes):
         nodes = await self.nodes(self.server(), upstream, 3)
         for node in nodes:
             await node.ask("www.example")
-            await pause(0.05)
+            await nodes[0].stored()
             now = node.sharing.link.now() or 0.0
             await node.sharing.ranks.add([Asked(WWW.key, 200, 0, 0, 4)], node.sharing.hot.node, now)
         for node in nodes:
             await node.sharing.hot.look()
-        await until(lambda: len(upstream.asked) == 2, 4.5)
-        await until(lambda: all(node.known(WWW) == b"\0\0\0\2" for node in nodes), 0.5)
+        await until(lambda: len(upstream.asked) == 2)
+        await until(lambda: all(node.known(WWW) == b"\0\0\0\2" for node in nodes))
 
     async def test_before_its_first_end(self) -> None:
         """A name that becomes hot on one node is refreshed for all before it ends first, though the list is full."""
@@ -130,9 +130,9 @@ class Cluster(Nodes):
             await node.sharing.hot.look()
             self.assertEqual(len(node.sharing.hot.names), hot.KEPT)
             await node.ask("www.example")
-            await pause(0.05)
+            await nodes[0].stored()
         nodes[0].use(WWW, 20)
-        await until(lambda: all(node.known(WWW) == b"\0\0\0\2" for node in nodes), 5.9)
+        await until(lambda: all(node.known(WWW) == b"\0\0\0\2" for node in nodes))
         self.assertEqual(len(upstream.asked), 2)
 
     async def test_flushed_meanwhile(self) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.live.test_reload import wait
 from tests.mutator import start
 from tests.redisserver import RedisServer
 from tests.running import Running
@@ -64,9 +65,8 @@ class Steps(SynchronousTestCase):
 
     def stepped(self, seconds: int) -> None:
         """Fill the cache, step, and see that time goes on as if nothing had happened."""
-        ends = time.monotonic() + 10
-        while not self.node.metric("heimdall_redislink_connection_up") and time.monotonic() < ends:
-            time.sleep(0.05)
+        wait(lambda: self.node.metric("heimdall_redislink_connection_up"), "Redis is linked")
+        began = time.monotonic()
         for number in range(20):
             self.assertEqual(self.ask(f"n{number}.example")[:2], (0, 300))
         asked = self.node.metric("heimdall_fetch_queries_total")
@@ -74,16 +74,13 @@ class Steps(SynchronousTestCase):
         time.sleep(1.2)
         for number in range(20):
             rcode, ttl, _ = self.ask(f"n{number}.example")
-            self.assertEqual((rcode, ttl in (297, 298, 299)), (0, True), ttl)
+            self.assertEqual((rcode, 299 - (time.monotonic() - began) <= ttl < 300), (0, True), ttl)
         self.assertEqual(self.node.metric("heimdall_fetch_queries_total"), asked, "the cache was emptied")
         rcode, _, took = self.ask("name.silent.example")
-        self.assertEqual((rcode, took < 2), (2, True), took)
+        self.assertEqual((rcode, took < 20), (2, True), took)
         self.assertEqual(self.ask("new.example")[:2], (0, 300))
         beats = self.node.metric("heimdall_peers_heartbeats_total", result="ok")
-        ends = time.monotonic() + 8
-        while self.node.metric("heimdall_peers_heartbeats_total", result="ok") == beats and time.monotonic() < ends:
-            time.sleep(0.2)
-        self.assertGreater(self.node.metric("heimdall_peers_heartbeats_total", result="ok"), beats, "no heartbeat")
+        wait(lambda: self.node.metric("heimdall_peers_heartbeats_total", result="ok") > beats, "a heartbeat")
         self.assertEqual(len(self.node.members()["members"]), 1)
         self.assertEqual(self.node.trouble(), [])
 

@@ -15,7 +15,7 @@ SLOW_NAMES = """
 import socket, time
 kept = socket.getaddrinfo
 def slow(host, *more, **most):
-    time.sleep(8 if host == "redis.invalid" else 0)
+    time.sleep(90 if host == "redis.invalid" else 0)
     return kept(host, *more, **most)
 socket.getaddrinfo = slow
 """
@@ -34,4 +34,4 @@ class Ends(SynchronousTestCase):
         self.addCleanup(node.clean)
         began = time.monotonic()
         self.assertEqual(node.end(), 0)
-        self.assertLess(time.monotonic() - began, 3)
+        self.assertLess(time.monotonic() - began, 30)

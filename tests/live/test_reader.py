@@ -57,7 +57,7 @@ class Reader(SynchronousTestCase):
         for _ in range(5):
             self.writer.ask(NAME)
         told = "heimdall_cache_hot_told_total"
-        self.cluster.wait(lambda: self.writer.metric(told, result="told"), 30)
+        self.cluster.wait(lambda: self.writer.metric(told, result="told"))
 
     def test_reads(self) -> None:
         """It is warm before it is asked, and shows what it and the others hold and are asked for; it is on no list."""

@@ -37,7 +37,7 @@ class Missing(SynchronousTestCase):
             [node] = cluster.nodes
             node.ask("www.example")
             cluster.flush(0, "example")
-            cluster.wait(lambda: node.metric("heimdall_cache_hot_told_total", result="told"), 30)
+            cluster.wait(lambda: node.metric("heimdall_cache_hot_told_total", result="told"))
             self.assertEqual(node.metric("heimdall_redislink_missing_rights"), 0)
             self.assertEqual(node.members()["members"][0]["status"], "healthy")
 

@@ -420,5 +420,5 @@ class Listing(RedisCase):
         began = reactor.seconds()
         await self.assertFailure(one.members(), LinkDown)
         await one.leave()
-        self.assertLess(reactor.seconds() - began, 2.5)
+        self.assertLess(reactor.seconds() - began, 20)
         self.redis.resume()

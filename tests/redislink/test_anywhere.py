@@ -22,13 +22,11 @@ NAMES = [f"host{number}.example" for number in range(60)]
 class Anywhere(Nodes):
     """Two nodes and one upstream."""
 
-    timeout = 120
-
     async def one_cache(self, url: str, *servers: RedisServer) -> list[One]:
         """Check that two nodes at a URL are one cache; return them."""
         upstream = Upstream()
         nodes = [self.node(url, upstream) for _ in range(2)]
-        await until(lambda: all(node.sharing.link.up and node.sharing.notices.hearing for node in nodes), 20)
+        await until(lambda: all(node.sharing.link.up and node.sharing.notices.hearing for node in nodes))
         await until(lambda: all(node.memory.sure_until > 1.0 for node in nodes))
         one, two = nodes
         self.assertEqual(set(await one.ask(*NAMES)), {"upstream"})

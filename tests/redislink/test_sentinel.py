@@ -16,14 +16,10 @@ from tests.rediscase import RedisCase, pause, reactor, until
 from tests.redislink.test_live import ends
 from tests.redisserver import RedisServer, Sentinel, watched
 
-LONGEST_FAILOVER = 12.0
-"""Seconds from the master's death to the first write at the new one, with some room for a busy machine."""
-
 
 class Sentinels(RedisCase):
     """A master, a replica and three sentinels that call a master down after a second."""
 
-    timeout = 120
     log = Logger()
 
     async def watched(self, **settings: Any) -> tuple[RedisServer, RedisServer, list[Sentinel]]:
@@ -61,7 +57,6 @@ class Sentinels(RedisCase):
         await link.run("SET", "k", "old")
         master.kill()
         killed = await self.writes_again(link)
-        self.assertLess(killed, LONGEST_FAILOVER)
         self.assertEqual(replica.command("GET", "k"), b"new")
         await until(lambda: link.hearing)
         await link.run("PUBLISH", "c", "here")
@@ -73,11 +68,10 @@ class Sentinels(RedisCase):
                 return bool(master.command("ROLE")[0] == b"slave" and master.command("GET", "k") == b"new")
             return False
 
-        await until(follows, 30)
+        await until(follows)
         await pause(3.1)  # no failover within the failover timeout of the last one
         replica.pause()
         hung = await self.writes_again(link)
-        self.assertLess(hung, LONGEST_FAILOVER)
         self.assertEqual(master.command("GET", "k"), b"new")
         await until(lambda: link.hearing)
         self.log.info("usable again {killed} s after the kill, {hung} s after the hang", killed=killed, hung=hung)

@@ -4,29 +4,67 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from time import process_time
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.task import deferLater
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from zope.interface import directlyProvides, providedBy
 
 SETTLED = 0.03
 """Seconds after which what a reply has set off has begun."""
 
+PATIENCE = 10.0
+"""Seconds within which what is about to happen has to have happened, on a machine with a lot of other work."""
+
+TICK = 0.01
+"""Seconds between two looks whether this process is kept from running."""
+
 # What Redis replies to TIME: a list of two, seconds since 1970 and microseconds.
 _TIME = re.compile(rb"(?<=\*2\r\n\$10\r\n)\d{10}(?=\r\n\$\d\r\n\d+\r\n)")
 
 
-async def until(reactor: Any, condition: Callable[[], bool], seconds: float = 1.0) -> bool:
-    """Wait until something holds, for so many seconds at most; return whether it does."""
-    ends = reactor.seconds() + seconds
+async def until(reactor: Any, condition: Callable[[], bool], seconds: float | None = None) -> bool:
+    """Wait until something holds, for so many seconds at most, or :data:`PATIENCE`; return whether it does."""
+    ends = reactor.seconds() + (PATIENCE if seconds is None else seconds)
     await deferLater(reactor, SETTLED)
     while not condition():
         if reactor.seconds() >= ends:
             return False
         await deferLater(reactor, 0.01)
     return True
+
+
+class Watch:
+    """A stopwatch that does not count while the machine runs other programs; a context manager.
+
+    Nodes, clients and upstreams share this process: neither does anything when it is kept from running. That is when a
+    timer is late, by more than the CPU that was spent meanwhile.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._lost = 0.0
+        self._loop = LoopingCall(self._look)
+        self._loop.clock = reactor
+
+    def __enter__(self) -> Watch:
+        self._began = self._seen = self._reactor.seconds()
+        self._spent = process_time()
+        self._loop.start(TICK, now=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._look()
+        self._loop.stop()
+        self.seconds = self._seen - self._began - self._lost
+        """What it took."""
+
+    def _look(self) -> None:
+        now, spent = self._reactor.seconds(), process_time()
+        self._lost += max(now - self._seen - (spent - self._spent) - TICK, 0.0)
+        self._seen, self._spent = now, spent
 
 
 class Time:

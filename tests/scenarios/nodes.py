@@ -18,7 +18,7 @@ from heimdall.config.machine import Machine
 from heimdall.node import Node as Service
 from heimdall.node import build
 from heimdall.tally import Count
-from tests.scenarios.moments import Moved, Time, until
+from tests.scenarios.moments import PATIENCE, Moved, Time, until
 from tests.scenarios.store import Store
 from tests.scenarios.story import Untrue, sentence
 from tests.scenarios.upstreams import Upstreams
@@ -26,8 +26,11 @@ from tests.scenarios.upstreams import Upstreams
 FIRST = "one"
 """The node that is there without being spoken of."""
 
-BEAT = 3.0
+BEAT = 10.0
 """Seconds within which a node has to have made a heartbeat that was due."""
+
+LINKED = 3.0
+"""Seconds that a node is given to find a Redis that runs; it may have the wrong password."""
 
 
 class Node:
@@ -131,7 +134,7 @@ class Nodes:
             self._began = self._reactor.seconds()
         node.service.startService()
         if self._store.answers:
-            await until(self._reactor, node.linked, 0.5)
+            await until(self._reactor, node.linked, LINKED)
 
     def _defaults(self, who: str, asks: Sequence[str] | None) -> dict[str, str]:
         everyone = [self._upstreams.address(who) for who in self._upstreams]
@@ -180,14 +183,14 @@ class Nodes:
             raise Untrue(f"it lists {', '.join(known)}")
 
     @sentence("node <who> uses redis[ within <seconds> s]")
-    async def uses_redis(self, who: str, seconds: float = 1.0) -> None:
+    async def uses_redis(self, who: str, seconds: float = PATIENCE) -> None:
         """Be connected to Redis, or soon."""
         node = await self.running(who)
         if not await until(self._reactor, node.linked, seconds):
             raise Untrue(f"it does not, not even {seconds:g} s later")
 
     @sentence("node <who> does without redis[ within <seconds> s]")
-    async def does_without(self, who: str, seconds: float = 1.0) -> None:
+    async def does_without(self, who: str, seconds: float = PATIENCE) -> None:
         """Not wait for Redis any more, or soon not."""
         node = await self.running(who)
         if not await until(self._reactor, lambda: not node.linked(), seconds):

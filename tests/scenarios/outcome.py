@@ -17,7 +17,7 @@ from heimdall.overview import ORIGINS
 from tests.scenarios.records import Record, spelt
 
 LONGEST = 6.0
-"""Seconds that a client waits for a reply."""
+"""Seconds within which a reply has to come where nothing is said of that."""
 
 ABOUT = 2
 """Seconds that a TTL may differ that is given with ``about``."""

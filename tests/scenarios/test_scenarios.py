@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent
 class Scenarios(TestCase):
     """The scenarios, by the names of their files."""
 
-    timeout = 30
+    timeout = 300
 
     def play(self, path: Path) -> Deferred[None]:
         """Play one."""
