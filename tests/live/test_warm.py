@@ -83,7 +83,7 @@ class Warm(SynchronousTestCase):
             took = time.monotonic() - began
             fresh, cold = self.memory_share(cluster, 2), self.cold(cluster)
             self.said("from memory:", old=old, new=fresh, cold=cold, loaded=self.loaded(new), start_seconds=took)
-            self.assertGreater(fresh, 0.95 * old)
+            self.assertGreater(fresh, 0.9 * old)
             self.assertLess(cold, 0.8 * old)
             self.assertRegex(new.log, r"Warm with \d+ names, \d+ bytes, after [\d.]+ s: that is all")
             top = json.loads(new.get("/api/v1/top")[1])
@@ -97,7 +97,7 @@ class Warm(SynchronousTestCase):
             cluster.nodes[0].again()
             fresh = self.memory_share(cluster, 0)
             self.said("after a restart of all:", old=old, new=fresh, upstream=cluster.upstream.counts()["asked"])
-            self.assertGreater(fresh, 0.95 * old)
+            self.assertGreater(fresh, 0.9 * old)
             self.assertEqual(cluster.trouble(), [])
 
     def cold(self, cluster: Cluster) -> float:
