@@ -159,10 +159,7 @@ class Inquiries:
             return fail(LinkDown("too many questions to other nodes are under way"))
         identity = secrets.token_bytes(8)
         asking = self._asking[identity] = _Asking()
-        timers = [
-            self._clock.callLater(LEAST, self._hurry, asking),
-            self._clock.callLater(WAIT, self._end, asking),
-        ]
+        timers = [self._clock.callLater(LEAST, self._hurry, asking), self._clock.callLater(WAIT, self._end, asking)]
         asking.done.addBoth(self._over, identity, timers)
         self._notices.tell(ASK, _QUESTION.pack(identity, flush, qtype, every) + name)
         self._members().addCallbacks(self._listed, self._unlisted, callbackArgs=(asking,), errbackArgs=(asking,))
@@ -204,9 +201,9 @@ class Inquiries:
     def _reply(self, sender: bytes, payload: bytes) -> None:
         if self._resting:
             return
-        second = int(self._clock.seconds())
-        if second != self._second:
-            self._second, self._replied = second, 0
+        now = self._clock.seconds()
+        if int(now) != self._second:
+            self._second, self._replied = int(now), 0
         if self._replied >= MOST_A_SECOND:
             self._asked.add("many")
             return
@@ -215,7 +212,6 @@ class Inquiries:
         except Malformed:
             self._asked.add("malformed")
             return
-        now = self._clock.seconds()
         self._ahead = max(self._ahead - SHARE * (now - self._ahead_at), 0.0)
         self._ahead_at = now
         if flush == NO_FLUSH and self._ahead > MOST_AHEAD:
