@@ -12,6 +12,7 @@ PREFIX ?= /opt/heimdall
 SYSCONFDIR ?= /etc/heimdall
 UNITDIR ?= /usr/lib/systemd/system
 BINDIR ?= /usr/local/bin
+MANDIR ?= /usr/local/share/man
 DOCDIR ?= /usr/share/doc/heimdall
 # What to install: this checkout, or a wheel, or heimdall-dns of a version.
 FROM ?= .
@@ -46,6 +47,8 @@ install:
 		echo "heimdall needs Python 3.11 or newer: try make install PYTHON=python3.12" >&2; exit 1; }
 	@case $$($(PYTHON) -c 'import sys; print(sys.base_prefix)') in /root*|/home*) \
 		echo "a service cannot read $(PYTHON): try make install PYTHON=/usr/bin/python3" >&2; exit 1;; esac
+	@# What an older checkout was built into would be installed again.
+	rm -rf build
 	umask 022; $(PYTHON) -m venv $(DESTDIR)$(PREFIX)
 	umask 022; $(DESTDIR)$(PREFIX)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --upgrade $(FROM)
 	umask 022; $(DESTDIR)$(PREFIX)/bin/python -m compileall -q -f -s "$(DESTDIR)" $(DESTDIR)$(PREFIX)/lib
@@ -54,11 +57,14 @@ install:
 	@# A virtual environment knows its place; it is to be another one.
 	@test -z "$(DESTDIR)" || find $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/pyvenv.cfg -type f \
 		-exec sed -i 's|$(DESTDIR)$(PREFIX)|$(PREFIX)|g' {} +
-	install -d $(DESTDIR)$(SYSCONFDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(DOCDIR)
+	rm -rf $(DESTDIR)$(DOCDIR)
+	install -d $(DESTDIR)$(SYSCONFDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1
 	ln -sf $(PREFIX)/bin/heimdall $(DESTDIR)$(BINDIR)/heimdall
 	test -e $(DESTDIR)$(SYSCONFDIR)/heimdall.toml || \
 		install -m 644 deploy/systemd/heimdall.toml $(DESTDIR)$(SYSCONFDIR)/heimdall.toml
-	install -m 644 deploy/systemd/heimdall.toml deploy/systemd/secrets.conf README.md LICENSE docs/*.md $(DESTDIR)$(DOCDIR)
+	@# As a tree, so that the links lead somewhere; but not the secrets that somebody made for compose.
+	find -L README.md LICENSE docs deploy -type f ! -path '*/secrets/*' -exec install -D -m 644 {} $(DESTDIR)$(DOCDIR)/{} \;
+	umask 022; $(DESTDIR)$(PREFIX)/bin/python -P -m heimdall.command.manual >$(DESTDIR)$(MANDIR)/man1/heimdall.1
 	install -m 644 deploy/systemd/heimdall.socket $(DESTDIR)$(UNITDIR)
 	sed 's|/opt/heimdall|$(PREFIX)|g; s|/etc/heimdall|$(SYSCONFDIR)|g' deploy/systemd/heimdall.service \
 		>$(DESTDIR)$(UNITDIR)/heimdall.service
@@ -66,9 +72,12 @@ install:
 
 # Leaves the configuration where it is.
 uninstall:
-	@test -n "$(DESTDIR)" || ! test -d /run/systemd/system || systemctl disable --now heimdall.service heimdall.socket
+	@test -n "$(DESTDIR)" || ! test -e $(UNITDIR)/heimdall.service || ! test -d /run/systemd/system || \
+		systemctl disable --now heimdall.service heimdall.socket
 	rm -rf $(DESTDIR)$(PREFIX) $(DESTDIR)$(DOCDIR)
 	rm -f $(DESTDIR)$(UNITDIR)/heimdall.service $(DESTDIR)$(UNITDIR)/heimdall.socket $(DESTDIR)$(BINDIR)/heimdall
+	rm -f $(DESTDIR)$(MANDIR)/man1/heimdall.1
+	@test -n "$(DESTDIR)" || ! test -d /run/systemd/system || systemctl daemon-reload
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis _trial_temp*

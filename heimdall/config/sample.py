@@ -13,6 +13,7 @@ from heimdall.config.show import literal
 _TOP = """\
 # The configuration of Heimdall, with every key. What stands behind a # is the default: take the # away to change it.
 # An environment variable beats this file: HEIMDALL_CACHE_MEMORY is memory in section [cache].
+# A section stands here once: put the lines of an example below the [section] that is there.
 # Under systemd, the addresses to serve DNS on stand in heimdall.socket.
 # What is wrong with it: twistd -n heimdall --config FILE --check
 """

@@ -168,7 +168,11 @@ class Fetch:
 class Peers:
     """[peers]: the registry of the cluster."""
 
-    node: str = key("", "The name of this node; empty for its host name.", kind="word")
+    node: str = key(
+        "",
+        "The name of this node; empty for its host name, with eight digits of chance behind it where Redis is used.",
+        kind="word",
+    )
     heartbeat: float = key(5.0, "Seconds between two heartbeats.", kind="seconds")
     expiry: float = key(10.0, "A node is off the list after so long without a heartbeat.", kind="seconds")
 

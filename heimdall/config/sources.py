@@ -60,6 +60,12 @@ def in_file(text: str, origin: str) -> tuple[list[Found], list[str]]:
     try:
         sections = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
+        twice = re.search(r"declare \('(\w{1,20})',\) twice", str(error))
+        if twice:
+            said = (
+                f"section [{twice[1]}] stands there twice, which TOML does not take: put its keys below the first one"
+            )
+            raise Misconfigured([f"{origin}: {said}"]) from None
         raise Misconfigured([f"{origin}: not TOML: {printable(str(error))}"]) from None
     found, wrong = [], []
     for section, values in sections.items():

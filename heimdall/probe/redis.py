@@ -15,7 +15,6 @@ from heimdall.cache.scripts import LOOK
 from heimdall.interfaces import LinkDown
 from heimdall.probe.found import FAIL, NOTE, OK, Found, brief
 from heimdall.redislink import Startable
-from heimdall.redislink.gone import REMEDIES
 
 WAIT: Final = 4.0
 """Seconds that a connection may take: a silent Redis is given up before."""
@@ -71,11 +70,7 @@ async def _until(reactor: Any, true: Callable[[], object], seconds: float) -> No
 
 async def _away(link: Startable, shown: str, asked: bool) -> Found:
     why = await _refused(link.run("PING")) or "it does not stay"
-    reason, _, text = why.partition(": ")
-    remedy = REMEDIES.get(reason, "")
-    said = f"{text or why}{'; ' + remedy if remedy else ''}"
-    if not asked:
-        said += "; nobody asked for it: --no-redis to do without"
+    said = why if asked else f"{why}; nobody asked for it: --no-redis to do without"
     return Found("redis", shown, FAIL if asked else NOTE, said, {"up": False, "reason": why})
 
 
@@ -105,7 +100,8 @@ async def _itself(link: Startable) -> AsyncIterator[Found]:
     try:
         told = await link.run("INFO")
     except LinkDown as error:
-        yield Found("redis", "itself", OK, f"what it is cannot be seen by this user: {error}", {})
+        said = f"version and memory cannot be seen by this user (it may not INFO), so look yourself: {error}"
+        yield Found("redis", "itself", NOTE, said, {})
         return
     text = told.decode(errors="replace") if isinstance(told, bytes) else ""
     facts: dict[str, Any] = {

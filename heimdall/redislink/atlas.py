@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from heimdall.interfaces import LinkDown
-from heimdall.redislink.gone import REMEDIES, Gone
+from heimdall.redislink.gone import Gone
 from heimdall.redislink.link import Link
 from heimdall.redislink.slots import SLOTS, Node, read_map
 from heimdall.tally import Count, Gauge, Tally
@@ -160,9 +160,8 @@ class Atlas:
         gone = cast(Gone, failure.value)
         self._looks.add("failed")
         if not self.lost:
-            remedy = REMEDIES[gone.reason]
-            self._log.warn("no map of {at}: {why}; {remedy}", at=self._shown, why=str(gone), remedy=remedy)
-        self.lost = f"{gone.reason}: {gone}"
+            self._log.warn("no map of {at}: {why}", at=self._shown, why=gone.advice)
+        self.lost = gone.advice
 
     def _link_changed(self) -> None:
         self.hurry()

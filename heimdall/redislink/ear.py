@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from heimdall.interfaces import Heard, LinkDown
-from heimdall.redislink.gone import REMEDIES, Gone, reasoned
+from heimdall.redislink.gone import Gone, reasoned
 from heimdall.redislink.greeting import Login
 from heimdall.redislink.ledger import Ledger
 from heimdall.redislink.life import Life
@@ -156,12 +156,7 @@ class Ear:
         self._judge()
         if gone.reason != "lost" and not self._told and not self._lonely():
             self._told = True
-            self._log.warn(
-                "Redis at {at} lets us hear nothing: {why}; {remedy}",
-                at=self._shown,
-                why=str(gone),
-                remedy=REMEDIES[gone.reason],
-            )
+            self._log.warn("Redis at {at} lets us hear nothing: {why}", at=self._shown, why=gone.advice)
 
     def _judge(self) -> None:
         hearing = not self._life.closed and bool(self._hearers) and self._confirmed >= self._hearers.keys()

@@ -52,6 +52,11 @@ class Gone(Exception):
         super().__init__(text)
         self.reason = reason
 
+    @property
+    def advice(self) -> str:
+        """Why, and what a person can do about it."""
+        return "; ".join(filter(None, (str(self), REMEDIES[self.reason])))
+
     @classmethod
     def of(cls, error: BaseException) -> Gone:
         """Return what an error of the transport, or an error reply, means for the connection."""

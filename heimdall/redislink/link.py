@@ -14,7 +14,7 @@ from zope.interface import implementer
 from heimdall.interfaces import Heard, ILink, LinkDown
 from heimdall.redislink.clock import Time
 from heimdall.redislink.ear import Ear
-from heimdall.redislink.gone import REMEDIES, Gone
+from heimdall.redislink.gone import Gone
 from heimdall.redislink.greeting import Login, read_time
 from heimdall.redislink.ledger import Ledger
 from heimdall.redislink.life import Life
@@ -271,19 +271,18 @@ class Link:
         if state != before:
             self._ledger.changes.add(state)
         if state == AWAY and gone is not None:
-            self._why = f"{gone.reason}: {gone}"
+            self._why = gone.advice
             if gone.reason not in self._told:
                 self._told.add(gone.reason)
                 self._news = True
-                remedy = REMEDIES[gone.reason]
-                self._log.warn("no Redis at {at}: {why}; {remedy}", at=self._shown, why=str(gone), remedy=remedy)
+                self._log.warn("no Redis at {at}: {why}", at=self._shown, why=gone.advice)
         elif state == UP and self._news:
             # A Redis that takes no writes is left for a new connection now and then: it is told once.
             self._told &= {"readonly"}
             self._news = False
             self._log.info("Redis answers at {at}", at=self._shown)
         elif state == SLOW:
-            self._why = "slow: a reply is overdue"
+            self._why = "a reply is overdue"
             if self._clock.seconds() >= self._quiet_until:
                 self._quiet_until = self._clock.seconds() + QUIET
                 self._news = True

@@ -7,21 +7,21 @@ from math import isfinite
 from typing import Any
 
 from cattrs import Converter
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from heimdall.interfaces import LinkDown, Member
+from heimdall.interfaces import Member
 from heimdall.tally import Gauge, Tally
 from heimdall.watch.caches import Caches
 from heimdall.watch.carried import Carried
 from heimdall.watch.files import load
 from heimdall.watch.flow import Flow
 from heimdall.watch.metrics import Metrics
-from heimdall.watch.page import TEXT, Page, page
+from heimdall.watch.page import TEXT, Page, page, why
 from heimdall.watch.site import Guarded
 from heimdall.watch.trust import Trust
 
@@ -196,12 +196,10 @@ class Admin(Resource):
         return counted.addCallbacks(page, self._uncounted)
 
     def _uncounted(self, failure: Failure) -> Page:
-        failure.trap(LinkDown, TimeoutError)
-        return page({"error": failure.getErrorMessage()}, 503)
+        return page({"error": f"Redis cannot be asked: {why(failure)}"}, 503)
 
     def _unlisted(self, failure: Failure) -> Page:
-        failure.trap(LinkDown, TimeoutError)
-        return self._listed([], failure.getErrorMessage())
+        return self._listed([], why(failure))
 
     def _listed(self, members: Sequence[Member], away: str = "") -> Page:
         """Return the list, this node on it in any case: it answers, whatever the registry knows of it."""

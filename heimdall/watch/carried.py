@@ -10,11 +10,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
-from heimdall.interfaces import LinkDown
 from heimdall.message.bundle import Record, end, head, record, split
 from heimdall.watch.asked import Asked
 from heimdall.watch.flow import Flow
-from heimdall.watch.page import Page, page
+from heimdall.watch.page import Page, page, why
 from heimdall.watch.trust import Trust
 
 KIND: Final = "application/octet-stream"
@@ -108,5 +107,4 @@ class Carried:
         return page({"error": refused}, 403) if refused else None
 
     def _away(self, failure: Failure) -> Page:
-        failure.trap(LinkDown)
-        return page({"error": failure.getErrorMessage()}, 503)
+        return page({"error": f"Redis cannot be asked: {why(failure)}"}, 503)

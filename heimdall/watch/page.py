@@ -6,6 +6,10 @@ import json
 from typing import Final
 
 from attrs import frozen
+from twisted.internet.defer import TimeoutError
+from twisted.python.failure import Failure
+
+from heimdall.interfaces import LinkDown
 
 TEXT: Final = "text/plain; charset=utf-8"
 JSON: Final = "application/json"
@@ -23,3 +27,10 @@ class Page:
 def page(value: object, status: int = 200, indent: int | None = 2) -> Page:
     """Return a value as a page of JSON, by default one that people can read."""
     return Page(status, JSON, json.dumps(value, indent=indent, allow_nan=False).encode() + b"\n")
+
+
+def why(failure: Failure) -> str:
+    """Return why Redis could not be asked; raise any other failure."""
+    if failure.trap(LinkDown, TimeoutError) is TimeoutError:
+        return "no answer in time; Redis hangs, or the network drops its packets"
+    return failure.getErrorMessage()

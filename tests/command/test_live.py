@@ -85,7 +85,7 @@ class Top(Case):
         def work(terminal: Terminal) -> None:
             terminal.wait_for("q ends")
             self.counted = None
-            terminal.wait_for("The node answers 503: Redis is away (tried again)")
+            terminal.wait_for("The node answers 503: Redis cannot be asked: Redis is away (tried again)")
             self.assertIn(NAME, terminal.text.rpartition("503")[0][-2000:])
             self.counted = TOP
             drawn = terminal.heard.count("q ends")

@@ -258,6 +258,8 @@ class FaultTests(SynchronousTestCase):
         (line,) = faults("[cache\n")
         self.assertTrue(line.startswith(f"file {FILE}: not TOML: ") and "line 1" in line, line)
         self.assertIn("not TOML", faults("a=" + "[" * 100_000)[0])
+        twice = "section [redis] stands there twice, which TOML does not take: put its keys below the first one"
+        self.assertEqual(faults("[redis]\n[fetch]\n[redis]\nenabled = false\n"), (f"file {FILE}: {twice}",))
         binary = self.mktemp()
         with open(binary, "wb") as out:
             out.write(b"\xff\xfe")

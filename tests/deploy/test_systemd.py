@@ -131,6 +131,23 @@ class Systemd(SynchronousTestCase):
         self.await_true(lambda: "the old one goes on" in self.journal())
         self.assertEqual(self.asked("@127.0.0.1"), "192.0.2.1")
 
+    def test_workers(self) -> None:
+        """With two workers it serves, is reloaded and restarted as with one, and replaces one that was killed."""
+        self.host.write("/etc/heimdall/heimdall.toml", "[accept]\nworkers = 2\n" + CONFIGURED)
+        self.start()
+        serving = "heimdall_workers_serving_processes 2.0"
+        page = ("python3", "-c", "import urllib.request; print(urllib.request.urlopen("
+                "'http://127.0.0.1:9053/metrics').read().decode())")  # fmt: skip
+        self.await_true(lambda: serving in self.run_there(*page))
+        again = "for how in reload restart; do sleep 0.7; systemctl $how heimdall.service; done"
+        told = self.run_there("sh", "-c", f'({again}) & python3 -c "$0" 5; wait', CLIENT)
+        self.assertGreater(int(told.split()[0]), 50, told)
+        group = "/sys/fs/cgroup/system.slice/heimdall.service/cgroup.procs"
+        self.run_there("sh", "-c", f"kill -9 $(sed -n 2p {group})")
+        self.await_true(lambda: "serves again" in self.journal())
+        self.await_true(lambda: serving in self.run_there(*page))
+        self.assertEqual(self.asked("@127.0.0.1"), "192.0.2.1")
+
     def test_hung(self) -> None:
         """A process that hangs is replaced, and who asked meanwhile is answered by the next one."""
         self.host.write("/etc/systemd/system/heimdall.service.d/soon.conf", "[Service]\nWatchdogSec=5\n")

@@ -56,7 +56,8 @@ class Looking(RedisCase):
         server = self.server(users=[USER.format(password=password) + GRANTED])
         found = await self.found(server.url.replace("//", f"//heimdall:{password}@"))
         self.assertEqual((found["rights"].state, found["rights"].facts["lacks"]), (OK, {}))
-        self.assertIn("cannot be seen", found["itself"].said)
+        self.assertEqual(found["itself"].state, NOTE)
+        self.assertIn("version and memory cannot be seen", found["itself"].said)
 
     async def test_lacking(self) -> None:
         """What a user may not do is named, one by one."""

@@ -183,14 +183,16 @@ class Pages(Served):
     async def test_top(self) -> None:
         """What is asked for most is told, or that nobody can tell."""
         self.assertEqual((await self.ask("/api/v1/top")).value, {"names": []})
-        self.counted = fail(LinkDown("Redis is away"))
+        self.counted = fail(LinkDown("Connection refused"))
         reply = await self.ask("/api/v1/top")
-        self.assertEqual((reply.status, reply.value), (503, {"error": "Redis is away"}))
+        self.assertEqual((reply.status, reply.value), (503, {"error": "Redis cannot be asked: Connection refused"}))
         self.counted, self.asked = Deferred(), 0
         asked = Deferred.fromCoroutine(self.ask("/api/v1/top"))
         await self.listing()
         self.clock.advance(MEMBERS_WAIT)
-        self.assertEqual((await asked).status, 503)
+        late = await asked
+        self.assertEqual(late.status, 503)
+        self.assertIn("no answer in time; Redis hangs", late.value["error"])
 
     async def test_not_there(self) -> None:
         """Where there is no cache and no count, there are no such pages."""

@@ -97,7 +97,7 @@ class Pages(Served):
         self.assertNotIn(b"\r\n0\r\n\r\n", heard)
         self.broken = LinkDown("Redis is away")
         reply = await self.ask("/api/v1/export?from=redis")
-        self.assertEqual((reply.status, reply.value["error"]), (503, "Redis is away"))
+        self.assertEqual((reply.status, reply.value["error"]), (503, "Redis cannot be asked: Redis is away"))
 
     async def test_export_unread(self) -> None:
         """What nobody reads is not made, and after some time its client is left."""

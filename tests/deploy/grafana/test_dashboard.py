@@ -27,8 +27,10 @@ QUIET |= {
     "No reply at all",
     "Questions left to another node",
     "Fresh answers of other nodes",
+    "Workers that serve",
+    "Workers that ended",
 }
-"""What is only there when something goes wrong, or now and then."""
+"""What is only there when something goes wrong, or now and then, or where a node has several processes."""
 
 
 RULES = {
