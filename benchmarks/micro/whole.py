@@ -25,7 +25,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 def bytes_an_answer(answers: int) -> float:
     """Return by how many bytes a fresh process grows for each answer in its memory, everything counted."""
     command = [sys.executable, "-m", "benchmarks.micro.whole", str(answers)]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    # How full the tables are depends on the hashes.
+    environ = {**os.environ, "PYTHONHASHSEED": "1"}
+    told = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True).stdout
     return float(json.loads(told))
 
 
@@ -44,7 +46,8 @@ def grown(answers: int) -> float:
 
 
 def _resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+    # What statm says may be megabytes off where there are many CPUs.
+    return int(Path("/proc/self/smaps_rollup").read_text().partition("Rss:")[2].split()[0]) * 1024
 
 
 class _Starting(Heimdall):
