@@ -31,7 +31,7 @@ class Upstream(TestCase):
         self.upstream = Scripted(reactor).start()
         self.addCleanup(self.upstream.stop)
 
-    def ask(self, name: str, qtype: str = "A", over: str = "udp", timeout: float = 5, **more: Any) -> Deferred[Any]:
+    def ask(self, name: str, qtype: str = "A", over: str = "udp", timeout: float = 30, **more: Any) -> Deferred[Any]:
         """Ask it through dnspython, in a thread."""
         query = dns.message.make_query(name, qtype, use_edns=True)
         ask: Any = dns.query.udp if over == "udp" else dns.query.tcp
@@ -144,7 +144,7 @@ class Upstream(TestCase):
 
     def _read(self, wire: bytes, count: int) -> list[bytes]:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.settimeout(5)
+            sock.settimeout(30)
             sock.sendto(wire, (self.upstream.host, self.upstream.port))
             return [sock.recv(65535) for _ in range(count)]
 
