@@ -60,7 +60,7 @@ class Warm(SynchronousTestCase):
             self.looked(cluster)
 
     def looked(self, cluster: Cluster) -> None:
-        """Wait until every node has told once more of what it was asked for, or had the time to, as there is no more."""
+        """Wait until every node has told once more of what it was asked, or had the time to: there is no more."""
         told = [counts(node).get(LOOKED, 0) for node in cluster.nodes]
 
         def more() -> bool:

@@ -21,7 +21,7 @@ UPSTREAM = "upstream a answers www.example A 192.0.2.1 ttl 60"
 class Written(TestCase):
     """Scenarios of a few lines, written on the spot."""
 
-    timeout = 30
+    timeout = 300
 
     def write(self, *lines: str, first: str = "A rule is held.") -> Path:
         """Return the file of a scenario; its lines begin at number 3."""
