@@ -32,7 +32,7 @@ LOOK: Final = 1.0
 FRESH: Final = 0.5
 """Seconds that a scrape waits for what the workers count now; past that it shows what they told last."""
 
-HELD: Final = 0.2
+HELD: Final = 0.7
 """Seconds that they have to tell what they hold: less than the other nodes wait for us."""
 
 SETTLED: Final = 10.0
