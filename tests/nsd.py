@@ -36,7 +36,8 @@ server:
     hide-version: yes
     {options}
 remote-control:
-    control-enable: no
+    control-enable: yes
+    control-interface: "{folder}/control"
 zone:
     name: "{zone}"
     zonefile: "{folder}/zone"
@@ -93,6 +94,13 @@ class Nsd:
         """Its process; the one that answers is a child."""
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def asked(self) -> int:
+        """How many queries it has been asked so far."""
+        command = [shutil.which("nsd-control") or "/usr/sbin/nsd-control", "-c", f"{self._folder}/nsd.conf"]
+        told = subprocess.run([*command, "stats_noreset"], capture_output=True, text=True, check=True).stdout
+        return int(told.partition("num.queries=")[2].split()[0])
 
     def start(self) -> Nsd:
         """Start it, and wait until it answers; on the port it had before, if it had one."""

@@ -13,6 +13,7 @@ from attrs import frozen
 
 from benchmarks.beside import streams
 from benchmarks.beside.ground import Ground, cores, plain, signed
+from benchmarks.beside.learn import MANY, confine, teach
 from benchmarks.beside.load import CLIENTS, OUTSTANDING, Dnsperf, Found, Questions, ask
 from benchmarks.beside.meter import resident, spent
 from benchmarks.beside.peers import CONTESTANTS, Contestant, Heimdall, Server, Setting, pinned
@@ -21,8 +22,8 @@ from benchmarks.beside.works import Lines, Work, random_subdomains
 
 Run = dict[str, Any]
 
-BUSY: Final = 0.05
-"""CPU seconds a second that NSD takes when nobody asks it anything: above that, a server was not warm."""
+WARM: Final = 0.99
+"""The share of its answers that a server must have had in memory to be called warm."""
 
 CALM: Final = 200.0
 """Questions a second of the normal client that is asking while there is abuse."""
@@ -92,8 +93,11 @@ class Stage:
                 self._stack.callback(self._store.stop)
             if self.work.part:
                 self._other = self._start(CONTESTANTS[0], self._setting(str(cores()[0]), node="other"))
+            known = self.work.known()
             for one in self._taking_part:
-                self._enter(one)
+                self._enter(one, known if len(known) <= MANY else ())
+            if len(known) > MANY:
+                self._teach(known)
         except BaseException:
             self._stack.close()
             raise
@@ -102,20 +106,29 @@ class Stage:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def _enter(self, entrant: Entrant) -> None:
+    def _enter(self, entrant: Entrant, known: Lines) -> None:
         """Start a server that takes part and teach it; one that does not start is left out, and said to be."""
         try:
             server = self._start(entrant.contestant, self._setting(entrant.core, threads=entrant.threads))
         except RuntimeError as error:
             say(f"{self.work.name}: LEFT OUT, {entrant.name} did not start: {str(error)[:300]}")
             return
-        known = self.work.known()
         if known:
             say(f"{self.work.name}: {entrant.name} learns {len(known):,} names")
             # Workers know each what they were asked themselves.
             for _ in range(1 if entrant.threads == 1 else 5):
                 ask(server.port, known, *self.work.options)
         self.servers[entrant.name] = entrant, server
+
+    def _teach(self, known: Lines) -> None:
+        """Teach all servers a great many names; they have all cores for that, and their own again when it is done."""
+        say(f"{self.work.name}: all learn {len(known):,} names")
+        for _, server in self.servers.values():
+            confine(server.pid, cores())
+        servers = {name: server for name, (_, server) in self.servers.items()}
+        teach(servers, known, ",".join(map(str, cores())), lambda told: say(f"{self.work.name}: learnt: {told}"))
+        for entrant, server in self.servers.values():
+            confine(server.pid, set(map(int, entrant.core.split(","))))
 
     def _setting(self, core: str, **more: Any) -> Setting:
         url = self._store.url if self._store else ""
@@ -129,14 +142,22 @@ class Stage:
     def round(self) -> Iterator[tuple[str, Run]]:
         """Measure every server once, one after the other with the same questions, and then Redis by itself."""
         most = self.work.most * self.seconds
-        full = self._lines(int(most if self.work.once else min(most, 100_000)))
+        # What is learnt by the million is asked for once at most: no cache of a processor is to help.
+        full = self._lines(int(most if self.work.once else min(most, max(100_000, self.work.entries))))
         slow = self._lines(int(len(full) / 2)) if self.work.half else ()
         with Questions(full) as fast, Questions(slow) as calm, Questions(self._subdomains()) as abuse:
             for name, (entrant, server) in self.servers.items():
+                before = self._ground.asked
                 run = self._measure(entrant, server, fast, abuse)
+                answered = run["answered"]
                 if self.work.half:
                     found = self._load(server, calm, seconds=self.seconds, rate=run["rate"] / 2, timed=True)
                     run |= _times(found) | {"half_rate": round(found.rate), "half_lost": found.lost}
+                    answered += found.answered
+                if self.work.warm:
+                    run["known"] = round(max(1 - (self._ground.asked - before) / max(answered, 1), 0.0), 5)
+                    if run["known"] < WARM:
+                        say(f"{self.work.name}: {name} was NOT WARM: it had {run['known']:.1%} of the answers")
                 yield name, run
         if self.work.part == 1 and self._store is not None:
             yield "redis-benchmark", {"rate": self._store.benchmark(str(cores()[0]))}
@@ -162,7 +183,7 @@ class Stage:
     def _measure(self, entrant: Entrant, server: Server, questions: Questions, abuse: Questions) -> Run:
         """Load a server as much as it takes, and take down what that cost."""
         origins = _origins(server)
-        before, behind = spent(server.pid), self._ground.busy
+        before = spent(server.pid)
         if self.work.streams:
             found = all_found = streams.ask(server.port, questions.lines, self.work.streams, self.seconds)
         elif self.work.abused:
@@ -170,7 +191,7 @@ class Stage:
         else:
             more = {"seconds": self.seconds, "before": pinned(entrant.around)}
             found = all_found = self._load(server, questions, *entrant.options, **more)
-        after, busy = spent(server.pid), self._ground.busy - behind
+        after = spent(server.pid)
         micro = 1e6 / max(all_found.answered, 1)
         user, system = ((new - old) * micro for old, new in zip(before, after, strict=True))
         return {
@@ -181,7 +202,6 @@ class Stage:
             "user": round(user, 3),
             "system": round(system, 3),
             "cpu": round(user + system, 3),
-            "upstream_busy": round(busy / found.seconds, 3),
             "resident": resident(server.pid),
             "origins": {origin: round(new - origins[origin]) for origin, new in _origins(server).items()},
             **(_times(found) if found.latencies else {}),
@@ -205,7 +225,8 @@ def _times(found: Found) -> Run:
     """Return times in milliseconds."""
     times = sorted(found.latencies) or [0.0]
     places = {"median": 0.5, "p99": 0.99, "p999": 0.999}
-    return {name: round(1000 * times[min(int(len(times) * at), len(times) - 1)], 3) for name, at in places.items()}
+    ranks = {name: min(int(len(times) * at), len(times) - 1) for name, at in places.items()} | {"most": -1}
+    return {name: round(1000 * times[rank], 3) for name, rank in ranks.items()}
 
 
 def _origins(server: Server) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any, Final
 
@@ -38,25 +38,33 @@ def text(name: str) -> str:
     return TEXTS.get(plain, plain) + (f", {threads} workers" if threads not in ("", "1") else "")
 
 
-HEADS: Final = (
-    "", "Answers a second", "least–most", "CPU an answer, us", "user", "system", "A core-second", "Median, ms", "p99",
-    "p99.9", "Lost", "Memory, MB",
-)  # fmt: skip
+COLUMNS: Final[Mapping[str, tuple[str, Callable[[Runs], str]]]] = {
+    "Answers a second": ("rate", lambda runs: f"{middle(runs, 'rate'):,.0f}"),
+    "least–most": ("rate", lambda runs: spread(runs, "rate")),
+    "CPU an answer, us": ("cpu", lambda runs: f"{middle(runs, 'cpu'):.1f}"),
+    "user": ("user", lambda runs: f"{middle(runs, 'user'):.1f}"),
+    "system": ("system", lambda runs: f"{middle(runs, 'system'):.1f}"),
+    "A core-second": ("cpu", lambda runs: f"{median(map(a_core, runs)):,.0f}"),
+    "Median, ms": ("median", lambda runs: f"{middle(runs, 'median'):.2f}"),
+    "p99": ("p99", lambda runs: f"{middle(runs, 'p99'):.2f}"),
+    "p99.9": ("p999", lambda runs: f"{middle(runs, 'p999'):.2f}"),
+    "longest": ("most", lambda runs: f"{max(run['most'] for run in runs):.2f}"),
+    "In memory": ("known", lambda runs: f"{min(run['known'] for run in runs):.2%}"),
+    "Lost": ("lost", lambda runs: f"{sum(run['lost'] + run.get('half_lost', 0) for run in runs):,}"),
+    "Memory, MB": ("resident", lambda runs: f"{middle(runs, 'resident') / 1e6:,.0f}"),
+}
+"""What a table may tell of somebody: the figure that it takes, and how it is told. *In memory* is the share of answers
+for which the upstream was not asked, the least of all rounds: so nobody is measured on something else unseen."""
 
 
 def work(found: Mapping[str, Runs]) -> str:
-    """Return the table of one workload, in Markdown."""
+    """Return the table of one workload, in Markdown, with the columns that somebody has figures for."""
+    heads = [head for head, (figure, _) in COLUMNS.items() if any(figure in runs[0] for runs in found.values())]
     cells: list[Sequence[object]] = []
     for name, runs in found.items():
-        row: list[object] = [text(name), f"{middle(runs, 'rate'):,.0f}", spread(runs, "rate")]
-        if "cpu" in runs[0]:
-            row += [f"{middle(runs, what):.1f}" for what in ("cpu", "user", "system")]
-            row.append(f"{median(map(a_core, runs)):,.0f}")
-            row += [f"{middle(runs, what):.2f}" if what in runs[0] else "" for what in ("median", "p99", "p999")]
-            row.append(f"{sum(run['lost'] + run.get('half_lost', 0) for run in runs):,}")
-            row.append(f"{middle(runs, 'resident') / 1e6:,.0f}")
-        cells.append(row + [""] * (len(HEADS) - len(row)))
-    return aligned(HEADS, cells)
+        told = [COLUMNS[head] for head in heads]
+        cells.append([text(name), *(tell(runs) if figure in runs[0] else "" for figure, tell in told)])
+    return aligned(("", *heads), cells)
 
 
 def aligned(heads: Sequence[str], cells: Sequence[Sequence[object]]) -> str:

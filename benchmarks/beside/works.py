@@ -135,8 +135,8 @@ WORKS: Final = (
         half=False, threads=2,
     ),
     Work(
-        "spread", "1,000,000 warm names, evenly", even, a_million, servers=("heimdall", "unbound", "pdns"),
-        entries=MILLION,
+        "spread", "1,000,000 warm names, evenly", even, a_million, entries=MILLION,
+        servers=("heimdall", "unbound", "dnsmasq", "bind", "pdns"),
     ),
 )  # fmt: skip
 """All of them, in the order they are run in."""
