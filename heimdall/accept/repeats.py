@@ -3,7 +3,7 @@
 What such a message means is read once, and its reply is fitted once as long as memory gives the same image, which is
 for a second. Nothing is skipped for that: what depends on a client is judged, memory is asked and counters count for
 each. A message is remembered when memory gives its image for the second time in a second: what is asked less often
-is not worth the room.
+is not worth the room. It is answered here all the same, if it is ``alike`` to others.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from twisted.internet.interfaces import IReactorTime
 
+from heimdall.accept.alike import Alike
 from heimdall.accept.batch import STRIDE, Slots
 from heimdall.accept.engine import Client
 from heimdall.interfaces import Drop, IAddressGate, IGate, IHotCache
@@ -43,18 +44,15 @@ class Repeat:
 
     __slots__ = ("body", "labels", "place", "query", "reply")
 
-    def __init__(self, query: Query) -> None:
+    def __init__(self, query: Query, answer: Answer, place: int, body: bytes, reply: bytes) -> None:
         self.query = query
-        self.place = -1
-        self.body = self.reply = b""
-        self.labels = PLAIN
+        self.set(answer, place, body, reply)
 
     def set(self, answer: Answer, place: int, body: bytes, reply: bytes) -> None:
         """Take note of the reply, and of what it was made from."""
         self.place = place if place >= 0 else ~place
         self.body, self.reply = body, reply[2:]
-        told = labels(answer)
-        self.labels = PLAIN if told == PLAIN else told
+        self.labels = PLAIN if answer.origin == "memory" and not answer.rcode else labels(answer)
 
 
 class Repeats:
@@ -78,6 +76,7 @@ class Repeats:
         self._judged = judged
         self._queries, self._answers, self._times = queries, answers, times
         self._repeats: dict[bytes, Repeat] = {}
+        self._alike = Alike()
         self._hosts: dict[bytes, Client] = {}
         self.lead((), UDP_SIZE)
 
@@ -91,6 +90,7 @@ class Repeats:
         self._counting = [gate.judge for gate in gates if not IAddressGate.providedBy(gate)]
         self._udp_size = udp_size
         self._repeats.clear()
+        self._alike.forget()
         self._hosts.clear()
 
     def get(self, wire: bytes) -> Repeat | None:
@@ -98,19 +98,18 @@ class Repeats:
         return self._repeats.get(wire[2:])
 
     def put(self, query: Query, answer: Answer, place: int, body: bytes, reply: bytes) -> None:
-        """Remember what a message means and what it is told, for when it comes again.
+        """Remember what a message means and what it is told, for when it comes again, or one like it.
 
         :param place: what memory calls the place of the answer; less than 0 if nobody was given it before lately.
         """
-        tail = query.wire[2:]
-        repeat = self._repeats.get(tail)
-        if repeat is None:
+        self._alike.learn(query)
+        repeat = self.get(query.wire)
+        if repeat is not None:
+            repeat.set(answer, place, body, reply)
+        elif place >= 0:
             if len(self._repeats) >= MOST:
-                if place < 0:
-                    return
                 self._repeats.clear()
-            repeat = self._repeats[tail] = Repeat(query)
-        repeat.set(answer, place, body, reply)
+            self._repeats[query.wire[2:]] = Repeat(query, answer, place, body, reply)
 
     def answer(self, slots: Slots, count: int) -> tuple[list[int], list[int]]:
         """Write the replies to those of ``count`` messages over them that came before and are still so answered.
@@ -127,8 +126,13 @@ class Repeats:
         answered = 0
         for index, (length, (host,)) in enumerate(zip(slots.lengths(count), slots.hosts(count), strict=True)):
             start = index * STRIDE + 2
-            repeat = repeats(view[start : start - 2 + length].tobytes())
-            if repeat is None or not (again(repeat.place, repeat.body, now) or self._refit(repeat, now)):
+            rest = view[start : start - 2 + length].tobytes()
+            repeat = repeats(rest)
+            if repeat is None:
+                repeat = self._first(rest, now)
+            elif not (again(repeat.place, repeat.body, now) or self._refit(repeat, now)):
+                repeat = None
+            if repeat is None:
                 left.append(index)
                 continue
             client = hosts(host)
@@ -155,6 +159,18 @@ class Repeats:
             self._answers.add(*PLAIN, by=answered)
             self._times.observe(self._seconds() - now, by=answered)
         return left, silent
+
+    def _first(self, rest: bytes, now: float) -> Repeat | None:
+        """Return what a message is that never came before but is alike to others, if memory knows what it is told."""
+        query = self._alike.read(rest)
+        known = query and self._recall(query, now)
+        if not query or not known:
+            return None
+        answer, body, place = known
+        reply = fit(query, answer, body, self._udp_size)
+        if place >= 0:
+            self.put(query.again(0.0), answer, place, body, reply)
+        return Repeat(query, answer, place, body, reply)
 
     def _refit(self, repeat: Repeat, now: float) -> bool:
         """Fit a reply anew, since a second has passed or the answer is another; return whether memory has one."""

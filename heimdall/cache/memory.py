@@ -125,15 +125,16 @@ class Memory:
     def _fit(self, place: int, query: Query, now: float) -> None:
         """Bring an answer to this second: a hot name pays for that once in it."""
         table = self._table
-        born = table.born[place]
+        born, expires, refresh_at = table.born[place], table.expires[place], table.refresh_at[place]
         age = int(now - born)
-        if age != table.ages[place]:
-            table.bodies[place] = aged(table.bodies[place], table.forms[place].spots, age - table.ages[place])
+        later = age - table.ages[place]
+        if later:
+            table.bodies[place] = aged(table.bodies[place], table.forms[place].spots, later)
             table.ages[place] = age
-        if now >= table.refresh_at[place] and table.uses[place] > 1 and self.refresh is not None:
-            table.refresh_at[place] = inf
-            self.refresh(query, table.expires[place] - now)
-        table.until[place] = min(born + age + 1, table.expires[place], table.refresh_at[place])
+        if now >= refresh_at and table.uses[place] > 1 and self.refresh is not None:
+            refresh_at = table.refresh_at[place] = inf
+            self.refresh(query, expires - now)
+        table.until[place] = min(born + age + 1, expires, refresh_at)
 
     def held(self, query: Query, now: float) -> tuple[Answer, float, float] | None:
         """Return what was learnt last for a query, be it stale: the answer, when it expires and is forgotten."""

@@ -162,6 +162,42 @@ class Known(Case):
         self.assertLessEqual(len(self.server.repeats._hosts), 2)
 
 
+class First(Case):
+    """A message that never came before, like one that did but for its name."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for name in ("a.example", "b.example"):
+            self.memory.put(question(name), positive(name), 0.0)
+        self.taken(query_wire("a.example", use_edns=0))
+
+    def test_answered(self) -> None:
+        """It is answered as by the long way, and so is counted, timed and judged."""
+        wire = query_wire("B.Example", use_edns=0)
+        (reply,), _, _ = self.ask(wire)
+        self.assertEqual(self.server.queries.counts, {("udp",): 2})
+        self.assertEqual(self.server.answers.counts, {("memory", "noerror"): 2})
+        self.assertEqual(sum(self.server._times.buckets), 2)
+        self.assertEqual(self.gate.judged, 2)
+        self.assertEqual(reply, self.taken(wire))
+
+    def test_unknown(self) -> None:
+        """What memory does not know is left to the long way, and no gate has judged it so far."""
+        self.assertEqual(self.ask(query_wire("c.example", use_edns=0)), ([], [0], []))
+        self.assertEqual(self.gate.judged, 1)
+
+    def test_remembered(self) -> None:
+        """It is remembered when it comes for the second time in a second."""
+        for times in (0, 1):
+            self.ask(query_wire("b.example", use_edns=0))
+            self.assertEqual(len(self.server.repeats._repeats), times)
+
+    def test_other_rules(self) -> None:
+        """When what comes in is led another way, nothing is taken for known that was read before."""
+        self.server.repeats.lead([self.gate], 512)
+        self.assertEqual(self.ask(query_wire("b.example", use_edns=0)), ([], [0], []))
+
+
 class Alike(Case):
     """Against the long way, which is simple."""
 

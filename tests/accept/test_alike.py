@@ -1,0 +1,125 @@
+"""Messages that are like earlier ones but for the name: what is read of them is what a full look reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dns.edns
+import dns.flags
+import dns.message
+import dns.name
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from heimdall.accept import alike
+from heimdall.accept.alike import Alike
+from heimdall.cache.memory import Memory
+from heimdall.message.query import Query, make, read
+from heimdall.message.reply import fit
+from tests.cache.questions import negative, positive
+from tests.message.messages import folded, query_wire
+
+WAYS: tuple[dict[str, Any], ...] = (
+    {},
+    {"use_edns": 0, "payload": 4096},
+    {"use_edns": 0, "payload": 512, "want_dnssec": True},
+    {"flags": dns.flags.RD | dns.flags.CD | dns.flags.AD},
+)
+"""How clients ask."""
+
+LABELS = st.binary(min_size=1, max_size=6) | st.text("aB\0", min_size=1, max_size=4).map(str.encode)
+NAMES = st.lists(LABELS, max_size=4).map(lambda labels: dns.name.Name([*labels, b""]))
+
+
+def learnt(wire: bytes) -> Query:
+    """A message as it was read."""
+    found = read(wire, ("192.0.2.1", 53000))
+    assert isinstance(found, Query)
+    return found
+
+
+class Same(SynchronousTestCase):
+    """Against the full look, which is simple."""
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.data())
+    def test_read(self, data: st.DataObject) -> None:
+        """Whatever comes, where memory has an answer to what was read, a full look reads the same."""
+        memory, shapes = Memory(1_000_000), Alike()
+        names = data.draw(st.lists(NAMES, min_size=1, max_size=4))
+        for name in names:
+            learnt_of_it = data.draw(st.sampled_from((positive(), negative())))
+            memory.put(make(folded(name), 1, do=data.draw(st.booleans())), learnt_of_it, 0.0)
+        for way in data.draw(st.lists(st.sampled_from(WAYS), max_size=4)):
+            shapes.learn(learnt(query_wire("any.example", data.draw(st.sampled_from(("A", "TXT"))), **way)))
+        asked = dns.message.make_query(
+            data.draw(st.sampled_from(names) | NAMES), "A", **data.draw(st.sampled_from(WAYS))
+        )
+        wire = bytearray(asked.to_wire())
+        for at in data.draw(st.lists(st.integers(2, len(wire) - 1), max_size=2)):
+            wire[at] = data.draw(st.sampled_from((0, 1, wire[at] ^ 32)))
+        wire = wire[: data.draw(st.sampled_from((len(wire), len(wire) - 1)))]
+        found = shapes.read(bytes(wire[2:]))
+        known = memory.get(found, 0.0) if found else None
+        if found and known:
+            full = learnt(bytes(wire))
+            for slot in set(Query.__slots__) - {"client", "wire"}:
+                self.assertEqual(getattr(found, slot), getattr(full, slot), slot)
+            self.assertEqual(found.wire[2:], full.wire[2:])
+            answer, body, _ = known
+            self.assertEqual(fit(found, answer, body)[2:], fit(full, answer, body)[2:])
+
+
+class Shapes(SynchronousTestCase):
+    """What is remembered."""
+
+    def test_name(self) -> None:
+        """Another name in the same words is read; other flags, another type or another OPT are not."""
+        shapes = Alike()
+        shapes.learn(learnt(query_wire("a.example", use_edns=0)))
+        found = shapes.read(query_wire("B.Other.Example", use_edns=0)[2:])
+        assert found is not None
+        self.assertEqual(found.name, b"\1b\5other\7example\0")
+        self.assertEqual(found.question[:16], b"\1B\5Other\7Example")
+        for other in (
+            query_wire("b.example"),
+            query_wire("b.example", "AAAA", use_edns=0),
+            query_wire("b.example", use_edns=0, want_dnssec=True),
+            query_wire("b.example", use_edns=0, flags=0),
+        ):
+            self.assertIsNone(shapes.read(other[2:]))
+
+    def test_kept(self) -> None:
+        """What was learnt stays as it was read, and the query it was learnt from is left alone."""
+        shapes = Alike()
+        first = learnt(query_wire("a.example"))
+        shapes.learn(first)
+        shapes.read(query_wire("b.example")[2:])
+        self.assertEqual(first.name, b"\1a\7example\0")
+
+    def test_subnet(self) -> None:
+        """A message that tells of a client's subnet is read in full each time."""
+        shapes = Alike()
+        asked = learnt(query_wire("a.example", use_edns=0, options=[dns.edns.ECSOption("192.0.2.0", 24)]))
+        self.assertIsNotNone(asked.subnet)
+        shapes.learn(asked)
+        self.assertIsNone(shapes.read(asked.wire[2:]))
+
+    def test_bounded(self) -> None:
+        """However many shapes come, few are remembered, and all are forgotten on demand."""
+        self.patch(alike, "MOST", 4)
+        shapes = Alike()
+        for size in range(20):
+            shapes.learn(learnt(query_wire("a.example", use_edns=0, payload=512 + size)))
+            self.assertLessEqual(len(shapes._shapes), 4)
+        self.assertIsNotNone(shapes.read(query_wire("b.example", use_edns=0, payload=531)[2:]))
+        shapes.forget()
+        self.assertIsNone(shapes.read(query_wire("b.example", use_edns=0, payload=531)[2:]))
+
+    def test_short(self) -> None:
+        """A message whose name has no end is none of a known shape."""
+        shapes = Alike()
+        shapes.learn(learnt(query_wire("a.example")))
+        self.assertIsNone(shapes.read(query_wire("a.example")[2:14]))
+        self.assertIsNone(shapes.read(b""))
