@@ -24,7 +24,7 @@ def measure(steps: Sequence[Step], repeats: int, seconds: float) -> dict[str, di
     found = {}
     for step in steps:
         before = unit(repeats, seconds)
-        took = least(step.call, repeats, seconds)
+        took = least(step.call, repeats, seconds) / step.times
         loop = min(before, unit(repeats, seconds))
         found[step.name] = {"ns": round(took * 1e9, 1), "ratio": round(took / loop, 3)}
     return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -10,6 +11,8 @@ from attrs import frozen
 from twisted.internet.task import Clock
 
 from benchmarks.beside.peers import RATE
+from heimdall.accept.batch import STRIDE, Slots, possible
+from heimdall.accept.reader import BATCH
 from heimdall.accept.server import Server
 from heimdall.admit.acl import Acl
 from heimdall.admit.limit import Limit
@@ -28,16 +31,20 @@ CLIENT: Final = ("192.168.1.2", 53000)
 NAMES: Final = 10_000
 """Answers in the memory that is looked up in."""
 
-_RECORD: Final = b"\xc0\x0c\0\1\0\1\0\0\x0e\x10\0\4"
+DAYS: Final = 30
+"""That answers live: longer than what is timed, also where each call takes a second on the clock of the server."""
+
+_RECORD: Final = b"\xc0\x0c\0\1\0\1" + (DAYS * 86400).to_bytes(4, "big") + b"\0\4"
 
 
 @frozen
 class Step:
-    """What is timed: its name, what it is, and a call of it."""
+    """What is timed: its name, what it is, and a call of it, which does it so many times."""
 
     name: str
     text: str
     call: Callable[[], object]
+    times: int = 1
 
 
 def asked(text: str, *, opt: bool = False) -> tuple[bytes, Query]:
@@ -52,7 +59,7 @@ def asked(text: str, *, opt: bool = False) -> tuple[bytes, Query]:
 
 
 def reply(wire: bytes, number: int = 0) -> bytes:
-    """Return what an upstream replies to a message without an OPT: one address, for an hour."""
+    """Return what an upstream replies to a message without an OPT: one address."""
     return wire[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + wire[12:] + _RECORD + number.to_bytes(4, "big")
 
 
@@ -62,6 +69,44 @@ def learn(memory: Memory, text: str, now: float, number: int = 0) -> Answer:
     known = answer.read(reply(wire, number))
     memory.put(read, known, now)
     return known
+
+
+class Batch:
+    """A batch of messages that is answered over and over.
+
+    :param pass_second: whether a second passes before each time: else what came is remembered as it was answered.
+    """
+
+    def __init__(self, server: Server, clock: Clock, wires: Sequence[bytes], *, pass_second: bool) -> None:
+        self._repeats, self._clock, self._pass_second = server.repeats, clock, pass_second
+        with socket.socket(type=socket.SOCK_DGRAM) as udp, socket.socket(type=socket.SOCK_DGRAM) as client:
+            udp.bind(("127.0.0.1", 0))
+            for wire in wires:
+                client.sendto(wire, udp.getsockname())
+            self._slots = Slots(udp, False)
+            assert self._slots.receive() == len(wires)
+        self._wires = [(number * STRIDE, number * STRIDE + len(wire), wire) for number, wire in enumerate(wires)]
+
+    def answer(self) -> None:
+        """Answer them all; the replies are not sent."""
+        view = self._slots.view
+        for start, end, wire in self._wires:
+            view[start:end] = wire
+        if self._pass_second:
+            self._clock.advance(1)
+        left, silent = self._repeats.answer(self._slots, len(self._wires))
+        assert not left and not silent
+
+
+def batches(server: Server, clock: Clock) -> Iterator[Step]:
+    """Yield the steps that answer what comes from memory, many messages at a time."""
+    if not possible():
+        return
+    again = Batch(server, clock, [asked("www.example.com")[0]] * BATCH, pass_second=False)
+    names = [asked(f"n{number}.example.com")[0] for number in range(BATCH)]
+    alike = Batch(server, clock, names, pass_second=True)
+    yield Step("again", "answer a message that comes again, of a batch", again.answer, BATCH)
+    yield Step("alike", "answer one that is like others but for its name, of a batch", alike.answer, BATCH)
 
 
 def steps() -> Iterator[Step]:
@@ -93,6 +138,7 @@ def steps() -> Iterator[Step]:
     yield Step("memory", "look up in memory, hot, expiry checked", partial(memory.get, read, now))
     yield Step("reply", "make a reply", partial(fit, read, known, known.body))
     yield Step("take", "all of that for a message, the long way", partial(server.take, plain, CLIENT, False, later))
+    yield from batches(server, clock)
     yield Step("answer", "read the reply of an upstream", partial(answer.read, upstream))
     yield Step("to_bytes", "an answer to its bytes in Redis", partial(to_bytes, known, read.key, now, seal))
     yield Step("from_bytes", "an answer from its bytes in Redis", partial(from_bytes, value, read.key, size, now, seal))
