@@ -128,7 +128,7 @@ class Stage:
         servers = {name: server for name, (_, server) in self.servers.items()}
         teach(servers, known, ",".join(map(str, cores())), lambda told: say(f"{self.work.name}: learnt: {told}"))
         for entrant, server in self.servers.values():
-            confine(server.pid, set(map(int, entrant.core.split(","))))
+            confine(server.pid, set(map(int, entrant.core.split(","))) if entrant.core else cores())
 
     def _setting(self, core: str, **more: Any) -> Setting:
         url = self._store.url if self._store else ""

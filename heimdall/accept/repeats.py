@@ -8,6 +8,7 @@ is not worth the room. It is answered here all the same, if it is ``alike`` to o
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from twisted.internet.interfaces import IReactorTime
@@ -23,7 +24,7 @@ from heimdall.message.reply import fit
 from heimdall.tally import Count, Times
 
 MOST = 10_000
-"""Messages that are remembered; past that all are forgotten, and those in use are soon there again."""
+"""Messages that are remembered; past that the oldest is forgotten, and if it is in use it is soon there again."""
 
 MOST_HOSTS = 50_000
 """Hosts of whom it is remembered that they may ask; then all are judged anew."""
@@ -75,7 +76,8 @@ class Repeats:
         self._seconds = clock.seconds
         self._judged = judged
         self._queries, self._answers, self._times = queries, answers, times
-        self._repeats: dict[bytes, Repeat] = {}
+        # One goes for one that comes: to free ten thousand at once would be a pause of milliseconds.
+        self._repeats: OrderedDict[bytes, Repeat] = OrderedDict()
         self._alike = Alike()
         self._hosts: dict[bytes, Client] = {}
         self.lead((), UDP_SIZE)
@@ -102,13 +104,14 @@ class Repeats:
 
         :param place: what memory calls the place of the answer; less than 0 if nobody was given it before lately.
         """
-        self._alike.learn(query)
         repeat = self.get(query.wire)
         if repeat is not None:
             repeat.set(answer, place, body, reply)
-        elif place >= 0:
+            return
+        self._alike.learn(query)
+        if place >= 0:
             if len(self._repeats) >= MOST:
-                self._repeats.clear()
+                self._repeats.popitem(last=False)
             self._repeats[query.wire[2:]] = Repeat(query, answer, place, body, reply)
 
     def answer(self, slots: Slots, count: int) -> tuple[list[int], list[int]]:

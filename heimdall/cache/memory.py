@@ -212,24 +212,21 @@ class Memory:
         return [self._kept(place, now) for place in found]
 
     def keys(self, size: int) -> Iterator[list[bytes]]:
-        """Yield the keys of all answers, ``size`` of them at a time; answers may come and go between two steps."""
-        keys = list(self._index)
+        """Yield the keys of all answers, up to ``size`` at a time; answers may come and go between two steps."""
+        keys = self._table.keys
         for start in range(0, len(keys), size):
-            yield keys[start : start + size]
+            yield [key for key in keys[start : start + size] if key]
 
     def growth(self, size: int) -> Iterator[list[tuple[int, bytes]]]:
-        """Yield, for ``size`` answers at a time, how often each was used since that was noted, and its key.
+        """Yield, for up to ``size`` answers at a time, how often each was used since that was noted, and its key.
 
         Those used no more than once are left out. Answers may come and go between two steps.
         """
-        table = self._table
-        places = list(self._index.values())
-        for start in range(0, len(places), size):
-            yield [
-                (table.uses[place] - table.noted[place], table.keys[place])
-                for place in places[start : start + size]
-                if table.uses[place] - table.noted[place] > 1
-            ]
+        # By place, not by key: a list of a million answers would be a pause.
+        uses, noted, keys = self._table.uses, self._table.noted, self._table.keys
+        for start in range(0, len(keys), size):
+            rows = zip(uses[start : start + size], noted[start : start + size], keys[start : start + size], strict=True)
+            yield [(used - known, key) for used, known, key in rows if used - known > 1]
 
     def note(self, key: bytes) -> tuple[Answer, int] | None:
         """Take note of how often an answer was used; return it, and the uses since the last time."""

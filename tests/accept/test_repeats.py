@@ -153,7 +153,8 @@ class Known(Case):
             self.memory.put(question(f"n{number}.example"), positive(f"n{number}.example"), 0.0)
             for _ in range(3):
                 self.taken(query_wire(f"n{number}.example"))
-        self.assertLessEqual(len(self.server.repeats._repeats), 4)
+            self.assertLessEqual(len(self.server.repeats._repeats), 4)
+        self.assertIsNotNone(self.server.repeats.get(query_wire("n19.example")))
         for number in range(1, 9):
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
                 client.bind((f"127.0.0.{number}", 0))

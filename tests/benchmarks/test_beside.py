@@ -6,13 +6,14 @@ import os
 import random
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks.beside import streams
+from benchmarks.beside import learn, play, streams
 from benchmarks.beside.chart import Row, bars, ranges
 from benchmarks.beside.ground import ZONE, Ground, plain
 from benchmarks.beside.load import ask
@@ -20,7 +21,7 @@ from benchmarks.beside.meter import family, spent
 from benchmarks.beside.peers import CONTESTANTS
 from benchmarks.beside.play import Entrant, Stage
 from benchmarks.beside.tables import Mark, marks, work
-from benchmarks.beside.works import WORKS, all_names, cold, mixed, shared, zipf
+from benchmarks.beside.works import WORKS, Lines, all_names, cold, mixed, shared, zipf
 from benchmarks.page import drawn
 from tests.nsd import SKIP
 from tests.running import NO_DNSPERF
@@ -34,6 +35,11 @@ def run(rate: float, cpu: float, p999: float = 1.0) -> dict[str, float]:
         "rate": rate, "cpu": cpu, "user": cpu / 2, "system": cpu / 2, "median": 0.1, "p99": 0.5, "p999": p999,
         "lost": 0, "resident": 1e6,
     }  # fmt: skip
+
+
+def asking(lines: Lines, dice: random.Random, tag: str, count: int) -> Lines:
+    """Ask these questions, whatever is wanted."""
+    return lines
 
 
 class Questions(SynchronousTestCase):
@@ -103,6 +109,15 @@ class Conclusions(SynchronousTestCase):
         verdicts = [Mark("time", 5, 1, here).verdict for here in (0.5, 3, 6)]
         self.assertEqual(verdicts, ["goal", "floor", "SHORT"])
 
+    def test_columns(self) -> None:
+        """A table has the columns that somebody has figures for; who was not warm is told as he was at worst."""
+        rounds = [{**run(1000, 5), "known": 1.0}, {**run(1000, 5), "known": 0.5}]
+        table = work({"heimdall": rounds, "redis-benchmark": [{"rate": 1.0}]}).splitlines()
+        heads, ours, other = ([cell.strip() for cell in row.split("|")] for row in (table[0], *table[2:]))
+        self.assertEqual(ours[heads.index("In memory")], "50.00%")
+        self.assertNotIn("longest", heads)
+        self.assertEqual(other[heads.index("In memory")], "")
+
     def test_table(self) -> None:
         """A row has the medians of all rounds, the spread, and all that was lost."""
         table = work({"heimdall": [run(1000, 5), run(3000, 7), {**run(2000, 6), "lost": 2, "half_lost": 1}]})
@@ -156,6 +171,20 @@ class Live(SynchronousTestCase):
             total = sum(ours["origins"].values())
             self.assertGreater(ours["origins"][origin], 0.5 * total, f"{name}: {ours}")
             self.assertEqual("redis-benchmark" in found, name == "l2")
+
+    def test_many(self) -> None:
+        """Servers learn many names together, and what they then have in memory is told; who has not is found out."""
+        names = [f"s{number}.w.{ZONE} A" for number in range(5000)]
+        one = CONTESTANTS[0]
+        self.patch(play, "MANY", 500)
+        self.patch(learn, "MANY", 200)
+        spread = evolve(BY_NAME["spread"], known=lambda: names[:600])
+        for asked, least, most in ((600, 0.99, 1.0), (5000, 0.0, 0.9)):
+            work = evolve(spread, ask=partial(asking, names[:asked]))
+            with Stage(work, [Entrant(one.name, one, "", "")], 0.05) as stage:
+                ours = dict(stage.round())["heimdall"]
+            self.assertTrue(least <= ours["known"] <= most, ours)
+            self.assertGreaterEqual(ours["most"], ours["p999"])
 
     def test_streams(self) -> None:
         """Every query on every connection is answered, and counted."""
