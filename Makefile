@@ -58,15 +58,15 @@ install:
 	@test -z "$(DESTDIR)" || find $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/pyvenv.cfg -type f \
 		-exec sed -i 's|$(DESTDIR)$(PREFIX)|$(PREFIX)|g' {} +
 	rm -rf $(DESTDIR)$(DOCDIR)
-	install -d $(DESTDIR)$(SYSCONFDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1
+	umask 022; mkdir -p $(DESTDIR)$(SYSCONFDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1
 	ln -sf $(PREFIX)/bin/heimdall $(DESTDIR)$(BINDIR)/heimdall
 	test -e $(DESTDIR)$(SYSCONFDIR)/heimdall.toml || \
 		install -m 644 deploy/systemd/heimdall.toml $(DESTDIR)$(SYSCONFDIR)/heimdall.toml
 	@# As a tree, so that the links lead somewhere; but not the secrets that somebody made for compose.
-	find -L README.md LICENSE docs deploy -type f ! -path '*/secrets/*' -exec install -D -m 644 {} $(DESTDIR)$(DOCDIR)/{} \;
+	umask 022; find -L README.md LICENSE docs deploy -type f ! -path '*/secrets/*' -exec install -D -m 644 {} $(DESTDIR)$(DOCDIR)/{} \;
 	umask 022; $(DESTDIR)$(PREFIX)/bin/python -P -m heimdall.command.manual >$(DESTDIR)$(MANDIR)/man1/heimdall.1
 	install -m 644 deploy/systemd/heimdall.socket $(DESTDIR)$(UNITDIR)
-	sed 's|/opt/heimdall|$(PREFIX)|g; s|/etc/heimdall|$(SYSCONFDIR)|g' deploy/systemd/heimdall.service \
+	umask 022; sed 's|/opt/heimdall|$(PREFIX)|g; s|/etc/heimdall|$(SYSCONFDIR)|g' deploy/systemd/heimdall.service \
 		>$(DESTDIR)$(UNITDIR)/heimdall.service
 	@test -n "$(DESTDIR)" || ! test -d /run/systemd/system || systemctl daemon-reload
 

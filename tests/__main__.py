@@ -29,7 +29,9 @@ def python(*arguments: str, env: Mapping[str, str] = os.environ) -> list[str]:
     command = [sys.executable, "-m", *arguments]
     print("$ python", *command[1:], flush=True)
     lines = []
-    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             sys.stdout.buffer.write(line)

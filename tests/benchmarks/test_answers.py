@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from itertools import product
 from typing import Any
 
@@ -36,7 +37,7 @@ UNBOUND = CONTESTANTS[1]
 def ask(port: int, wire: bytes) -> bytes:
     """Ask a server of this machine as a client does."""
     with socket.socket(type=socket.SOCK_DGRAM) as sock:
-        sock.settimeout(5)
+        sock.settimeout(60)
         sock.connect(("127.0.0.1", port))
         sock.send(wire)
         return sock.recv(65535)
@@ -66,18 +67,23 @@ class Answers(SynchronousTestCase):
         self.addCleanup(ours.clean)
         theirs = UNBOUND.start(Setting(ground.port, ""))
         self.addCleanup(theirs.clean)
+        slowest = 0.0
         for (name, qtype), way in product(questions, WAYS):
             query = dns.message.make_query(f"{name}.{ZONE}".lstrip("."), qtype, **way)
             plain_query = dns.message.make_query(f"{name}.{ZONE}".lstrip("."), qtype)
             end = len(plain_query.to_wire())
             for turn in range(3):
+                began = time.monotonic()
                 replies = [ask(server.port, query.to_wire()) for server in (ours, theirs)]
+                slowest = max(slowest, time.monotonic() - began)
                 (mine, ttls), (other, other_ttls) = (without_ttls(reply, end) for reply in replies)
                 said = f"{name} {qtype} {way}, turn {turn}:\n" + "\n".join(
                     str(dns.message.from_wire(reply)) for reply in replies
                 )
                 self.assertEqual(mine, other, said)
-                self.assertTrue(all(abs(a - b) <= 1 for a, b in zip(ttls, other_ttls, strict=True)), said)
+                # They learn, and they are asked, one after the other.
+                apart = 1 + 2 * slowest
+                self.assertTrue(all(abs(a - b) <= apart for a, b in zip(ttls, other_ttls, strict=True)), said)
 
     def test_plain(self) -> None:
         """Ids, flags, names as they were spelt, records and sizes are the same, TTLs within a second."""

@@ -86,7 +86,7 @@ class Page:
         """The id of what has the focus, else its text."""
         return str(self.run("const on = document.activeElement; return on.id || on.textContent"))
 
-    def wait(self, true: Callable[[], object], seconds: float = 20.0) -> None:
+    def wait(self, true: Callable[[], object], seconds: float = 120.0) -> None:
         """Wait until something is true."""
         ends = time.monotonic() + seconds
         while not true():

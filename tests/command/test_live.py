@@ -19,7 +19,7 @@ LONG = "a-name-that-is-much-too-long-for-a-narrow-terminal.in-a-zone-of-the-same
 class Top(Case):
     """A node that says what is hot, and the command in a process of its own, on a terminal of its own."""
 
-    timeout = 120
+    timeout = 600
 
     def setUp(self) -> None:
         super().setUp()
@@ -42,7 +42,7 @@ class Top(Case):
             terminal.wait_for("\x1b[H")
             began = time.monotonic()
             terminal.wait_for("\x1b[H", 3)
-            self.assertGreater(time.monotonic() - began, 3.0)
+            self.assertGreater(time.monotonic() - began, 1.0)
             terminal.press("q")
             self.assertEqual(terminal.end(), OK)
             self.assertGreaterEqual(terminal.heard.count(NAME), 2)

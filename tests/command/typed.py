@@ -51,7 +51,7 @@ def typed(*arguments: str, stdin: bytes = b"", **environ: str) -> Typed:
     """Run the command to its end."""
     done = subprocess.run(
         [sys.executable, "-m", "heimdall.command", *arguments],
-        env=environment(**environ), cwd="/", capture_output=True, input=stdin, timeout=60, check=False,
+        env=environment(**environ), cwd="/", capture_output=True, input=stdin, timeout=300, check=False,
     )  # fmt: skip
     return Typed(done.returncode, done.stdout, done.stderr.decode())
 
@@ -87,7 +87,7 @@ class Terminal:
         self._process.wait()
         os.close(self._near)
 
-    def wait_for(self, text: str, times: int = 1, seconds: float = 30.0) -> None:
+    def wait_for(self, text: str, times: int = 1, seconds: float = 120.0) -> None:
         """Read until a text was written so many times."""
         ends = time.monotonic() + seconds
         while self.heard.count(text) < times and time.monotonic() < ends and self._read(0.2):
@@ -123,7 +123,7 @@ class Terminal:
         """Read to the end, and return the exit code."""
         while self._read(0.2):
             pass
-        return self._process.wait(30)
+        return self._process.wait(120)
 
     @property
     def text(self) -> str:

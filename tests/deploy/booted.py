@@ -23,6 +23,7 @@ INIT = "/lib/systemd/systemd"
 
 BOOT = """
 set -eu
+umask 022
 folder=$1 tree=$2 lent=$3
 mount -t tmpfs tmpfs "$folder"
 mkdir "$folder/upper" "$folder/work" "$folder/root"
@@ -120,7 +121,7 @@ class Booted:
 
     def _await_init(self) -> None:
         assert self._process is not None
-        ends = time.monotonic() + 60
+        ends = time.monotonic() + 180
         while time.monotonic() < ends and self._process.poll() is None:
             children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
             if children:
@@ -151,7 +152,8 @@ class Booted:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
+            umask=0o022,
         )
         if check and done.returncode:
             raise AssertionError(f"{command} ended with {done.returncode}:\n{done.stdout}")

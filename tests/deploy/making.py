@@ -36,7 +36,8 @@ def make(target: str, tree: Path, **variables: str) -> str:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=300,
+        stdin=subprocess.DEVNULL,
+        timeout=1200,
     )
     if done.returncode:
         raise AssertionError(f"make {target} failed:\n{done.stdout}")

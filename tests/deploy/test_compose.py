@@ -48,7 +48,7 @@ class Written(SynchronousTestCase):
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
         )
         self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
 
@@ -107,7 +107,7 @@ class Played(SynchronousTestCase):
 
     def await_true(self, what: Callable[[], object]) -> None:
         """Wait until something is true."""
-        ends = time.monotonic() + 60
+        ends = time.monotonic() + 240
         while not what():
             self.assertLess(time.monotonic(), ends, self.host.run("journalctl", "--no-pager", "-n", "80"))
             time.sleep(0.2)

@@ -32,7 +32,7 @@ def analyze(*arguments: str | Path) -> str:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     return done.stdout if done.returncode == 0 else f"{done.stdout}ended with {done.returncode}"
 

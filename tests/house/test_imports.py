@@ -132,6 +132,6 @@ class Imports(House):
             "        sys.exit(name + ' imports the reactor')\n"
         )
         done = subprocess.run(
-            [sys.executable, "-c", program, *names], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+            [sys.executable, "-c", program, *names], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
         )
         self.assertEqual((done.stderr, done.returncode), ("", 0))

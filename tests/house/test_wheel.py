@@ -28,7 +28,7 @@ def run(*command: str | Path, cwd: Path, **environ: str) -> str:
     """
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "TMPDIR", "LANG"}}
     done = subprocess.run(
-        command, cwd=cwd, env=kept | environ, capture_output=True, text=True, check=False, timeout=120
+        command, cwd=cwd, env=kept | environ, capture_output=True, text=True, check=False, timeout=1200
     )
     if done.returncode:
         raise AssertionError(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")

@@ -6,6 +6,7 @@ import socket
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from heimdall.probe import ports as module
 from heimdall.probe.found import FAIL, NOTE, OK
 from heimdall.probe.ports import ports
 from tests.ports import free_port
@@ -31,6 +32,7 @@ class Ports(SynchronousTestCase):
 
     def test_node(self) -> None:
         """Where a node of ours serves already, that is said: it is no failure to check what is running."""
+        self.patch(module, "WAIT", 60.0)
         node = Running("--no-redis", "--upstream=127.0.0.1:1")
         self.addCleanup(node.clean)
         found = ports([f"127.0.0.1:{node.port}"], f"127.0.0.1:{node.http}", True)

@@ -50,13 +50,13 @@ class Prometheus:
     def stop(self) -> None:
         """End it, and remove its files."""
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(120)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def get(self, path: str, **asked: str) -> Any:
         """Return what its API says; raises OSError."""
         url = f"http://127.0.0.1:{self._port}/api/v1/{path}?{urllib.parse.urlencode(asked)}"
-        with urllib.request.urlopen(url, timeout=10) as page:
+        with urllib.request.urlopen(url, timeout=60) as page:
             return json.load(page)["data"]
 
     def ask(self, expr: str) -> list[Any]:

@@ -72,7 +72,7 @@ def run(*arguments: str) -> str:
         homes = dict.fromkeys(("HELM_CONFIG_HOME", "HELM_CACHE_HOME", "HELM_DATA_HOME"), folder)
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("HELM_", "KUBE"))}
         done = subprocess.run(
-            [helm(), *arguments], capture_output=True, text=True, env={**clean, **homes}, timeout=60, check=False
+            [helm(), *arguments], capture_output=True, text=True, env={**clean, **homes}, timeout=300, check=False
         )
     if done.returncode:
         raise Refused(done.stdout + done.stderr)

@@ -61,13 +61,13 @@ class Behind(Pod):
         """Start the cluster's DNS, forwarding to a port; in place of the one that runs."""
         if self.process is not None:
             self.process.terminate()
-            self.process.wait(10)
+            self.process.wait(60)
         file = self.folder / "unbound.conf"
         file.write_text(CONFIG.format(port=self.cluster, folder=self.folder, forward=port), encoding="utf-8")
         self.process = subprocess.Popen([self.unbound, "-d", "-c", str(file)], stderr=subprocess.DEVNULL)
-        self.addCleanup(self.process.wait, 10)
+        self.addCleanup(self.process.wait, 60)
         self.addCleanup(self.process.terminate)
-        wait_for(lambda: self.ask("kubernetes.default.svc.cluster.local", patience=0.2).answer)
+        wait_for(lambda: self.ask("kubernetes.default.svc.cluster.local", patience=1.0).answer)
 
     def ask(self, name: str, qtype: str = "A", patience: float = 8.0) -> dns.message.Message:
         """Ask the cluster's DNS, as a pod does."""

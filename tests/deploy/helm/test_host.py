@@ -72,6 +72,7 @@ class Host(Pod):
             [*ALONE, "sh", "-ec", script],
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HEIMDALL_CONFIG": str(file)},
             cwd=self.folder,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=300,

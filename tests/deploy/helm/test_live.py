@@ -132,7 +132,7 @@ class Serving(Pod):
         """Start Redis as its container does."""
         script = self.mapped(self.redis["args"][0]).replace("exec redis-server", f"exec {binary()}")
         self.process = subprocess.Popen([*self.redis["command"], script], stdout=subprocess.DEVNULL)
-        self.addCleanup(self.process.wait, 10)
+        self.addCleanup(self.process.wait, 60)
         self.addCleanup(self.process.kill)
         wait_for(self.is_ready)
 
@@ -140,13 +140,13 @@ class Serving(Pod):
         """Ask the probe of the container."""
         *shell, script = self.redis["readinessProbe"]["exec"]["command"]
         script = self.mapped(script).replace("redis-cli", f"redis-cli -p {self.port}")
-        return subprocess.run([*shell, script], check=False, timeout=10).returncode == 0
+        return subprocess.run([*shell, script], check=False, timeout=120).returncode == 0
 
     def command(self, *command: str, user: str = "heimdall", password: str = SECRET) -> Any:
         """Run a command in Redis as a user, or as nobody without a password; return the reply, or the error as text."""
         reader = hiredis.Reader()
         reply: Any = None
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
             for one in ([("AUTH", user, password)] if password else []) + [command]:
                 connection.sendall(hiredis.pack_command(cast(Any, one)))
                 while (reply := reader.gets()) is False:
@@ -164,6 +164,7 @@ class Serving(Pod):
             "HEIMDALL_CONFIG": str(file),
             "HEIMDALL_PEERS_NODE": name,
             "POD_IP": "192.0.2.7",
+            "HEIMDALL_REDIS_READ_BUDGET": "2",  # where answers come from is told below, on a slow machine too
             "HEIMDALL_REDIS_URL": url.replace("heimdall-redis.dns.svc.cluster.local:6379", f"127.0.0.1:{self.port}"),
         }
         node = Running(f"--upstream={upstream.text}", environ=environ)
@@ -190,7 +191,7 @@ class Serving(Pod):
 
         wait_for(lambda: _synced(self.folder))
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(10)
+        self.process.wait(60)
         self.start()
         two = self.node("heimdall-1", other)
         self.assertEqual(two.ask("www.example.com").answer[0][0], answer[0][0])
