@@ -23,6 +23,7 @@ from zope.interface.verify import verifyObject
 
 from heimdall import __version__
 from heimdall.tap import Options
+from tests.redisserver import wait_for
 
 ROOT = Path(__file__).parents[1]
 LOCALHOST = bytes.fromhex("abcd01000001000000000000") + b"\x09localhost\0\0\1\0\1"
@@ -278,12 +279,11 @@ class ServerTests(SynchronousTestCase):
         self.addCleanup(end_daemon, number)
         self.assertTrue(self.ask().endswith(bytes((127, 0, 0, 1))))
         os.kill(number, signal.SIGTERM)
-        for _ in range(6000):
-            if not (self.folder / "pid").exists():
-                break
-            time.sleep(0.02)
-        entries = [json.loads(line) for line in (self.folder / "log").read_text().splitlines()]
+        log = self.folder / "log"
+        wait_for(lambda: "Server Shut Down." in log.read_text(), 120)
+        entries = [json.loads(line) for line in log.read_text().splitlines()]
         self.assertEqual(entries[-1]["event"], "Server Shut Down.")
+        self.assertFalse((self.folder / "pid").exists())
 
 
 def end_daemon(number: int) -> None:

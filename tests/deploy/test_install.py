@@ -46,7 +46,7 @@ class Installed(SynchronousTestCase):
         lost = {
             f"{page.name}: {link}"
             for page in pages
-            for link in re.findall(r"\]\(([^):#]+)[^):]*\)", page.read_text())
+            for link in re.findall(r"\]\(\s*([^\s):#]+)[^):]*\)", page.read_text())
             if not (page.parent / link).exists()
         }
         self.assertEqual(lost, {"performance.md: ../tests/benchmarks/test_answers.py"})
