@@ -148,7 +148,7 @@ def _refused(status: int, why: str, path: str) -> tuple[str, int]:
     if status == 400:
         return why, USAGE
     if status == 403:
-        return f"The node refuses: {why}.\n  --token-file FILE, or ask on the node's own machine.", FAILED
+        return f"The node refuses: {why}.\n  --token-file FILE, or ask at 127.0.0.1 on the node's own machine.", FAILED
     if status == 404:
         return f"This node has no {path}: is it of an older version?", FAILED
     return f"The node answers {status}: {why}", FAILED

@@ -70,7 +70,10 @@ class Trust:
         if shown is not None:
             return ("", "") if self._bears(shown) else ("token", "this is not the token")
         if not _from_here(request):
-            return "elsewhere", "who asks from another machine has to show the token of watch.token_file"
+            return (
+                "elsewhere",
+                "who asks from another machine, or not by loopback, has to show the token of watch.token_file",
+            )
         # A name of anybody's can be made to lead here, by who wants a browser to take us for his own site.
         if not self._is_ours(host):
             return "host", _NAMELESS
