@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -20,6 +20,7 @@ from heimdall.message.bundle import Record
 from heimdall.message.query import NXDOMAIN
 from heimdall.message.wire import from_text
 from tests.cache.questions import failure, negative, positive, question, ttls
+from tests.fakelink import FakeLink
 from tests.rediscase import RedisCase, reactor, until
 from tests.redisserver import RedisServer
 
@@ -209,6 +210,67 @@ class Memories(SynchronousTestCase):
         node = One()
         for work in (node.carry.into("redis", [(b"k", b"v")]), node.carry.expected("redis")):
             self.failureResultOf(Deferred.fromCoroutine(work), LinkDown)
+
+
+class Saying(FakeLink):
+    """Answers each command with what the test says, in turn."""
+
+    def __init__(self, **replies: list[object]) -> None:
+        super().__init__(Clock())
+        self.replies = replies
+
+    def run(self, *command: bytes | str | int) -> Deferred[object]:
+        reply = self.replies[str(command[0])].pop(0)
+        return fail(reply) if isinstance(reply, Exception) else succeed(reply)
+
+
+class Strange(SynchronousTestCase):
+    """A Redis that answers otherwise than Redis does."""
+
+    def carry(self, **replies: list[object]) -> Carry:
+        """Return what carries out of and into such a Redis."""
+        self.clock = Clock()
+        return Carry(
+            Memory(1_000_000), self.clock, Seal(SECRET), most=1_000_000, window=100, link=Saying(**replies),
+            wall=lambda: NOW,
+        )  # fmt: skip
+
+    def out(self, **replies: list[object]) -> Deferred[list[Record]]:
+        """Return what is carried out of it."""
+        carry = self.carry(**replies)
+
+        async def all_of_it() -> list[Record]:
+            return [record async for records in carry.out("redis") for record in records]
+
+        return Deferred.fromCoroutine(all_of_it())
+
+    def test_rubbish(self) -> None:
+        """What is no reply to a search or a look-up ends it as if Redis were away."""
+        searches: list[list[object]] = [[b"x"], [[b"0"]], [[b"0", b"x"]], [[7, []]]]
+        for replies in searches:
+            self.failureResultOf(self.out(SCAN=replies), LinkDown)
+        looks: list[object] = [b"x", [], [b"1", b"2"]]
+        for look in looks:
+            self.failureResultOf(self.out(SCAN=[[b"0", [b"heimdall:c1:k"]]], MGET=[look]), LinkDown)
+
+    def test_no_keys(self) -> None:
+        """A search goes on until Redis says that it is over; what is no key is left out."""
+        self.assertEqual(self.successResultOf(self.out(SCAN=[[b"5", []], [b"0", [7]]])), [])
+
+    def test_size(self) -> None:
+        """A size that is no number is none."""
+        for said, size in ((b"x", 0), (7, 7)):
+            found = Deferred.fromCoroutine(self.carry(DBSIZE=[said]).expected("redis"))
+            self.assertEqual(self.successResultOf(found), size)
+
+    def test_refused(self) -> None:
+        """A write that Redis refuses is told as such."""
+        asked = question("a.example")
+        carry = self.carry(SET=[LinkDown("READONLY")])
+        value = to_bytes(positive("a.example"), asked.key, carry.now(), Seal(SECRET))
+        working = Deferred.fromCoroutine(carry.into("redis", [(asked.key, value)]))
+        self.clock.pump([0] * 10)
+        self.failureResultOf(working, LinkDown)
 
 
 class InRedis(RedisCase):

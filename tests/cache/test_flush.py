@@ -118,6 +118,13 @@ class Facts(SynchronousTestCase):
         everything = Flush(b"i" * 8, 1.0, b"\0", subtree=True)
         self.assertTrue(everything.matches(question().key))
 
+    def test_matches_whole_labels(self) -> None:
+        """Bytes within a label are no name below another; a flush of no name is none."""
+        flush = Flush(bytes(8), 1.0, b"\1a\0", True)
+        self.assertTrue(flush.matches(b"\1b\1a\0"))
+        self.assertFalse(flush.matches(b"\3b\1a\0"))
+        self.assertRaises(Malformed, Flush.from_bytes, flush.to_bytes()[: -len(flush.name)])
+
     @given(st.sets(st.tuples(st.sampled_from(["a", "b.a", "c.b.a", "d", "."]), st.booleans()), max_size=4))
     def test_several(self, some: set[tuple[str, bool]]) -> None:
         """Several flushes concern just what each of them concerns."""

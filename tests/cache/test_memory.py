@@ -43,6 +43,16 @@ class Holding(SynchronousTestCase):
         else:
             self.assertIsNone(known)
 
+    def test_again(self) -> None:
+        """A body is still what is to be given in its second, and while nobody doubts what is held."""
+        self.memory.put(question(), positive(), 0.0)
+        found = self.memory.get(question(), 1.0)
+        assert found is not None
+        place = max(found[2], ~found[2])
+        self.assertTrue(self.memory.again(place, found[1], 1.5))
+        self.assertFalse(self.memory.again(place, bytes(bytearray(found[1])), 1.5))
+        self.assertFalse(self.memory.again(place, found[1], 2.0))
+
     def test_image_of_a_second(self) -> None:
         """Within one second the same image is given; in the next it is another."""
         self.memory.put(question(), positive(), 0.0)
