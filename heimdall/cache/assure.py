@@ -26,9 +26,9 @@ FROZEN: Final = 0.15
 is what a busy machine may do to anybody."""
 
 PATIENCE: Final = 0.05
-"""Seconds that reading the log may take; then memory is believed all the same."""
+"""Seconds that reading the log may take; then memory is believed all the same, until it has been read."""
 
-GRACE: Final = 0.5
+GRACE: Final = 1.0
 """Seconds after a freeze in which a connection that died meanwhile may be made anew, for the log to be read."""
 
 
@@ -47,6 +47,7 @@ class Assurance:
         # Whether the log has to be read as soon as that is possible, and whether it could have been just now.
         self._owed = True
         self._up = link.up
+        self._last: Deferred[bool] | None = None
         # After a freeze: when to believe memory though the log could not be read.
         self._believe_at: float | None = None
 
@@ -83,15 +84,18 @@ class Assurance:
         """
         if self._reading is None and self._believe_at is None:
             self._doubts.add("frozen")
-            self._believe_at = self._clock.seconds() + (GRACE if self._link.up else 0.0)
+            self._believe_at = self._clock.seconds() + (GRACE if self._up else 0.0)
             self._doubt()
 
     def _changed(self) -> None:
         """Redis, or the notices, are here again, or gone. As long as notices reach us nothing is missed.
 
         When Redis is back before the notices are, the log is read at once, before anybody looks up a value there; and
-        read again when nothing can be missed any more.
+        read again when nothing can be missed any more. The end of a connection may be the first that is seen after a
+        freeze: it was not known before.
         """
+        if self._clock.seconds() >= self._memory.sure_until:
+            self._frozen()
         before, self._up = self._up, self._link.up
         self._owed = self._owed or not self._notices.hearing
         if self._owed and self._up and (self._notices.hearing or not before):
@@ -102,10 +106,18 @@ class Assurance:
         if self._reading is not None:
             self._reading.cancel()
         self._memory.sure_until = 0.0
-        reading = self._reading = self._flushes.sync()
+        reading = self._reading = self._last = Deferred()
         reading.addTimeout(PATIENCE, self._clock)
         reading.addErrback(lambda _: False)
         reading.addCallback(self._read, reading)
+        self._flushes.sync().addErrback(lambda _: False).addCallback(self._synced, reading)
+
+    def _synced(self, done: bool, reading: Deferred[bool]) -> None:
+        """Take what was read of the log, also when nobody waits for it any more."""
+        if not reading.called:
+            reading.callback(done)
+        elif done and reading is self._last:
+            self._owed = not self._notices.hearing
 
     def _read(self, done: bool, reading: Deferred[bool]) -> None:
         if self._reading is None or self._reading is reading:

@@ -365,6 +365,18 @@ class Missing(Case):
         self.two.link.holding = False
         self.two.link._held.clear()
 
+    def test_late_reply(self) -> None:
+        """A log that is read later than that is obeyed all the same."""
+        self.hold(self.two, "www.a.example", "b.example")
+        self.two.link.become(hearing=False)
+        self.one.flushes.flush(NAME, False)
+        self.two.link.holding = True
+        self.two.link.become(hearing=True)
+        self.clock.advance(PATIENCE)
+        self.assertTrue(self.holds(self.two, "www.a.example"), "believed all the same")
+        self.two.link.release()
+        self.assertEqual([self.holds(self.two, name) for name in ("www.a.example", "b.example")], [False, True])
+
     def test_restarted_empty(self) -> None:
         """A Redis that lost its log gets it back from the nodes, so that one that was cut off learns of it."""
         self.two.link.become(up=False, hearing=False)
@@ -392,6 +404,17 @@ class Missing(Case):
             else:
                 self.clock.pump([TICK] * round(GRACE / TICK))
             self.assertTrue(self.holds(self.two, "b.example"))
+
+    def test_end_heard_first(self) -> None:
+        """So does one that hears of the end of its connection before anything else."""
+        self.hold(self.two, "b.example")
+        self.clock.rightNow += 30
+        self.two.link.break_down("it died while we were frozen")
+        self.assertFalse(self.holds(self.two, "b.example"))
+        self.clock.pump([TICK] * 5)
+        self.assertFalse(self.holds(self.two, "b.example"), "the log was not read yet")
+        self.two.link.become(up=True, hearing=True)
+        self.assertTrue(self.holds(self.two, "b.example"))
 
     def test_frozen_without_redis(self) -> None:
         """A node that was cut off before it was frozen believes its memory at once: it knows no less than before."""

@@ -41,9 +41,14 @@ def runs(pid: int) -> bool:
 
 def held(node: Running, name: str) -> list[dict[str, Any]]:
     """Return what the workers of a node hold for a name."""
-    (own,) = [each for each in json.loads(node.get(f"/api/v1/cache?name={name}")[1])["nodes"] if each["own"]]
-    assert own["whole"]
-    return list(own["held"])
+    told: dict[str, Any] = {}
+
+    def whole() -> bool:
+        told.update(*(each for each in json.loads(node.get(f"/api/v1/cache?name={name}")[1])["nodes"] if each["own"]))
+        return bool(told["whole"])
+
+    wait(whole, "all workers have told")
+    return list(told["held"])
 
 
 def flush(node: Running, name: str) -> dict[str, Any]:
