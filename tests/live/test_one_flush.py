@@ -19,7 +19,7 @@ from tests.cable import Cable
 from tests.cluster import Cluster
 from tests.house.tree import ROOT
 from tests.redisserver import RedisServer
-from tests.running import Running
+from tests.running import PATIENT, Running
 from tests.slowup import address
 
 OLD, NEW = 0, 1
@@ -89,7 +89,7 @@ class Case(SynchronousTestCase):
 
     def cluster(self, **settings: Any) -> Cluster:
         """Start one."""
-        cluster = Cluster(**{"delay": self.delay, **settings})
+        cluster = Cluster(**{"delay": self.delay, "environs": [PATIENT], **settings})
         cluster.__enter__()
         self.addCleanup(cluster.__exit__)
         self.addCleanup(lambda: self.assertEqual(cluster.trouble(), []))
