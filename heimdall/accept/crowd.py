@@ -25,6 +25,10 @@ class Guest(Protocol):
     def busy(self) -> bool:
         """Whether a query of it waits for its reply."""
 
+    @property
+    def gone(self) -> bool:
+        """Whether its client has closed it, and nothing of it waits; perhaps nobody has told us yet."""
+
     def finish(self) -> None:
         """Read no more; close when what was read is answered."""
 
@@ -35,7 +39,8 @@ class Guest(Protocol):
 class Crowd:
     """Counts connections, in all and per client, and makes room.
 
-    One more than a client may have takes the place of that client's connection that is idle for longest. One
+    One more than a client may have takes the place of one that the client has closed, though the reactor has not
+    come to that yet; else of that client's connection that is idle for longest. One
     more than there may be in all takes the place of an idle connection too, of the client that has the most,
     but never of a client that has fewer than the newcomer's: so nobody can push others out by opening many.
     Where none is idle, a busy one goes if its client has more than the newcomer's; else the newcomer goes.
@@ -138,6 +143,8 @@ class Crowd:
     def _room(self, host: str, held: int) -> bool:
         """Make room for one more connection of a client that has ``held``; return whether there is."""
         if held >= self.most_per_client:
+            if self._see_off(host):
+                return True
             goer = min((guest for guest in self._clients[host] if not guest.busy), key=_since, default=None)
         elif self._size >= self.most:
             self._say(full=True)
@@ -150,6 +157,18 @@ class Crowd:
         self.leave(goer)
         goer.abort()
         return True
+
+    def _see_off(self, host: str) -> bool:
+        """Free the places of the connections that a client has closed; return whether there are some.
+
+        A client that takes a new connection for each query closes them as fast as it opens them, and in one turn of the
+        reactor the new ones may come first: to evict one then would hit one whose reply is on its way.
+        """
+        gone = [guest for guest in self._clients[host] if guest.gone]
+        for guest in gone:
+            self.leave(guest)
+            guest.finish()
+        return bool(gone)
 
     def _goer(self, host: str, held: int) -> Guest | None:
         """Return who makes room for a client that then has ``held`` connections."""

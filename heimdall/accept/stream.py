@@ -6,6 +6,7 @@ one. The edns-tcp-keepalive option (RFC 7828) is not offered: it lives in the OP
 
 from __future__ import annotations
 
+import socket
 from typing import Protocol, cast
 
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer, IReactorTime
@@ -41,6 +42,7 @@ class _Transport(Protocol):
     def write(self, data: bytes) -> None: ...
     def loseConnection(self) -> None: ...
     def abortConnection(self) -> None: ...
+    def getHandle(self) -> socket.socket: ...
     def registerProducer(self, producer: object, streaming: bool) -> None: ...
     def unregisterProducer(self) -> None: ...
     def pauseProducing(self) -> None: ...
@@ -87,6 +89,16 @@ class Stream(dns.DNSProtocol):
     def busy(self) -> bool:
         """Whether a query waits for its reply."""
         return self._in_flight > 0
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has closed the connection and nothing of it waits: all there is to read is the end."""
+        if self._in_flight or self._full or self._buffer:
+            return False
+        try:
+            return not self._out.getHandle().recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except OSError as error:
+            return not isinstance(error, BlockingIOError)
 
     def connectionMade(self) -> None:
         """Ask the crowd for a place; go if there is none."""

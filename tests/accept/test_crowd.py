@@ -19,6 +19,7 @@ class Visitor:
     client: Client
     since: float
     busy: bool = False
+    gone: bool = False
     finishing: bool = False
     aborted: bool = False
 
@@ -56,6 +57,17 @@ class CrowdTests(SynchronousTestCase):
         self.assertEqual([v.aborted for v in (busy, old, young, new)], [False, True, False, False])
         self.assertEqual(len(crowd), 3)
         self.assertEqual(crowd.events.total("evicted"), 1)
+
+    def test_a_client_that_has_closed_some_pushes_out_none(self) -> None:
+        """The places of connections that a client has closed are free, though nobody was told of it so far."""
+        crowd = self.crowd()
+        old, first, second = (self.come(crowd, "a") for _ in range(3))
+        first.gone = second.gone = True
+        new = self.come(crowd, "a")
+        self.assertEqual([v.aborted for v in (old, first, second, new)], [False] * 4)
+        self.assertEqual([v.finishing for v in (old, first, second, new)], [False, True, True, False])
+        self.assertEqual(len(crowd), 2)
+        self.assertEqual(crowd.events.total("evicted"), 0)
 
     def test_a_client_with_nothing_idle_is_refused(self) -> None:
         """A client whose connections are all busy gets no more than it may have."""

@@ -45,6 +45,10 @@ class StreamTests(SynchronousTestCase):
     def connect(self) -> tuple[Stream, StringTransportWithDisconnection]:
         stream = self.server.buildProtocol(None)
         transport = StringTransportWithDisconnection()
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        transport.getHandle = lambda: ours  # type: ignore[attr-defined]
         transport.protocol = stream
         stream.makeConnection(transport)
         return stream, transport
@@ -515,6 +519,44 @@ class LiveTests(TestCase):
         stop.set()
         yield siege
         self.assertEqual((answered, connections), (60, 40))
+
+    @inlineCallbacks
+    def test_a_connection_each(self) -> Live:
+        """A client that closes a connection behind each answer, and opens the next at once, loses none."""
+        server = self.serve(most_per_client=10)
+
+        def client() -> int:
+            right = 0
+            for n in range(300):
+                few = [self.connect() for _ in range(9)]
+                for one in few:
+                    one.sendall(framed(ask("a.test", n)))
+                for one in few:
+                    right += read_messages(one, 1) == [reply_to(ask("a.test", n))]
+                    one.close()
+            return right
+
+        answered = yield deferToThread(client)
+        self.assertEqual(answered, 2700)
+        self.assertEqual(server.streams.events.total("evicted"), 0)
+
+    @inlineCallbacks
+    def test_gone(self) -> Live:
+        """That the client has closed a connection shows before the reactor tells; bytes to be read are no end."""
+        server = self.serve()
+        for sent, last in ((b"", True), (b"\0", False)):
+            client = yield deferToThread(self.connect)
+            while not len(server.streams):
+                yield deferLater(reactor, 0.01)
+            (stream,) = server.streams
+            self.assertFalse(stream.gone)
+            client.send(sent)
+            client.close()
+            time.sleep(0.05)  # the reactor does not run meanwhile
+            self.assertEqual(stream.gone, last)
+            stream.abort()
+            while len(server.streams):
+                yield deferLater(reactor, 0.01)
 
     @inlineCallbacks
     def test_siege_from_next_door(self) -> Live:
