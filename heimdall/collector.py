@@ -8,6 +8,11 @@ YOUNG = 10_000
 """New objects after which the garbage collector looks at them."""
 
 
+def rest() -> None:
+    """Collect nothing while the server is loaded and built: all of that stays. :func:`spare` ends it."""
+    gc.disable()
+
+
 def spare() -> None:
     """Keep the garbage collector away from what stays: modules, the path, and the lists that memory keeps answers in.
 
@@ -16,3 +21,4 @@ def spare() -> None:
     """
     gc.freeze()
     gc.set_threshold(YOUNG, 20, 20)
+    gc.enable()

@@ -153,9 +153,10 @@ def makeService(options: Options) -> IService:
     except CannotListen as error:
         raise SystemExit(str(error)) from None
 
-    from heimdall.collector import spare
+    from heimdall.collector import rest, spare
 
     # The sockets are open: queries that come while the server is being loaded and built wait in them.
+    rest()
     try:
         if workers > 1:
             from heimdall.workers import crew
@@ -167,8 +168,9 @@ def makeService(options: Options) -> IService:
             service = node.build(settings, reactor, sets[0], http, options.environ, options.load)
     except (ValueError, OSError) as error:  # what is wrong with the user's own code or files shows only now
         raise SystemExit(f"the configuration cannot be used: {error}") from None
+    finally:
+        spare()
     _heed_hangups(clock, service.reload)
-    spare()
     if settings.watch.log == "json":
         from heimdall.watch.logs import JSONLogged
 

@@ -9,16 +9,16 @@ from typing import Any, cast
 from twisted.internet.interfaces import IReactorCore, IReactorTime
 
 from heimdall.redislink.address import CLUSTER, SENTINEL, Address
-from heimdall.redislink.cluster import Cluster
 from heimdall.redislink.greeting import Login
 from heimdall.redislink.ledger import Ledger
 from heimdall.redislink.link import Link
 from heimdall.redislink.names import Names
-from heimdall.redislink.sentinel import Master, SentinelLink
 from heimdall.redislink.split import ReadOnly, ReadSplit, Startable
 from heimdall.redislink.ways import Ways
 
-__all__ = ["Address", "Cluster", "Link", "ReadOnly", "ReadSplit", "SentinelLink", "Startable", "connect_to"]
+# What few have is imported where it is needed: a start must be quick.
+
+__all__ = ["Address", "Link", "ReadOnly", "ReadSplit", "Startable", "connect_to"]
 
 
 def connect_to(
@@ -64,8 +64,12 @@ def connect_to(
         )
         shown = str(address)
         if address.kind == CLUSTER:
+            from heimdall.redislink.cluster import Cluster
+
             return Cluster(clock, address.hosts, ways.to, login, shown=shown, clock_key=clock_key, **settings, **more)
         if address.kind == SENTINEL:
+            from heimdall.redislink.sentinel import Master, SentinelLink
+
             known = Login(sentinel_user, _password(sentinel_password_file, ""))
             sentinels = [ways.to(host, port) for host, port in address.hosts]
             master = Master(clock, sentinels, ways.to, known, address.service)

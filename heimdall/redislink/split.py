@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from twisted.internet.defer import Deferred, fail, gatherResults
 from zope.interface import implementer
 
 from heimdall.interfaces import Heard, ILink, LinkDown
-from heimdall.redislink.cluster import Cluster
 from heimdall.redislink.link import Link
 from heimdall.redislink.slots import word
 from heimdall.tally import Count, Gauge, Tally
+
+if TYPE_CHECKING:
+    from heimdall.redislink.cluster import Cluster
 
 LOOKUPS: Final = frozenset((b"GET", b"MGET"))
 """Commands that a replica answers as well."""

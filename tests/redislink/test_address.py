@@ -9,7 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from heimdall.interfaces import ILink
-from heimdall.redislink import Address, Cluster, Link, ReadOnly, ReadSplit, SentinelLink, connect_to
+from heimdall.redislink import Address, Link, ReadOnly, ReadSplit, connect_to
+from heimdall.redislink.cluster import Cluster
+from heimdall.redislink.sentinel import SentinelLink
 
 
 class Urls(SynchronousTestCase):

@@ -9,8 +9,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.interfaces import LinkDown
-from heimdall.redislink import Cluster
 from heimdall.redislink.atlas import CALM, URGENT
+from heimdall.redislink.cluster import Cluster
 from heimdall.redislink.greeting import Login
 from heimdall.redislink.slots import Node, slot
 from heimdall.tally import Count

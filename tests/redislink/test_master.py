@@ -8,9 +8,8 @@ from twisted.internet.error import ConnectionDone, ConnectionRefusedError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.redislink import SentinelLink
 from heimdall.redislink.greeting import Login
-from heimdall.redislink.sentinel import PATIENCE, Master
+from heimdall.redislink.sentinel import PATIENCE, Master, SentinelLink
 from tests.redislink.test_link import TIME, Endpoint, Transport
 
 
