@@ -17,8 +17,8 @@ from heimdall.accept.engine import Later
 from heimdall.message.query import Query
 from heimdall.tally import Count, Gauge, Tally
 
-STEP: Final = 32
-"""Questions that are let go on before the sockets are read again."""
+STEP: Final = 8
+"""Questions that are let go on before the sockets are read again: a turn of the reactor is as long as they take."""
 
 MOST: Final = 2000
 """Questions that wait; one more takes the place of the one that waits for longest, who will have asked again."""
