@@ -88,7 +88,7 @@ class Looking(RedisCase):
     async def test_password(self) -> None:
         """A wrong password is told as such, with what to do, and not shown."""
         server = self.server(password="the-right-one")
-        found = await self.found(server.url.replace("//", "//:the-wrong-one@"))
+        found = await self.found(server.url.replace("//", "//:the-wrong-one@"), wait=4.0)
         [only] = found.values()
         self.assertEqual(only.state, FAIL)
         self.assertIn("the password was refused; correct the user", only.said)
