@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime, IReadDescriptor
+from twisted.internet.interfaces import IReactorFDSet, IReactorTime, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from heimdall.fetch.dice import Dice
 from heimdall.fetch.ledger import Ledger
+from heimdall.fetch.poll import Poll
 from heimdall.fetch.reply import Mismatch, check, silent, unreachable
+from heimdall.fetch.wheel import Waiting, Wheel
 from heimdall.interfaces import IExchange
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
@@ -43,9 +46,9 @@ Write = Callable[[Query, int], bytes]
 class Flight:
     """One question on its way: what its reply must match, and who waits for it."""
 
-    __slots__ = ("deferred", "identity", "port", "question", "timer")
+    __slots__ = ("deferred", "identity", "port", "question", "slot")
 
-    timer: IDelayedCall
+    slot: set[Waiting]
 
     def __init__(self, port: Port, identity: int, question: bytes) -> None:
         self.port = port
@@ -55,10 +58,10 @@ class Flight:
 
     def cancel(self, _deferred: Deferred[Answer]) -> None:
         """Give the place up: nobody waits any more."""
-        self.timer.cancel()
+        self.slot.discard(self)
         self.port.forget(self)
 
-    def expire(self) -> None:
+    def late(self) -> None:
         """End it without a reply."""
         self.port.forget(self)
         self.port.owner.ledger.failed.add("timeout")
@@ -121,11 +124,11 @@ class Port:
             except Mismatch as mismatch:
                 self._stray(str(mismatch))
                 continue
-            flight.timer.cancel()
+            flight.slot.discard(flight)
             self.forget(flight)
             flight.deferred.callback(answer)
-            if not flights:
-                return
+            # Another one that has come already wakes us again, at less than the price of looking in vain.
+            return
 
     def _stray(self, what: str) -> None:
         self.owner.ledger.mismatched.add(what)
@@ -147,7 +150,7 @@ class Port:
         """Fail everything in flight here; ``what`` is the label it is counted by."""
         for flight in list(self.flights.values()):
             if flight.identity in self.flights:
-                flight.timer.cancel()
+                flight.slot.discard(flight)
                 self.forget(flight)
                 self.owner.ledger.failed.add(what)
                 flight.deferred.errback(unreachable(reason))
@@ -191,7 +194,9 @@ class Udp:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
         self._family = found[0][0]
         self._address = found[0][4]
-        self._clock, self._fds = clock, fds
+        self._clock = clock
+        self._fds = Poll(fds) if hasattr(select, "epoll") else fds
+        self._wheel = Wheel(clock)
         self._write = write
         self._ports, self._most = ports, most
         self._ring: list[Port] = []
@@ -210,7 +215,7 @@ class Udp:
             return self._failed("refused", f"the question cannot be sent: {error.strerror}")
         except OSError as error:
             return self._failed("socket", f"the question cannot be sent: {error.strerror}")
-        flight.timer = self._clock.callLater(max(timeout, 0.0), flight.expire)
+        flight.slot = self._wheel.wait(flight, self._clock.seconds() + timeout)
         return flight.deferred
 
     def _send(self, query: Query) -> Flight:
@@ -297,3 +302,4 @@ class Udp:
         for port in (*self._ring, *self._leaving):
             port.end("closed", "the exchange was closed")
             self.drop(port)
+        self._wheel.close()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -15,6 +15,7 @@ from heimdall.fetch.health import Health
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.rank import GOOD, rank
 from heimdall.fetch.reply import silent
+from heimdall.fetch.wheel import Waiting, Wheel
 from heimdall.interfaces import IExchange, ISource, NoAnswer
 from heimdall.message.answer import Answer
 from heimdall.message.query import AD, SERVFAIL, Query
@@ -65,6 +66,7 @@ class Group:
             raise ValueError("a group needs a server")
         self.servers = [Upstream(text, exchange) for text, exchange in servers]
         self.clock = clock
+        self.wheel = Wheel(clock)
         self.deadline = deadline
         self.trust_ad = trust_ad
         self.ledger = ledger or Ledger()
@@ -111,6 +113,7 @@ class Group:
             server.exchange.close()
         while self.flights:
             next(iter(self.flights)).fail()
+        self.wheel.close()
 
 
 class Try:
@@ -167,7 +170,7 @@ class Try:
 class Flight:
     """One question on its way through a group."""
 
-    __slots__ = ("_asked", "_best", "_done", "_order", "_timer", "_tries", "deferred", "ends", "group", "query")
+    __slots__ = ("_asked", "_best", "_done", "_order", "_slot", "_tries", "deferred", "ends", "group", "query")
 
     def __init__(self, group: Group, query: Query) -> None:
         self.group = group
@@ -178,7 +181,7 @@ class Flight:
         self._asked = 0
         self._tries: list[Try] = []
         self._best: Answer | None = None
-        self._timer: IDelayedCall | None = None
+        self._slot: set[Waiting] | None = None
         self._done = False
 
     def start(self) -> None:
@@ -213,14 +216,14 @@ class Flight:
         one.listen()
 
     def _wake_in(self, wait: float) -> None:
-        clock = self.group.clock
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = clock.callLater(max(min(wait, self.ends - clock.seconds()), 0), self._late)
+        group = self.group
+        if self._slot is not None:
+            self._slot.discard(self)
+        self._slot = group.wheel.wait(self, min(group.clock.seconds() + wait, self.ends))
 
-    def _late(self) -> None:
+    def late(self) -> None:
         """Act on what has not come in time."""
-        self._timer = None
+        self._slot = None
         for one in self._tries:
             if not one.look:
                 one.miss()
@@ -269,9 +272,9 @@ class Flight:
     def _end(self, result: str) -> None:
         self._done = True
         self.group.flights.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._slot is not None:
+            self._slot.discard(self)
+            self._slot = None
         self.group.ledger.queries.add(result)
 
     def _finish(self, answer: Answer) -> None:

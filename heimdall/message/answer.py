@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from attrs import evolve, fields, frozen
+from attrs import define, evolve, fields
 
 from heimdall.message import edns
 from heimdall.message.edns import ExtendedError
@@ -29,9 +29,9 @@ _ROOT_OPT = b"\0\0\x29"
 _ODD = (edns.OPT.to_bytes(2, "big"), RRSIG.to_bytes(2, "big"))
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Answer:
-    """What is known of a question.
+    """What is known of a question. Nobody changes one: to have that checked would cost as much as to read its records.
 
     ``question``  folded name, type and class, as on the wire
     ``rcode``     the response code, all 12 bits
@@ -104,7 +104,7 @@ class Answer:
         return evolve(self, question=question, body=body, ttl=min(ttls, default=self.ttl))
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Stale(Answer):
     """An answer as it is given past its TTL.
 

@@ -119,7 +119,7 @@ class OneServer(Case):
         self.assertAlmostEqual(self.wait(deferred), 0.02, places=2)
         self.assertEqual(self.successResultOf(deferred).origin, "upstream")
         self.assertEqual(self.sent(), [1])
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(len(group.wheel), 0)
         self.assertEqual(group.ledger.queries.counts, {("answer",): 1})
         self.assertEqual(group.flights, set())
 
@@ -132,7 +132,7 @@ class OneServer(Case):
         self.assertEqual(error.error.code, NO_REACHABLE_AUTHORITY)
         self.assertEqual([round(when, 1) for when in self.fakes[0].times], [0.0, 0.4, 1.0, 1.9, 3.3])
         self.assertEqual(group.ledger.queries.counts, {("none",): 1})
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(len(group.wheel), 0)
 
     def test_long_deadline(self) -> None:
         """With a deadline far away a silent server is asked no more often than five times."""
@@ -166,7 +166,7 @@ class OneServer(Case):
         self.assertLess(self.wait(deferred), 1.3)
         self.failureResultOf(deferred, NoAnswer)
         self.assertEqual(self.sent(), [3])
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(len(group.wheel), 0)
 
     def test_restarted(self) -> None:
         """A server that refused because it was being restarted is found again within the same question."""
@@ -256,7 +256,7 @@ class SeveralServers(Case):
         self.assertAlmostEqual(self.wait(deferred), 0.15, places=1)
         self.assertEqual(group.ledger.asked.total("hedge"), 1)
         self.clock.advance(5)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(len(group.wheel), 0)
 
     def test_next_after_failure(self) -> None:
         """A server that says it cannot answer is followed by the next at once."""
@@ -336,7 +336,7 @@ class SeveralServers(Case):
         self.failureResultOf(deferred, NoAnswer)
         self.assertTrue(all(2 <= sent <= 4 for sent in self.sent()), self.sent())
         self.clock.advance(0.01)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(len(group.wheel), 0)
 
 
 class Ends(Case):
@@ -349,7 +349,7 @@ class Ends(Case):
         self.clock.advance(0.3)
         deferred.cancel()
         self.failureResultOf(deferred, CancelledError)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(len(group.wheel), 0)
         self.assertEqual([state["inflight"] for state in group.state()], [0, 0])
         self.assertEqual(group.ledger.queries.counts, {("cancelled",): 1})
 
