@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from heimdall.interfaces import IGate, IHotCache, ISource
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
-from heimdall.message.trace import Trace, Traced
+from heimdall.message.trace import Trace
 
 
 @frozen
@@ -43,7 +43,8 @@ class Follow:
     def ask(self, query: Query) -> Deferred[Followed]:
         """Find the answer to a query, as that of its client."""
         trace = Trace(self._clock.seconds)
-        query = Traced.of(query, trace)
+        query = query.again(query.least)
+        query.trace = trace
         over = self._judged(self._clients, query, trace)
         if over is not None:
             return succeed(over)

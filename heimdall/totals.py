@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from heimdall.tally import Count, Gauge, Tallied, Tally, Times
+from heimdall.tally import Count, Gauge, Tally, Times
 
 
 def told(tallies: Iterable[Tally]) -> list[Any]:
@@ -64,7 +64,7 @@ class Live:
 Kind = TypeVar("Kind", Count, Times)
 
 
-class Past(Tallied):
+class Past:
     """What was counted by those that are gone: no counter of the node falls for want of them."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from heimdall.follow import Follow, Followed
 from heimdall.interfaces import DROP, Drop, IGate, ISource
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
-from heimdall.message.trace import MOST_NOTES, Trace, Traced
+from heimdall.message.trace import MOST_NOTES, Trace
 from tests.cache.questions import positive, question
 
 
@@ -102,7 +102,7 @@ class Following(SynchronousTestCase):
         """No other question is followed: not the one that a client asks, nor what a followed one is refreshed by."""
         source = Late()
         self.follow(source=source)
-        assert isinstance(source.asked, Traced)
+        assert source.asked is not None
         self.assertIsNotNone(source.asked.trace)
         self.assertEqual(
             (source.asked.key, source.asked.again(5.0).trace, question().trace), (question().key, None, None)

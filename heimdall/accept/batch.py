@@ -17,10 +17,10 @@ from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReactorFDSet
 
-from heimdall.accept.engine import Client
 from heimdall.accept.outbox import Outbox
 from heimdall.accept.reader import BATCH, LARGEST, Reader, Taker, WideReader
 from heimdall.accept.rush import Rush
+from heimdall.message.query import Client
 
 STRIDE = LARGEST + 64
 """Bytes from one slot to the next: no power of two, or all of them would share a few lines of the CPU's caches."""
@@ -146,7 +146,7 @@ class Slots:
             return socket.inet_ntop(socket.AF_INET, host), port
         port, flow, host = _IPV6.unpack_from(self._names, start)
         (scope,) = _SCOPE.unpack_from(self._names, start)
-        return socket.inet_ntop(socket.AF_INET6, host), port, flow, scope  # type: ignore[return-value]
+        return socket.inet_ntop(socket.AF_INET6, host), port, flow, scope
 
     def envelope(self, index: int) -> Envelope | None:
         """Return where a datagram came from, and came to; None where it is wide and the kernel does not say."""

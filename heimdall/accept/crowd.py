@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from heimdall.accept.engine import Client, Faults
+from heimdall.accept.engine import Faults
+from heimdall.message.query import Client
 from heimdall.tally import Count, Gauge, Tally
 
 

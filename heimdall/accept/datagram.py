@@ -6,15 +6,17 @@ import errno
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
+from typing import cast
 
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 from twisted.names import dns
 
 from heimdall.accept import batch
 from heimdall.accept.batch import BatchReader, Known
-from heimdall.accept.engine import Client, Engine, Faults, Later
+from heimdall.accept.engine import Engine, Faults, Later
 from heimdall.accept.reader import Reader, WideReader
 from heimdall.accept.rush import Rush
+from heimdall.message.query import Client
 from heimdall.tally import Count, Tally
 
 _REASONS = {
@@ -117,6 +119,7 @@ class Datagrams(dns.DNSDatagramProtocol):
         if self.transport is None:
             return
         try:
-            self.transport.write(reply, client)
+            # Twisted's types know no flow and no scope; its sockets do.
+            self.transport.write(reply, cast(tuple[str, int], client))
         except OSError as error:
             self.failed("send", error)

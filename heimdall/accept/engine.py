@@ -10,12 +10,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from heimdall.message.query import SERVFAIL, question_of, refusal
+from heimdall.message.query import SERVFAIL, Client, question_of, refusal
 from heimdall.message.wire import HEADER, Malformed
 from heimdall.tally import Count, Tally
-
-Client = tuple[str, int]
-"""A client's address as the socket gives it, host and port first; IPv6 has the flow and the scope behind them."""
 
 Later = Callable[[bytes, Client], object]
 """What sends a reply that was not known at once: called with the message and the client's address."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from heimdall.accept.engine import Client
 from heimdall.accept.reader import BATCH
+from heimdall.message.query import Client
 
 if TYPE_CHECKING:
     from heimdall.accept.batch import Envelope, Slots

@@ -12,8 +12,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from heimdall.accept.engine import Client, Faults, Later
+from heimdall.accept.engine import Faults, Later
 from heimdall.accept.sockets import IP_PKTINFO
+from heimdall.message.query import Client
 
 BATCH = 64
 """Datagrams that are read before the reactor gets its turn again."""

@@ -15,11 +15,10 @@ from twisted.internet.interfaces import IReactorTime
 
 from heimdall.accept.alike import Alike
 from heimdall.accept.batch import STRIDE, Slots
-from heimdall.accept.engine import Client
 from heimdall.interfaces import Drop, IAddressGate, IGate, IHotCache
 from heimdall.message.answer import Answer
 from heimdall.message.edns import UDP_SIZE
-from heimdall.message.query import Query
+from heimdall.message.query import Client, Query
 from heimdall.message.reply import fit
 from heimdall.tally import Count, Times
 

@@ -18,7 +18,7 @@ from twisted.names.server import DNSServerFactory
 from twisted.python.failure import Failure
 
 from heimdall.accept.crowd import Crowd
-from heimdall.accept.engine import Client, Faults, Later
+from heimdall.accept.engine import Faults, Later
 from heimdall.accept.repeats import RCODES, Repeats, labels
 from heimdall.accept.rush import Rush
 from heimdall.accept.stream import Stream
@@ -26,7 +26,7 @@ from heimdall.interfaces import Drop, IGate, IHotCache, ISource
 from heimdall.message import edns
 from heimdall.message.answer import TC, Answer, make
 from heimdall.message.edns import ExtendedError
-from heimdall.message.query import RD, REFUSED, SERVFAIL, Query, read
+from heimdall.message.query import RD, REFUSED, SERVFAIL, Client, Query, read
 from heimdall.message.reply import fit
 from heimdall.message.wire import to_text
 from heimdall.tally import Count, Gauge, Tally, Times

@@ -16,7 +16,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from heimdall.accept.crowd import Crowd
-from heimdall.accept.engine import Client, Engine
+from heimdall.accept.engine import Engine
+from heimdall.message.query import Client
 from heimdall.message.wire import HEADER
 
 TURN = 64

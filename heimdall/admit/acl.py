@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from heimdall.admit import address
 from heimdall.interfaces import Drop, IAddressGate
@@ -22,7 +22,6 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 _ERROR = ExtendedError(PROHIBITED, "this network may not ask here")
 
 
-@implementer(IAddressGate)
 class Acl:
     """Who may ask: the clients of some networks; the others get REFUSED and an extended error (RFC 8914, 4.19).
 
@@ -67,6 +66,9 @@ class Acl:
         firsts, lasts = self._ranges[client.version]
         at = bisect_right(firsts, int(client))
         return at > 0 and int(client) <= lasts[at - 1]
+
+
+classImplements(Acl, IAddressGate)
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:

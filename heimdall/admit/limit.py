@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twisted.internet.interfaces import IReactorTime
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from heimdall.admit import address
 from heimdall.interfaces import DROP, Drop, IGate
@@ -21,7 +21,6 @@ MOST_KNOWN = 50_000
 _ERROR = ExtendedError(PROHIBITED, "too many queries from this network")
 
 
-@implementer(IGate)
 class Limit:
     """How much one network may ask: ``rate`` queries a second, and ``burst`` at once.
 
@@ -112,3 +111,6 @@ class Limit:
         if client is None:
             return -1
         return int(client) >> self._cut[client.version] << 1 | (client.version == 6)
+
+
+classImplements(Limit, IGate)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from attrs import frozen
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from heimdall.interfaces import Drop, IGate
 from heimdall.message.answer import NS, SOA, Answer, local
@@ -78,7 +78,6 @@ class _Zone:
     delegated: bool
 
 
-@implementer(IGate)
 class Special:
     """The names that are answered here because no upstream may be asked for them.
 
@@ -141,6 +140,9 @@ class Special:
     def _minimal(self, query: Query) -> Answer:
         self._special.add()
         return local(query, 0, [(query.name, HINFO, ANY_TTL, _RFC8482)])
+
+
+classImplements(Special, IGate)
 
 
 def _zones() -> Iterator[_Zone]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from heimdall.interfaces import ISource
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
 
 
-@implementer(ISource)
 class Bounds:
     """Asks ``source`` and bounds the TTLs of what it answers, in seconds.
 
@@ -25,3 +24,6 @@ class Bounds:
     def ask(self, query: Query) -> Deferred[Answer]:
         """Find the answer; see :class:`~heimdall.interfaces.ISource`."""
         return self._ask(query).addCallback(Answer.bounded, *self._bounds)
+
+
+classImplements(Bounds, ISource)

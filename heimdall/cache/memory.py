@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from math import inf
 
 from attrs import evolve, frozen
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from heimdall.cache.eviction import Eviction
 from heimdall.cache.table import ORIGINS, Table
@@ -48,7 +48,6 @@ class Kept:
     uses: int
 
 
-@implementer(IHotCache)
 class Memory:
     """The answers this node holds.
 
@@ -256,8 +255,7 @@ class Memory:
 
     def _plain(self, key: bytes) -> int | None:
         """Return what answers a question without a client's subnet, be it stale."""
-        place = self._index.get(key)
-        return self._index.get(key[:-5] + b"\0\0" + key[-3:]) if place is None else place
+        return self._index.get(key, self._index.get(key[:-5] + b"\0\0" + key[-3:]))
 
     def _all(self, query: Query) -> list[int]:
         """Return what is held for a query, under whatever key, the closest first."""
@@ -289,6 +287,9 @@ class Memory:
             left=-stale.late - age if stale else table.expires[place] - now,
             uses=table.uses[place],
         )
+
+
+classImplements(Memory, IHotCache)
 
 
 def _any_type(query: Query) -> bytes:

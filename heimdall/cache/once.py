@@ -7,13 +7,14 @@ stale one (RFC 8767), or in a failure that is remembered for a while (RFC 9520).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from heimdall.interfaces import IHotCache, ISource, NoAnswer
 from heimdall.message import edns
@@ -48,7 +49,6 @@ class _Flight:
         self.round = 0
 
 
-@implementer(ISource)
 class Once:
     """Asks ``source`` once for all who ask the same, and keeps what it learns in ``memory``.
 
@@ -60,7 +60,7 @@ class Once:
     :param stale_after: seconds after which a stale answer is given, where one is held; None for never.
     """
 
-    _log = Logger()
+    _log: ClassVar = Logger()
 
     def __init__(
         self,
@@ -267,3 +267,6 @@ class Once:
         for waiter in waiters:
             if not waiter.called:  # one that had its answer may have cancelled this one
                 waiter.callback(answer)
+
+
+classImplements(Once, ISource)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Final, cast
+from typing import ClassVar, Final, cast
 
 from attrs import frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -55,7 +55,7 @@ class Reading:
     :param leases: for leases where there is no value; None to read only.
     """
 
-    _log = Logger()
+    _log: ClassVar = Logger()
 
     def __init__(self, link: ILink, clock: IReactorTime, *, budget: float, leases: Leases | None) -> None:
         self._link, self._clock, self._budget = link, clock, budget

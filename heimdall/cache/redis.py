@@ -8,7 +8,7 @@ from functools import partial
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from heimdall.cache.flight import ALONE, ANEW, Flights
 from heimdall.cache.lease import Leases
@@ -23,7 +23,6 @@ from heimdall.message.query import NXDOMAIN, Query
 from heimdall.tally import Count, Tally
 
 
-@implementer(ISource)
 class Shared:
     """Answers from Redis what any node has asked before, and asks what none has for all of them.
 
@@ -278,3 +277,6 @@ class Shared:
         if look.lease == self._head + key:
             self._flights.stored(look)
         self._flights.release(look, value)
+
+
+classImplements(Shared, ISource)

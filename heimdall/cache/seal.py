@@ -20,7 +20,7 @@ LONGEST: Final = 4096
 """Bytes that it has at most."""
 
 _USE: Final = b"heimdall.c1"
-_log = Logger()
+_log = Logger(__name__)
 
 
 class Seal:

@@ -44,7 +44,7 @@ class Trouble:
         self._seconds, self._act, self._errors = seconds, act, errors
         self._told = ""
         self._last = 0.0
-        self._log = Logger()
+        self._log = Logger(__name__)
 
     def failed(self, failure: Failure) -> None:
         """Note that Redis could not be asked, or refused."""

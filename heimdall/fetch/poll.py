@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import select
-from typing import Final
+from typing import ClassVar, Final
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 EVENTS: Final = 64
 """Sockets that are read before the reactor gets its turn again."""
@@ -17,11 +17,10 @@ EVENTS: Final = 64
 _LOST: Final = Failure(ConnectionLost())
 
 
-@implementer(IReadDescriptor)
 class Poll:
     """An epoll of its own, within that of the reactor (epoll(7)); it is there while it watches a socket."""
 
-    _log = Logger()
+    _log: ClassVar = Logger()
 
     def __init__(self, reactor: IReactorFDSet) -> None:
         self._reactor = reactor
@@ -76,3 +75,6 @@ class Poll:
         """Tell every socket: the reactor stops, or found the descriptor in error."""
         for reader in list(self._readers.values()):
             reader.connectionLost(reason)
+
+
+classImplements(Poll, IReadDescriptor)

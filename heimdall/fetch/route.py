@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from twisted.internet.defer import Deferred
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from heimdall.interfaces import ISource
 from heimdall.message.answer import Answer
@@ -14,7 +14,6 @@ from heimdall.message.wire import suffixes, to_text
 from heimdall.tally import Count, Tally
 
 
-@implementer(ISource)
 class Route:
     """A source by the longest suffix of the name.
 
@@ -42,3 +41,6 @@ class Route:
         if query.trace is not None:
             query.trace.note("route", "the upstreams of all names")
         return self._default.ask(query)
+
+
+classImplements(Route, ISource)

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.stream import Stream
@@ -31,7 +31,6 @@ WHOLE = 2.5
 _SERVER = re.compile(r"(tcp://)?(?:\[(?P<six>[^\]]+)\]|(?P<four>[^:\[\]]+))(?::(?P<port>\d{1,5}))?")
 
 
-@implementer(IExchange)
 class Server:
     """One server over both its transports.
 
@@ -126,6 +125,9 @@ class Server:
         if self._datagram:
             self._datagram.close()
         self._stream.close()
+
+
+classImplements(Server, IExchange)
 
 
 def reach(

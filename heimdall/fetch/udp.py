@@ -7,19 +7,18 @@ import socket
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IReactorFDSet, IReactorTime, IReadDescriptor
-from twisted.python.failure import Failure
-from zope.interface import implementer
+from twisted.internet.interfaces import IReactorFDSet, IReactorTime
+from zope.interface import classImplements
 
 from heimdall.fetch.dice import Dice
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.poll import Poll
-from heimdall.fetch.reply import Mismatch, check, silent, unreachable
-from heimdall.fetch.wheel import Waiting, Wheel
+from heimdall.fetch.port import Flight, Port
+from heimdall.fetch.reply import unreachable
+from heimdall.fetch.wheel import Wheel
 from heimdall.interfaces import IExchange
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
-from heimdall.message.wire import HEADER
 
 FIRST_PORT = 10240
 """Our ports lie from here to 65535: above those where services usually listen."""
@@ -30,144 +29,14 @@ LEAST_USES = 64
 MOST_AGE = 30.0
 """Seconds that a port is used for."""
 
-MOST_STRAYS = 100
-"""Replies that match nothing, after which a port is given up: somebody may be guessing."""
-
 TRIES = 20
 """Ports drawn for one socket before the system is left to choose."""
 
-READS = 32
-"""Datagrams read at one wake-up of a socket, so that no server can keep the reactor busy."""
 
 Write = Callable[[Query, int], bytes]
 """Makes the message that asks a question under an id."""
 
 
-class Flight:
-    """One question on its way: what its reply must match, and who waits for it."""
-
-    __slots__ = ("deferred", "identity", "port", "question", "slot")
-
-    slot: set[Waiting]
-
-    def __init__(self, port: Port, identity: int, question: bytes) -> None:
-        self.port = port
-        self.identity = identity
-        self.question = question
-        self.deferred: Deferred[Answer] = Deferred(self.cancel)
-
-    def cancel(self, _deferred: Deferred[Answer]) -> None:
-        """Give the place up: nobody waits any more."""
-        self.slot.discard(self)
-        self.port.forget(self)
-
-    def late(self) -> None:
-        """End it without a reply."""
-        self.port.forget(self)
-        self.port.owner.ledger.failed.add("timeout")
-        self.deferred.errback(silent())
-
-
-@implementer(IReadDescriptor)
-class Port:
-    """One connected socket, and the questions in flight on it.
-
-    :param uses: how many questions it may carry.
-    :param born: when it was opened, on the reactor's clock.
-    """
-
-    def __init__(self, owner: Udp, sock: socket.socket, uses: int, born: float) -> None:
-        self.owner = owner
-        self.uses = uses
-        self.born = born
-        self.retired = False
-        self.flights: dict[int, Flight] = {}
-        self._strays = 0
-        self._sock = sock
-        self._fd = sock.fileno()
-
-    def fileno(self) -> int:
-        """Return the descriptor, also once it is closed: the reactor compares it again after a read."""
-        return self._fd
-
-    def logPrefix(self) -> str:
-        """Return what the reactor calls this descriptor in its log."""
-        return "heimdall.fetch"
-
-    def send(self, wire: bytes, flight: Flight) -> None:
-        """Send a question.
-
-        :raises OSError: the system did not take it.
-        """
-        self.uses -= 1
-        self._sock.send(wire)
-        self.flights[flight.identity] = flight
-        self.owner.inflight += 1
-
-    def doRead(self) -> None:
-        """Read what has come, and hand each reply to who waits for it."""
-        flights = self.flights
-        for _ in range(READS):
-            try:
-                wire = self._sock.recv(65535)
-            except BlockingIOError:
-                return
-            except OSError:
-                self.refuse()
-                return
-            flight = flights.get(wire[0] << 8 | wire[1]) if len(wire) >= HEADER else None
-            if flight is None:
-                self._stray("id" if len(wire) >= HEADER else "header")
-                continue
-            try:
-                answer = check(wire, flight.question)
-            except Mismatch as mismatch:
-                self._stray(str(mismatch))
-                continue
-            flight.slot.discard(flight)
-            self.forget(flight)
-            flight.deferred.callback(answer)
-            # Another one that has come already wakes us again, at less than the price of looking in vain.
-            return
-
-    def _stray(self, what: str) -> None:
-        self.owner.ledger.mismatched.add(what)
-        self._strays += 1
-        if self._strays >= MOST_STRAYS:
-            self.uses = 0
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Hear from the reactor that the socket is in error: the server's port is closed, as a rule."""
-        self.refuse()
-        self.owner.drop(self)
-
-    def refuse(self) -> None:
-        """Fail everything in flight here, and take no more: the server is not there."""
-        self.uses = 0
-        self.end("refused", "the server's port is closed, or no way leads there")
-
-    def end(self, what: str, reason: str) -> None:
-        """Fail everything in flight here; ``what`` is the label it is counted by."""
-        for flight in list(self.flights.values()):
-            if flight.identity in self.flights:
-                flight.slot.discard(flight)
-                self.forget(flight)
-                self.owner.ledger.failed.add(what)
-                flight.deferred.errback(unreachable(reason))
-
-    def forget(self, flight: Flight) -> None:
-        """Take a question off the list; behind its last one a retired port is closed."""
-        del self.flights[flight.identity]
-        self.owner.inflight -= 1
-        if self.retired and not self.flights:
-            self.owner.drop(self)
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._sock.close()
-
-
-@implementer(IExchange)
 class Udp:
     """The way to one server over UDP.
 
@@ -303,3 +172,6 @@ class Udp:
             port.end("closed", "the exchange was closed")
             self.drop(port)
         self._wheel.close()
+
+
+classImplements(Udp, IExchange)

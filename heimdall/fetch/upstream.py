@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from heimdall.fetch.health import Health
 from heimdall.fetch.ledger import Ledger
@@ -37,7 +38,6 @@ class Upstream:
         self.inflight = 0
 
 
-@implementer(ISource)
 class Group:
     """Servers that know the same.
 
@@ -51,7 +51,7 @@ class Group:
     :param ledger: what to count in; a new one if none is given.
     """
 
-    log = Logger()
+    log: ClassVar = Logger()
 
     def __init__(
         self,
@@ -114,6 +114,9 @@ class Group:
         while self.flights:
             next(iter(self.flights)).fail()
         self.wheel.close()
+
+
+classImplements(Group, ISource)
 
 
 class Try:

@@ -16,6 +16,9 @@ FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, BADVERS = 1, 2, 3, 4, 5, 16
 
 RD, CD, AD = 0x0100, 0x0010, 0x0020
 
+Client = tuple[str, int] | tuple[str, int, int, int]
+"""A client's address as the socket gives it, host and port first; IPv6 has the flow and the scope behind them."""
+
 IN = b"\0\1"
 ANY = 255
 _NXNAME = 128
@@ -39,11 +42,12 @@ class Query:
     ``client``    its address as the socket gives it: host first
     ``stream``    whether it came over a stream, where the size does not count
     ``least``     seconds: an answer with less left to live is not enough (a refresh sets it)
+    ``trace``     where the stations note what they did with it, if an operator follows it; else None
     """
 
     __slots__ = (
         "client", "do", "edns", "flags", "key", "least", "name",
-        "qtype", "question", "size", "stream", "subnet", "wire",
+        "qtype", "question", "size", "stream", "subnet", "trace", "wire",
     )  # fmt: skip
 
     wire: bytes
@@ -56,14 +60,12 @@ class Query:
     do: bool
     size: int
     subnet: Subnet | None
-    client: tuple[str, int]
+    client: Client
     stream: bool
     least: float
+    trace: Trace | None
 
-    trace: Trace | None = None
-    """Where the stations behind memory note what they did; no other question than a Traced one has that."""
-
-    def __init__(self, wire: bytes, end: int, client: tuple[str, int], stream: bool) -> None:
+    def __init__(self, wire: bytes, end: int, client: Client, stream: bool) -> None:
         self.wire = wire
         self.flags = wire[2] << 8 | wire[3]
         self.question = wire[HEADER:end]
@@ -75,6 +77,7 @@ class Query:
         self.client = client
         self.stream = stream
         self.least = 0.0
+        self.trace = None
         self.key = self.name + wire[end - 4 : end] + (b"\2" if self.flags & CD else b"\0")
 
     def keys(self) -> list[bytes]:
@@ -89,14 +92,13 @@ class Query:
 
     def again(self, least: float) -> Query:
         """Return the same question, to be asked for an answer with more than ``least`` seconds to live."""
-        other = Query.__new__(Query)
-        for slot in Query.__slots__:
-            setattr(other, slot, getattr(self, slot))
+        other = Query(self.wire, HEADER + len(self.question), self.client, self.stream)
+        other.key, other.edns, other.do, other.size, other.subnet = self.key, self.edns, self.do, self.size, self.subnet
         other.least = least
         return other
 
 
-def read(wire: bytes, client: tuple[str, int] = ("", 0), stream: bool = False) -> Query | bytes | None:
+def read(wire: bytes, client: Client = ("", 0), stream: bool = False) -> Query | bytes | None:
     """Read what a client sent.
 
     :param wire: one message, without the length that precedes it on a stream.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from heimdall.message.query import Query
-
 MOST_NOTES: Final = 100
 """Notes of one question; more are left out."""
 
@@ -38,20 +36,3 @@ class Trace:
     def seconds(self) -> float:
         """How long ago the question came."""
         return self._seconds() - self._began
-
-
-class Traced(Query):
-    """A question that is followed; what it is asked again as, for a refresh, is not."""
-
-    __slots__ = ("trace",)
-
-    trace: Trace | None
-
-    @classmethod
-    def of(cls, query: Query, trace: Trace) -> Traced:
-        """Return the same question, with a trace."""
-        traced = cls.__new__(cls)
-        for slot in Query.__slots__:
-            setattr(traced, slot, getattr(query, slot))
-        traced.trace = trace
-        return traced

@@ -11,9 +11,9 @@ from twisted.names.server import DNSServerFactory
 
 from heimdall.accept.batch import possible
 from heimdall.accept.crowd import Crowd
-from heimdall.accept.engine import Client, Faults, Later
+from heimdall.accept.engine import Faults, Later
 from heimdall.accept.stream import Stream
-from heimdall.message.query import make
+from heimdall.message.query import Client, make
 from heimdall.message.wire import HEADER, from_text
 from tests.ports import NO_IPV6
 

@@ -8,7 +8,8 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.accept.crowd import Crowd
-from heimdall.accept.engine import Client, Faults
+from heimdall.accept.engine import Faults
+from heimdall.message.query import Client
 
 
 @define(eq=False)

@@ -21,10 +21,9 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from heimdall.accept.datagram import Datagrams
-from heimdall.accept.engine import Client
 from heimdall.accept.reader import BATCH, REST, Reader
 from heimdall.accept.sockets import bind
-from heimdall.message.query import SERVFAIL
+from heimdall.message.query import SERVFAIL, Client
 from tests.accept.echo import HOSTS, Echo, ask, reply_to
 from tests.ports import NO_IPV6
 

@@ -17,7 +17,7 @@ from heimdall.accept.server import Server
 from heimdall.cache.memory import Memory
 from heimdall.interfaces import DROP, Drop, IGate, ISource
 from heimdall.message.answer import TC, Answer, make
-from heimdall.message.query import REFUSED, Query
+from heimdall.message.query import REFUSED, Client, Query
 from tests.cache.questions import positive, question
 from tests.message.messages import query_wire
 
@@ -59,7 +59,7 @@ class Case(SynchronousTestCase):
         self.clock = Clock()
         self.clients, self.names, self.source = Gate(), Gate(), Source()
         self.memory = Memory(1_000_000)
-        self.later: list[tuple[bytes, tuple[str, int]]] = []
+        self.later: list[tuple[bytes, Client]] = []
         self.server = self.build()
 
     def build(self, query_log: bool = False) -> Server:
@@ -223,7 +223,7 @@ class Repeats(Case):
 
     wire = query_wire("A.eXample", use_edns=0)
 
-    def again(self, identity: int, client: tuple[str, int] = CLIENT) -> dns.message.Message:
+    def again(self, identity: int, client: Client = CLIENT) -> dns.message.Message:
         """Send it under another id; it must be answered at once."""
         reply = self.server.take(identity.to_bytes(2, "big") + self.wire[2:], client, False, print)
         assert reply

@@ -12,21 +12,18 @@ from heimdall.cache.eviction import Eviction
 from heimdall.cache.table import Table
 
 
-class Places(Table):
-    """A table with answers of nothing."""
-
-    def add(self, key: bytes, dies: float = 1.0, uses: int = 0) -> int:
-        """Return the place of one more."""
-        place = self.enter(key)
-        self.dies[place], self.uses[place] = dies, uses
-        return place
+def add(table: Table, key: bytes, dies: float = 1.0, uses: int = 0) -> int:
+    """Return the place of one more answer of nothing."""
+    place = table.enter(key)
+    table.dies[place], table.uses[place] = dies, uses
+    return place
 
 
 class Cache:
     """A cache of names that all take ten bytes, evicted as the memory does it."""
 
     def __init__(self, places: int) -> None:
-        self.table = Places()
+        self.table = Table()
         self.order = Eviction(self.table, places * 10)
         self.held: dict[int, int] = {}
 
@@ -35,7 +32,7 @@ class Cache:
         if name in self.held:
             self.table.uses[self.held[name]] += 1
             return True
-        place = self.held[name] = self.table.add(name.to_bytes(8, "big"))
+        place = self.held[name] = add(self.table, name.to_bytes(8, "big"))
         self.order.enter(place, 10)
         for victim in self.order.victims(0.0):
             del self.held[int.from_bytes(self.table.keys[victim], "big")]
@@ -85,31 +82,31 @@ class Queues(SynchronousTestCase):
 
     def test_dead_ones_leave_though_hot(self) -> None:
         """An answer past its time gets no second chance, however often it was used."""
-        table = Places()
+        table = Table()
         order = Eviction(table, 20)
-        old, new = table.add(b"old", dies=1.0, uses=9), table.add(b"new")
+        old, new = add(table, b"old", dies=1.0, uses=9), add(table, b"new")
         order.enter(old, 15)
         order.enter(new, 15)
         self.assertEqual(list(order.victims(2.0)), [old])
 
     def test_larger_than_all(self) -> None:
         """What is larger than the whole memory leaves at once, and nothing is left counted."""
-        table = Places()
+        table = Table()
         order = Eviction(table, 20)
-        place = table.add(b"big")
+        place = add(table, b"big")
         order.enter(place, 100)
         self.assertEqual((list(order.victims(0.0)), order.bytes), ([place], 0))
 
     @given(st.lists(st.tuples(st.sampled_from("afr"), st.integers(0, 30), st.integers(1, 60)), max_size=300))
     def test_bytes_are_right(self, steps: list[tuple[str, int, int]]) -> None:
         """Whatever comes and goes, each has a place of its own and the bytes are right, and within the limit."""
-        table = Places()
+        table = Table()
         order = Eviction(table, 300)
         held: dict[bytes, int] = {}
         for step, name, size in steps:
             key = bytes((name,))
             if key not in held and step == "a":
-                held[key] = table.add(key)
+                held[key] = add(table, key)
                 order.enter(held[key], size)
             elif key in held and step == "f":
                 table.clear(held[key])
@@ -126,10 +123,10 @@ class Queues(SynchronousTestCase):
 
     def test_forgotten_places_do_not_pile_up(self) -> None:
         """Names put and forgotten for ever leave no trace in the queues."""
-        table = Places()
+        table = Table()
         order = Eviction(table, 1000)
         for number in range(20_000):
-            place = table.add(number.to_bytes(4, "big"))
+            place = add(table, number.to_bytes(4, "big"))
             order.enter(place, 10)
             table.clear(place)
             order.leave(place)
@@ -138,17 +135,17 @@ class Queues(SynchronousTestCase):
 
     def test_the_dead_among_the_living(self) -> None:
         """A place that was given up out of turn is free once its turn comes."""
-        table = Places()
+        table = Table()
         order = Eviction(table, 1000)
-        places = [table.add(number.to_bytes(4, "big")) for number in range(10)]
+        places = [add(table, number.to_bytes(4, "big")) for number in range(10)]
         for place in places:
             order.enter(place, 100)
         table.clear(places[0])
         order.leave(places[0])
-        self.assertEqual(table.add(b"next"), 10)
+        self.assertEqual(add(table, b"next"), 10)
         order.enter(10, 250)
         self.assertEqual(list(order.victims(0.0)), [1, 2])
-        self.assertEqual({table.add(key) for key in (b"more", b"most", b"last")}, {0, 1, 2})
+        self.assertEqual({add(table, key) for key in (b"more", b"most", b"last")}, {0, 1, 2})
 
     def test_ghosts_are_bounded(self) -> None:
         """A scan without end is not remembered without end."""

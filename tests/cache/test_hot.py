@@ -23,13 +23,14 @@ from heimdall.cache.frequent import Frequent
 from heimdall.cache.memory import Memory
 from heimdall.cache.ranks import EXACT, UNKNOWN, Asked, Row, worth
 from heimdall.cache.ranks import number as number_of
+from heimdall.cache.table import Table
 from heimdall.cache.top import Top
 from heimdall.interfaces import LinkDown, Member
 from heimdall.message import query
 from heimdall.message.query import Query
 from tests.cache.cluster import Nodes, One, Upstream
 from tests.cache.questions import negative, positive, question, scoped
-from tests.cache.test_eviction import Places
+from tests.cache.test_eviction import add
 from tests.fakelink import FakeLink
 from tests.message.messages import query_wire
 from tests.rediscase import pause, reactor, until
@@ -99,9 +100,9 @@ class Growth(SynchronousTestCase):
     @given(st.lists(st.integers(0, 9), max_size=200))
     def test_eviction_loses_none(self, used: list[int]) -> None:
         """However often the eviction counts anew, the uses that were noted are those that were made."""
-        table = Places()
+        table = Table()
         order = Eviction(table, 100)
-        places = {number: table.add(b"%d" % number) for number in range(10)}
+        places = {number: add(table, b"%d" % number) for number in range(10)}
         made: Counter[int] = Counter()
         noted: Counter[int] = Counter()
         for place in places.values():
@@ -110,7 +111,7 @@ class Growth(SynchronousTestCase):
             place = places[number]
             if place < 0:  # it was evicted: what was not noted is lost with it
                 made[number] = noted[number]
-                places[number] = place = table.add(b"%d" % number)
+                places[number] = place = add(table, b"%d" % number)
                 order.enter(place, 10)
             table.uses[place] += 1
             made[number] += 1
@@ -281,9 +282,9 @@ class Cluster(Nodes):
         server, upstream = self.server(), Upstream()
         [node] = await self.nodes(server, upstream)
         node.sharing.hot.node = "one"  # type: ignore[assignment]
-        self.patch(node.memory, "growth", None)
+        self.patch(node.sharing.hot, "_memory", None)
         await node.sharing.hot.look()
-        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
 
     async def test_cost(self) -> None:
         """A look goes through memory a thousand answers a turn; one costs no more than 15 steps of a fixed loop."""

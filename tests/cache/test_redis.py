@@ -578,11 +578,18 @@ class Refusals(Case):
 
     def test_bug(self) -> None:
         """A bug of our own is told with its traceback, and the questions that met it are answered all the same."""
-        waiting = [self.shared.ask(question(name)) for name in ("a.example", "b.example")]
+        broken = [True]
+
+        def covers(name: bytes, asked: float) -> bool:
+            if broken:
+                raise TypeError("a bug")
+            return False
+
+        shared = Shared(self.link, self.source, self.clock, covers=covers)
+        waiting = [shared.ask(question()) for _ in range(2)]
         self.lay(positive())
-        kept, self.shared._read = self.shared._read, None  # type: ignore[assignment, method-assign]
         self.turn()
-        self.shared._read = kept  # type: ignore[method-assign]
+        broken.clear()
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 2)
         for (_, source), one in zip(self.source.asked, waiting, strict=True):
             source.callback(positive())

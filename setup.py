@@ -1,0 +1,24 @@
+"""Compile the path of a query, where HEIMDALL_COMPILE=1 asks for it; all else about the package stands in setup.cfg."""
+
+import os
+
+from setuptools import setup
+
+PATH = """
+    tally
+    message/wire message/spots message/query message/reply message/answer
+    accept/rush accept/outbox accept/repeats
+    admit/acl admit/limit admit/special
+    cache/bounds cache/once cache/memory cache/table cache/eviction
+    cache/redis cache/look cache/reading cache/flight cache/worth cache/entry cache/seal cache/writer
+    fetch/route fetch/upstream fetch/health fetch/server fetch/udp fetch/port fetch/poll fetch/wheel fetch/dice
+    fetch/reply
+"""
+
+extensions = []
+if os.environ.get("HEIMDALL_COMPILE") == "1":
+    from mypyc.build import mypycify
+
+    extensions = mypycify([f"heimdall/{module}.py" for module in PATH.split()], group_name="heimdall")
+
+setup(ext_modules=extensions)

@@ -1,0 +1,52 @@
+"""The path of a query can be compiled, and does then what it does uncompiled."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+from shutil import copyfile, copytree, ignore_patterns
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.house.test_wheel import PIP, run
+from tests.house.tree import ROOT
+
+SAME = (
+    "tests.message", "tests.admit", "tests.fetch", "tests.accept.test_server", "tests.accept.test_batch",
+    "tests.accept.test_repeats", "tests.accept.test_rush", "tests.cache.test_memory", "tests.cache.test_eviction",
+    "tests.cache.test_once", "tests.cache.test_entry", "tests.cache.test_redis", "tests.cache.test_shared",
+    "tests.cache.test_flight", "tests.test_follow", "tests.live.test_main_job",
+)  # fmt: skip
+"""The tests of what is compiled, and of a whole node."""
+
+COMPILER = shutil.which(sysconfig.get_config_var("CC").split()[0])
+HEADERS = Path(sysconfig.get_path("include"), "Python.h")
+
+
+class Compiled(SynchronousTestCase):
+    """A wheel built with HEIMDALL_COMPILE=1."""
+
+    if COMPILER is None or not HEADERS.exists():
+        skip = "no C compiler, or no headers of Python: apt-get install gcc python3-dev"
+
+    def test_same(self) -> None:
+        """Compiled, the path passes the tests that it passes as it is."""
+        folder = Path(self.mktemp()).resolve()
+        source, site = folder / "source", folder / "site"
+        for name in ("heimdall", "twisted"):
+            copytree(ROOT / name, source / name, ignore=ignore_patterns("__pycache__", "dropin.cache"))
+        for name in ("setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+            copyfile(ROOT / name, source / name)
+        build = ("wheel", "--no-index", "--no-build-isolation", "--no-deps", "--wheel-dir", folder, source)
+        run(*PIP, *build, cwd=folder, HEIMDALL_COMPILE="1")
+        (wheel,) = folder.glob("*.whl")
+        self.assertNotIn("none-any", wheel.name)
+        zipfile.ZipFile(wheel).extractall(site)
+        for name in ("tests", "benchmarks", "docs", "deploy"):
+            (site / name).symlink_to(ROOT / name)
+        asked = "from heimdall.cache import once; print(once.__file__)"
+        self.assertNotIn(".py\n", run(sys.executable, "-c", asked, cwd=site))
+        run(sys.executable, "-m", "twisted.trial", *SAME, cwd=site)
