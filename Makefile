@@ -17,7 +17,7 @@ DOCDIR ?= /usr/share/doc/heimdall
 # What to install: this checkout, or a wheel, or heimdall-dns of a version.
 FROM ?= .
 
-.PHONY: run test bench bench-peers chaos wheel install uninstall clean
+.PHONY: run test bench bench-peers chaos wheel compiled install uninstall clean
 
 # make run ARGS="--listen 127.0.0.1:5353 --upstream 192.0.2.1"
 run: $(VENV)/.run
@@ -43,6 +43,12 @@ chaos: $(VENV)/.dev
 
 wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel
+
+# A wheel with the path of a query compiled, for this version of Python: a third less CPU for what is not in memory. It
+# takes a C compiler and Python's headers: apt-get install gcc python3-dev
+compiled: $(VENV)/.dev
+	HEIMDALL_COMPILE=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps \
+		--wheel-dir dist .
 
 # make install [DESTDIR=/tmp/package], as root: a virtual environment in /opt, the units, a configuration to begin with.
 install:

@@ -7,7 +7,7 @@ from setuptools import setup
 PATH = """
     tally
     message/wire message/spots message/query message/reply message/answer
-    accept/rush accept/outbox accept/repeats
+    accept/rush accept/outbox accept/repeats accept/alike
     admit/acl admit/limit admit/special
     cache/bounds cache/once cache/memory cache/table cache/eviction
     cache/redis cache/look cache/reading cache/flight cache/worth cache/entry cache/seal cache/writer

@@ -39,7 +39,8 @@ def main() -> int:
     here = [one for one in CONTESTANTS if one.name in options.servers and one.there]
     for one in CONTESTANTS:
         if one.name in options.servers and not one.there:
-            say(f"{one.text} is not installed: make bench-peers, or apt-get install {one.package}")
+            remedy = f"make bench-peers, or apt-get install {one.package}" if one.package else "make compiled"
+            say(f"{one.text} is not installed: {remedy}")
     os.sched_setaffinity(0, {cores()[1]})  # and with us all that we start; the measured servers move away
     result: dict[str, Any] = {
         "machine": machine(),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -21,6 +24,11 @@ from tests.running import Running
 PATH: Final = os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/local/sbin"
 RATE: Final = "10000000"
 """Queries a second that Heimdall allows a client: the limit is on, and nobody is held up by it."""
+
+COMPILED: Final = "heimdall-compiled"
+"""Heimdall with the path of a query compiled, which takes part if ``make compiled`` was run."""
+
+ROOT: Final = Path(__file__).resolve().parent.parent.parent
 
 _BYTES: Final = 1000
 """Memory to allow for an entry, more than any of them takes."""
@@ -79,11 +87,29 @@ def options(setting: Setting) -> tuple[list[str], dict[str, str]]:
     return arguments, environ
 
 
-class Heimdall(Running):
-    """Heimdall as it takes part."""
+@cache
+def compiled() -> Path | None:
+    """Return a folder with the newest of what ``make compiled`` has built for this Python; None if there is nothing."""
+    wheels = ROOT.glob("dist/heimdall_dns-*-cp{}{}-*.whl".format(*sys.version_info))
+    newest = max(wheels, key=lambda wheel: wheel.stat().st_mtime, default=None)
+    if newest is None:
+        return None
+    folder = Path(tempfile.mkdtemp(prefix="heimdall-compiled-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    zipfile.ZipFile(newest).extractall(folder)
+    return folder
 
-    def __init__(self, setting: Setting) -> None:
+
+class Heimdall(Running):
+    """Heimdall as it takes part.
+
+    :param code: a folder to run it from; None for this checkout.
+    """
+
+    def __init__(self, setting: Setting, code: Path | None = None) -> None:
         arguments, environ = options(setting)
+        if code is not None:
+            environ["PYTHONPATH"] = str(code)
         super().__init__(*arguments, environ=environ, before=pinned(setting.core))
 
     @property
@@ -231,11 +257,15 @@ class Contestant:
     @property
     def there(self) -> bool:
         """Whether it is installed."""
+        if self.name == COMPILED:
+            return compiled() is not None
         return self.command in (None, twistd) or shutil.which(self.binary, path=PATH) is not None
 
     def start(self, setting: Setting) -> Server:
         """Start it, and wait until it answers."""
-        return Heimdall(setting) if self.command is None else Peer(self.command, setting)
+        if self.command is not None:
+            return Peer(self.command, setting)
+        return Heimdall(setting, compiled() if self.name == COMPILED else None)
 
     def version(self) -> str:
         """Return what it says it is."""
@@ -251,6 +281,7 @@ class Contestant:
 
 CONTESTANTS: Final = (
     Contestant("heimdall", "Heimdall", "", ""),
+    Contestant(COMPILED, "Heimdall, compiled", "", ""),
     Contestant("unbound", "Unbound", "unbound", "unbound", unbound),
     Contestant("dnsmasq", "dnsmasq", "dnsmasq", "dnsmasq-base", dnsmasq),
     Contestant("bind", "BIND", "named", "bind9", bind),

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from benchmarks.beside.peers import CONTESTANTS
+from benchmarks.beside.peers import COMPILED, CONTESTANTS
 
 Runs = Sequence[Mapping[str, Any]]
 Works = Mapping[str, Mapping[str, Runs]]
@@ -135,10 +135,11 @@ def marks(result: Mapping[str, Any]) -> Iterator[Mark]:
     works: Works = result["works"]
     for name, other, what, floor, goal in AGAINST:
         found = works.get(name, {})
-        if "heimdall" in found and other in found:
-            unit = "answers a core-second" if what == "core" else "answers a second"
-            here, each = ratio(what, found["heimdall"], found[other])
-            yield Mark(f"{name}: {unit}, times those of {text(other)}", floor, goal, here, each)
+        for ours, how in (("heimdall", ""), (COMPILED, ", compiled")):
+            if ours in found and other in found:
+                unit = "answers a core-second" if what == "core" else "answers a second"
+                here, each = ratio(what, found[ours], found[other])
+                yield Mark(f"{name}{how}: {unit}, times those of {text(other)}", floor, goal, here, each)
     two = works.get("workers", {})
     if "heimdall x2" in two:
         here, each = ratio("rate", two["heimdall x2"], two["heimdall x1"])

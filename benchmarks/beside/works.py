@@ -118,7 +118,8 @@ WORKS: Final = (
     Work("memory", "10,000 warm names, Zipf", zipf, all_names),
     Work("miss", "all names cold, forwarding", cold, once=True, most=50_000, redis=False, entries=MILLION),
     Work(
-        "l2", "all names cold here, warm in Redis", shared, part=1.0, once=True, most=60_000, servers=("heimdall",),
+        "l2", "all names cold here, warm in Redis", shared, part=1.0, once=True, most=60_000,
+        servers=("heimdall", "heimdall-compiled"),
         entries=MILLION,
     ),
     Work(

@@ -31,7 +31,7 @@ WAYS: tuple[dict[str, Any], ...] = (
     {"flags": dns.flags.RD | dns.flags.AD},
 )
 
-UNBOUND = CONTESTANTS[1]
+UNBOUND = next(one for one in CONTESTANTS if one.name == "unbound")
 
 
 def ask(port: int, wire: bytes) -> bytes:
