@@ -95,13 +95,13 @@ class Node(Service):
     def status(self) -> str:
         """Return how this node does: one of the states of the registry.
 
-        Without a Redis that somebody set, or with one that does not let it do what it needs, a node is degraded, not
-        unhealthy: it answers all the same.
+        It is unhealthy when it does not serve, or none of its upstreams answers. Without a Redis that somebody set, or
+        with one that does not let it do what it needs, it is degraded: it answers all the same.
         """
         if self._status != "healthy":
             return self._status
         servers = [server["up"] for group in self.hands.upstreams() for server in group]
-        if servers and not any(servers):
+        if not self.hands.alive() or (servers and not any(servers)):
             return "unhealthy"
         link = self.path.link
         missed = link is not None and not link.up and self._settings.redis.url != Redis().url
@@ -127,9 +127,9 @@ class Node(Service):
         Upstreams that are down are no reason: what this node holds, be it stale, is better than nothing, and
         its replicas share the same upstreams.
         """
-        if self._status == "healthy":
-            return True, ()
-        return False, (f"this node is {self._status}",)
+        if self._status != "healthy":
+            return False, (f"this node is {self._status}",)
+        return (True, ()) if self.hands.alive() else (False, ("this node does not serve DNS",))
 
     def words(self) -> str:
         """Return how this node does, in one line for a person."""

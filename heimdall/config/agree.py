@@ -114,15 +114,16 @@ def _upstreams(settings: Settings, is_ours: Callable[[str], bool]) -> Iterator[C
 
 
 def _files(settings: Settings, readable: Callable[[str], bool]) -> Iterator[Conflict]:
-    files = [("admit.hosts", path) for path in settings.admit.hosts]
-    files += [("admit.block_files", path) for path in settings.admit.block_files]
+    listed = [("admit.hosts", path) for path in settings.admit.hosts]
+    listed += [("admit.block_files", path) for path in settings.admit.block_files]
+    files: list[tuple[str, str]] = []
     if settings.redis.enabled:
         names = [one.name for one in fields(Redis) if one.metadata["kind"] == "file"]
         files += [(f"redis.{name}", getattr(settings.redis, name)) for name in names]
     if settings.watch.enabled:
         files.append(("watch.token_file", settings.watch.token_file))
-    for path, file in files:
-        if file and not readable(file):
+    for path, file in (*listed, *(one for one in files if one[1])):
+        if not readable(file):
             yield _conflict(file, "a file that can be read", path)
 
 

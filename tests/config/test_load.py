@@ -299,6 +299,7 @@ class FaultTests(SynchronousTestCase):
             '[watch]\nhttp = "0.0.0.0:1053"': "than 127.0.0.1:1053, which accept.listen has",
             '[admit]\nhosts = ["hosts"]': 'admit.hosts = "/etc/hosts": expected a file that can be read',
             '[admit]\nblock_files = ["/no"]': 'admit.block_files = "/no": expected a file that can be read',
+            '[admit]\nblock_files = [""]': 'admit.block_files = "": expected a file that can be read',
             '[redis]\nca_file = "ca.pem"': 'redis.ca_file = "/etc/ca.pem": expected a file that can be read',
             '[admit]\ngates = ["a.b"]': "expected the dotted name of something that can be imported (No module named",
             '[fetch.routes]\nx = ["import:a.b"]': 'fetch.routes = "import:a.b": expected the dotted name',

@@ -219,6 +219,19 @@ class Falling(Pair):
         _, lost, _ = load.result()
         self.assertEqual((lost, node.trouble()), (0, []))
 
+    def test_all_killed(self) -> None:
+        """A node none of whose workers serves is not ready, and unhealthy on the list, until one does again."""
+        node = self.start()
+
+        def none_serves() -> bool:
+            for pid in filter(runs, workers(node)):
+                os.kill(pid, signal.SIGKILL)
+            return node.get("/ready")[0] == 503
+
+        wait(none_serves, "it is not ready")
+        wait(lambda: none_serves() and node.members()["members"][0]["status"] == "unhealthy", "it is unhealthy")
+        wait(lambda: node.get("/ready")[0] == 200, "it is ready again")
+
     def test_reload(self) -> None:
         """SIGHUP under load loses no query; both workers go on with the new configuration; a wrong one changes none."""
         node = self.start()
