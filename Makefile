@@ -17,7 +17,7 @@ DOCDIR ?= /usr/share/doc/heimdall
 # What to install: this checkout, or a wheel, or heimdall-dns of a version.
 FROM ?= .
 
-.PHONY: run test bench bench-peers chaos wheel compiled install uninstall clean
+.PHONY: run test bench bench-peers chaos fresh wheel compiled install uninstall clean
 
 # make run ARGS="--listen 127.0.0.1:5353 --upstream 192.0.2.1"
 run: $(VENV)/.run
@@ -41,23 +41,25 @@ bench-peers:
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos $(ARGS)
 
-wheel: $(VENV)/.dev
+# What an older checkout was built into would be packed again.
+fresh:
+	rm -rf build
+
+wheel: $(VENV)/.dev | fresh
 	$(BIN)/python -m build --wheel
 
 # A wheel with the path of a query compiled, for this version of Python: a third less CPU for what is not in memory. It
 # takes a C compiler and Python's headers: apt-get install gcc python3-dev
-compiled: $(VENV)/.dev
+compiled: $(VENV)/.dev | fresh
 	HEIMDALL_COMPILE=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps \
 		--wheel-dir dist .
 
 # make install [DESTDIR=/tmp/package], as root: a virtual environment in /opt, the units, a configuration to begin with.
-install:
+install: | fresh
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "heimdall needs Python 3.11 or newer: try make install PYTHON=python3.12" >&2; exit 1; }
 	@case $$($(PYTHON) -c 'import sys; print(sys.base_prefix)') in /root*|/home*) \
 		echo "a service cannot read $(PYTHON): try make install PYTHON=/usr/bin/python3" >&2; exit 1;; esac
-	@# What an older checkout was built into would be installed again.
-	rm -rf build
 	umask 022; $(PYTHON) -m venv $(DESTDIR)$(PREFIX)
 	umask 022; $(DESTDIR)$(PREFIX)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --upgrade $(FROM)
 	umask 022; $(DESTDIR)$(PREFIX)/bin/python -m compileall -q -f -s "$(DESTDIR)" $(DESTDIR)$(PREFIX)/lib

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from secrets import randbelow
 from typing import Final
+from unittest import skipIf
 
 FIRST, LAST = 2000, 9999
 
@@ -31,6 +32,9 @@ def _no_ipv6() -> str | None:
 
 NO_IPV6: Final = _no_ipv6()
 """Why tests over IPv6 are skipped, or None."""
+
+over_ipv6: Final = skipIf(NO_IPV6 is not None, str(NO_IPV6))
+"""Marks such a test."""
 
 
 @cache

@@ -246,26 +246,30 @@ def _user() -> str:
 
 @frozen
 class Contestant:
-    """One that can be compared: its name, what to print, the command it needs, and its Debian package."""
+    """One that can be compared: its name, what to print, the command it needs, and its Debian package.
+
+    ``command`` starts it, and is None for Heimdall; ``code`` finds the folder it runs from, if not this checkout.
+    """
 
     name: str
     text: str
     binary: str
     package: str
     command: Callable[[Path, int, Setting], Sequence[str]] | None = None
+    code: Callable[[], Path | None] | None = None
 
     @property
     def there(self) -> bool:
         """Whether it is installed."""
-        if self.name == COMPILED:
-            return compiled() is not None
+        if self.code is not None:
+            return self.code() is not None
         return self.command in (None, twistd) or shutil.which(self.binary, path=PATH) is not None
 
     def start(self, setting: Setting) -> Server:
         """Start it, and wait until it answers."""
         if self.command is not None:
             return Peer(self.command, setting)
-        return Heimdall(setting, compiled() if self.name == COMPILED else None)
+        return Heimdall(setting, None if self.code is None else self.code())
 
     def version(self) -> str:
         """Return what it says it is."""
@@ -281,7 +285,7 @@ class Contestant:
 
 CONTESTANTS: Final = (
     Contestant("heimdall", "Heimdall", "", ""),
-    Contestant(COMPILED, "Heimdall, compiled", "", ""),
+    Contestant(COMPILED, "Heimdall, compiled", "", "", code=compiled),
     Contestant("unbound", "Unbound", "unbound", "unbound", unbound),
     Contestant("dnsmasq", "dnsmasq", "dnsmasq", "dnsmasq-base", dnsmasq),
     Contestant("bind", "BIND", "named", "bind9", bind),

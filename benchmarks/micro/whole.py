@@ -18,6 +18,7 @@ from benchmarks.micro.steps import learn
 from heimdall.cache.memory import Memory
 from heimdall.message import query
 from heimdall.message.wire import from_text
+from tests.running import resident
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -36,18 +37,13 @@ def grown(answers: int) -> float:
     memory = Memory(answers * 10_000, stale_window=86400, refresh_share=0.1)
     learn(memory, "warm.example.com", 0.0)
     gc.collect()
-    before = _resident()
+    before = resident(os.getpid())
     for number in range(answers):
         learn(memory, f"n{number}.example.com", float(number % 3600), number)
     gc.collect()
     if len(memory) != answers + 1:
         raise RuntimeError(f"only {len(memory)} of {answers} answers are there")
-    return (_resident() - before) / answers
-
-
-def _resident() -> int:
-    # What statm says may be megabytes off where there are many CPUs.
-    return int(Path("/proc/self/smaps_rollup").read_text().partition("Rss:")[2].split()[0]) * 1024
+    return (resident(os.getpid()) - before) / answers
 
 
 class _Starting(Heimdall):

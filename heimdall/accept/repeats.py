@@ -109,9 +109,14 @@ class Repeats:
             return
         self._alike.learn(query)
         if place >= 0:
-            if len(self._repeats) >= MOST:
-                self._repeats.popitem(last=False)
-            self._repeats[query.wire[2:]] = Repeat(query, answer, place, body, reply)
+            self._keep(Repeat(query, answer, place, body, reply))
+
+    def _keep(self, repeat: Repeat) -> Repeat:
+        """Remember a message that is not remembered yet; return it."""
+        if len(self._repeats) >= MOST:
+            self._repeats.popitem(last=False)
+        self._repeats[repeat.query.wire[2:]] = repeat
+        return repeat
 
     def answer(self, slots: Slots, count: int) -> tuple[list[int], list[int]]:
         """Write the replies to those of ``count`` messages over them that came before and are still so answered.
@@ -171,7 +176,7 @@ class Repeats:
         answer, body, place = known
         reply = fit(query, answer, body, self._udp_size)
         if place >= 0:
-            self.put(query.again(0.0), answer, place, body, reply)
+            return self._keep(Repeat(query.again(0.0), answer, place, body, reply))
         return Repeat(query, answer, place, body, reply)
 
     def _refit(self, repeat: Repeat, now: float) -> bool:

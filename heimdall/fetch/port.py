@@ -40,7 +40,6 @@ class Flight:
 
     def cancel(self, _deferred: Deferred[Answer]) -> None:
         """Give the place up: nobody waits any more."""
-        self.slot.discard(self)
         self.port.forget(self)
 
     def late(self) -> None:
@@ -105,7 +104,6 @@ class Port:
             except Mismatch as mismatch:
                 self._stray(str(mismatch))
                 continue
-            flight.slot.discard(flight)
             self.forget(flight)
             flight.deferred.callback(answer)
             # Another one that has come already wakes us again, at less than the price of looking in vain.
@@ -131,13 +129,13 @@ class Port:
         """Fail everything in flight here; ``what`` is the label it is counted by."""
         for flight in list(self.flights.values()):
             if flight.identity in self.flights:
-                flight.slot.discard(flight)
                 self.forget(flight)
                 self.owner.ledger.failed.add(what)
                 flight.deferred.errback(unreachable(reason))
 
     def forget(self, flight: Flight) -> None:
-        """Take a question off the list; behind its last one a retired port is closed."""
+        """Take a question off the list, it waits no more; behind its last one a retired port is closed."""
+        flight.slot.discard(flight)
         del self.flights[flight.identity]
         self.owner.inflight -= 1
         if self.retired and not self.flights:

@@ -7,7 +7,6 @@ import random
 import socket
 from collections.abc import Callable, Generator
 from typing import Any, cast
-from unittest import skipIf
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -25,7 +24,7 @@ from heimdall.accept.reader import BATCH, REST, Reader
 from heimdall.accept.sockets import bind
 from heimdall.message.query import SERVFAIL, Client
 from tests.accept.echo import HOSTS, Echo, ask, reply_to
-from tests.ports import NO_IPV6
+from tests.ports import over_ipv6
 
 Live = Generator["Deferred[Any]", Any, None]
 
@@ -346,7 +345,7 @@ class LiveTests(TestCase):
             replies = yield deferToThread(self.asker(host, port, 3))
             self.assertEqual(replies, [reply_to(ask("a.test", n)) for n in range(3)])
 
-    @skipIf(NO_IPV6 is not None, str(NO_IPV6))
+    @over_ipv6
     @inlineCallbacks
     def test_ipv6(self) -> Live:
         """The same over IPv6."""

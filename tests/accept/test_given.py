@@ -8,12 +8,11 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from unittest import skipIf
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.accept.given import given
-from tests.ports import NO_IPV6
+from tests.ports import over_ipv6
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,7 +80,7 @@ class Given(SynchronousTestCase):
         """Start the process with these sockets."""
         return self.start(*(each.fileno() for each in sockets), names=names)
 
-    @skipIf(NO_IPV6 is not None, str(NO_IPV6))
+    @over_ipv6
     def test_pairs(self) -> None:
         """The sockets for UDP and TCP of an address come together, in any order, and block nobody."""
         first, second = self.pair(), self.pair("::1")
@@ -94,7 +93,7 @@ class Given(SynchronousTestCase):
             ],
         )
 
-    @skipIf(NO_IPV6 is not None, str(NO_IPV6))
+    @over_ipv6
     def test_every_address(self) -> None:
         """A socket for all addresses is taken; one for both families is not, as it hides who asks."""
         for host in ("0.0.0.0", "::"):

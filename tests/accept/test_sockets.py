@@ -8,14 +8,13 @@ import select
 import socket
 import warnings
 from itertools import chain
-from unittest import skipIf
 from unittest.mock import patch
 
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.accept.sockets import STREAM_BUFFER, Bound, CannotListen, bind, bind_sets, bind_stream
-from tests.ports import NO_IPV6
+from tests.ports import NO_IPV6, over_ipv6
 
 LACKING = "192.0.2.1:0"
 
@@ -54,7 +53,7 @@ class BindTests(SynchronousTestCase):
             self.assertFalse(bound.udp.getblocking() or bound.tcp.getblocking())
             self.assertGreater(bound.udp.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF), 212_992)
 
-    @skipIf(NO_IPV6 is not None, str(NO_IPV6))
+    @over_ipv6
     def test_both_families_on_one_port(self) -> None:
         """The IPv6 wildcard leaves IPv4 to its own socket."""
         for _ in range(16):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
-import resource
 import socket
 import struct
 import threading
 import time
 from collections.abc import Callable, Generator
-from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -26,13 +25,9 @@ from heimdall.accept.stream import MOST_UNREAD, TURN, Stream
 from heimdall.message.query import SERVFAIL
 from tests.accept.echo import Echo, ask, framed, read_messages, reply_to, unframed
 from tests.rediscase import until
+from tests.running import resident
 
 Live = Generator["Deferred[Any]", Any, None]
-
-
-def resident() -> int:
-    """Return the bytes of memory this process has now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 class StreamTests(SynchronousTestCase):
@@ -571,7 +566,7 @@ class LiveTests(TestCase):
     def test_a_client_that_sends_for_ever_and_never_reads(self) -> Live:
         """It is read no further, cut off after the idle limit, and costs little memory."""
         server = self.serve(idle=1.0)
-        before = resident()
+        before = resident(os.getpid())
 
         def client() -> tuple[int, int]:
             sent = most = 0
@@ -584,7 +579,7 @@ class LiveTests(TestCase):
                     try:
                         sent += talk.send(query)
                     except BlockingIOError:
-                        most = max(most, resident())
+                        most = max(most, resident(os.getpid()))
                         time.sleep(0.01)
                     except OSError:
                         return sent, most

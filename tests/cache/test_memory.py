@@ -169,23 +169,24 @@ class Bounds(SynchronousTestCase):
             self.assertTrue(0.75 < float(run.stdout) < 1.25, run.stdout)
 
     script = """
-import gc, sys
+import gc, os, sys
 from heimdall.cache.memory import Memory
 from tests.message.messages import reply_wire
 from heimdall.message import answer, query
-def resident():
+from tests.running import resident
+def grown():
     gc.collect()
-    return int(open("/proc/self/smaps_rollup").read().partition("Rss:")[2].split()[0]) * 1024
+    return resident(os.getpid())
 memory = Memory(10**9)
 answers, records = int(sys.argv[1]), int(sys.argv[2])
 lines = [f"n000000.example. 60 A 192.0.{number >> 8}.{number & 255}" for number in range(records)]
 image = reply_wire("n000000.example.", "A", *lines)
-before = resident()
+before = grown()
 for number in range(answers):
     name = b"\\x07n%06d\\x07example\\0" % number
     memory.put(query.make(name, 1), answer.read(image[:12] + name + image[12 + len(name):]), 0.0)
     memory.get(query.make(name, 1), 5.0)
-print((resident() - before) / memory.used)
+print((grown() - before) / memory.used)
 """
 
 

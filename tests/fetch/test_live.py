@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from typing import Any
-from unittest import skipIf
 
 from twisted.internet import reactor, threads
 from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults, inlineCallbacks
@@ -22,7 +21,7 @@ from heimdall.message.query import NXDOMAIN, REFUSED, Query, make
 from heimdall.message.wire import from_text
 from heimdall.testing import Scripted
 from tests.nsd import SKIP, ZONE, Nsd
-from tests.ports import NO_IPV6
+from tests.ports import NO_IPV6, over_ipv6
 
 Steps = Generator[Deferred[Any], Any, None]
 
@@ -114,7 +113,7 @@ class WithNsd(Case):
         elsewhere = yield group.ask(ask("www.other.test"))
         self.assertEqual((elsewhere.rcode, elsewhere.keep), (REFUSED, False))
 
-    @skipIf(NO_IPV6 is not None, str(NO_IPV6))
+    @over_ipv6
     @inlineCallbacks
     def test_six(self) -> Steps:
         """A server with an IPv6 address is asked like any other, over UDP and TCP."""

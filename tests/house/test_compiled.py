@@ -7,11 +7,10 @@ import sys
 import sysconfig
 import zipfile
 from pathlib import Path
-from shutil import copyfile, copytree, ignore_patterns
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.house.test_wheel import PIP, run
+from tests.house.test_wheel import built, run
 from tests.house.tree import ROOT
 
 SAME = (
@@ -34,15 +33,8 @@ class Compiled(SynchronousTestCase):
 
     def test_same(self) -> None:
         """Compiled, the path passes the tests that it passes as it is."""
-        folder = Path(self.mktemp()).resolve()
-        source, site = folder / "source", folder / "site"
-        for name in ("heimdall", "twisted"):
-            copytree(ROOT / name, source / name, ignore=ignore_patterns("__pycache__", "dropin.cache"))
-        for name in ("setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-            copyfile(ROOT / name, source / name)
-        build = ("wheel", "--no-index", "--no-build-isolation", "--no-deps", "--wheel-dir", folder, source)
-        run(*PIP, *build, cwd=folder, HEIMDALL_COMPILE="1")
-        (wheel,) = folder.glob("*.whl")
+        wheel = built(HEIMDALL_COMPILE="1")
+        site = wheel.parent / "site"
         self.assertNotIn("none-any", wheel.name)
         zipfile.ZipFile(wheel).extractall(site)
         for name in ("tests", "benchmarks", "docs", "deploy"):

@@ -36,8 +36,8 @@ def run(*command: str | Path, cwd: Path, **environ: str) -> str:
 
 
 @cache
-def built() -> Path:
-    """Build the wheel, once in a run; return the file.
+def built(**environ: str) -> Path:
+    """Build the wheel, once in a run for the same variables; return the file, which has a folder of its own.
 
     From a copy, so that nothing is left in the checkout.
     """
@@ -45,9 +45,10 @@ def built() -> Path:
     source = folder / "source"
     for name in ("heimdall", "twisted"):
         copytree(ROOT / name, source / name, ignore=ignore_patterns("__pycache__", "dropin.cache"))
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         copyfile(ROOT / name, source / name)
-    run(*PIP, "wheel", "--no-index", "--no-build-isolation", "--no-deps", "--wheel-dir", folder, source, cwd=folder)
+    building = ("wheel", "--no-index", "--no-build-isolation", "--no-deps", "--wheel-dir", folder, source)
+    run(*PIP, *building, cwd=folder, **environ)
     (wheel,) = folder.glob("*.whl")
     return wheel
 
