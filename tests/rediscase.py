@@ -15,6 +15,9 @@ from tests.redisserver import RedisServer
 
 reactor: Any = global_reactor
 
+PATIENT = {"slow": 5.0, "time_limit": 15.0, "silent": 30.0}
+"""How long a link waits for a Redis that is well: a busy machine may stand still for a while."""
+
 
 async def pause(seconds: float) -> None:
     """Let real time pass."""
@@ -54,8 +57,8 @@ class RedisCase(TestCase):
         return server.start()
 
     def linked(self, url: str, **settings: Any) -> Startable:
-        """Start a link."""
-        link = connect_to(reactor, url, **settings)
+        """Start a link, as patient as its settings do not say otherwise."""
+        link = connect_to(reactor, url, **PATIENT | settings)
         self.addCleanup(link.close)
         link.start()
         return link

@@ -83,14 +83,14 @@ class Loading(Case):
         old = await self.old(server, names=NAMES[:10])
         keys = [b"heimdall:c1:" + question(name).key for name in NAMES]
         server.command("DEL", keys[1])
-        server.command("SET", keys[2], b"\0" + b"x" * 8, "PX", 5000)
-        server.command("SET", keys[3], b"rubbish", "PX", 5000)
-        server.command("SET", keys[4], server.command("GET", keys[5]), "PX", 5000)
+        server.command("SET", keys[2], b"\0" + b"x" * 8, "PX", 60000)
+        server.command("SET", keys[3], b"rubbish", "PX", 60000)
+        server.command("SET", keys[4], server.command("GET", keys[5]), "PX", 60000)
         server.command("ZADD", old.sharing.ranks.keys[0], 7, "rubbish")
         value = server.command("GET", keys[0])
         await old.sharing.flushes.flush(question(NAMES[0]).name, False)
         await until(lambda: not server.command("EXISTS", keys[0], "heimdall:flushes:todo", "heimdall:flushes:sweeper"))
-        server.command("SET", keys[0], value, "PX", 5000)  # as if it had not been swept yet
+        server.command("SET", keys[0], value, "PX", 60000)  # as if it had not been swept yet
         node = await self.new(server)
         results = {result: self.found(node, result) for result in ("loaded", "flushed", "missing", "rubbish")}
         self.assertEqual(results, {"loaded": 5, "flushed": 1, "missing": 2, "rubbish": 3})

@@ -146,7 +146,7 @@ class Failing(Case):
     async def test_failover_under_load(self) -> None:
         """A master that dies costs its own keys only, until its replica has taken over; one that hangs as well."""
         nodes = await self.nodes(replicas=True)
-        link = self.linked(url(nodes))
+        link = self.linked(url(nodes), slow=0.1, time_limit=1.0, silent=3.0)
         await self.whole(link)
         # Steady: each key is written and read all the time, and every reply is right or a LinkDown.
         failures: dict[int, set[str]] = {}
@@ -180,7 +180,7 @@ class Failing(Case):
             share = range(5461) if struck is nodes[0] else range(5461, 10922)
             # A busy machine may be slow for a moment with any of them; that is not what the strike costs.
             elsewhere = [why for number, why in failures.items() if slot(KEYS[number]) not in share]
-            self.assertEqual([why for why in elsewhere if why != {"slow"}], [])
+            self.assertEqual([why for why in elsewhere if why != {"a reply is overdue"}], [])
         stop = True
         await loading
         self.assertLess(slowest, 20)
@@ -202,9 +202,7 @@ class Failing(Case):
                 await link.run("SET", key, "v")
                 good += 1
             except LinkDown as error:
-                # A busy machine may be slow for a moment with any of them.
-                if slot(key) <= 10921:
-                    self.assertTrue(str(error).startswith("slow"), error)
+                self.assertGreater(slot(key), 10921, error)
                 bad += 1
             times.append(reactor.seconds() - began)
         self.assertTrue(bad > 50 and good > 150, (good, bad))

@@ -134,7 +134,7 @@ class Surviving(RedisCase):
     async def test_hung_for_a_moment(self) -> None:
         """A Redis that hangs is noticed in a moment, and used again as soon as it answers."""
         server = self.server()
-        link = self.linked(server.url)
+        link = self.linked(server.url, slow=0.1)
         await until(lambda: link.up)
         server.pause()
         waiting = link.run("PING")
@@ -149,7 +149,7 @@ class Surviving(RedisCase):
     async def test_hung_for_long(self) -> None:
         """A Redis that goes on hanging fails every command in time, and is found again when it goes on."""
         server = self.server()
-        link = self.linked(server.url, time_limit=0.3, silent=1.5)
+        link = self.linked(server.url, slow=0.1, time_limit=0.3, silent=1.5)
         await until(lambda: link.up)
         server.pause()
         began = time.monotonic()
@@ -163,7 +163,7 @@ class Surviving(RedisCase):
     async def test_client_pause(self) -> None:
         """CLIENT PAUSE is no more than a slow Redis."""
         server = self.server()
-        link = self.linked(server.url)
+        link = self.linked(server.url, slow=0.1)
         await until(lambda: link.up)
         server.command("CLIENT", "PAUSE", 400)
         waiting = link.run("GET", "k")

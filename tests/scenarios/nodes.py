@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from heimdall.admit.local import read_record
 from heimdall.cache.memory import Memory
 from heimdall.config.load import load
 from heimdall.config.machine import Machine
+from heimdall.interfaces import LinkDown
 from heimdall.node import Node as Service
 from heimdall.node import build
 from heimdall.tally import Count
@@ -178,7 +180,8 @@ class Nodes:
         ends = self._reactor.seconds() + BEAT
         while known != expected and self._reactor.seconds() < ends:
             await deferLater(self._reactor, 0.05)
-            known = [member.id for member in await registry.members()]
+            with suppress(LinkDown):  # for a moment
+                known = [member.id for member in await registry.members()]
         if known != expected:
             raise Untrue(f"it lists {', '.join(known)}")
 
