@@ -61,7 +61,6 @@ class _Header(ctypes.Structure):
 
 _SIZE = ctypes.sizeof(_Header)
 
-
 BATCHES = 8
 """Batches that are read before the reactor gets its turn again."""
 
@@ -247,6 +246,8 @@ class BatchReader(WideReader):
             self._datagrams.faults.refuse(slots.message(0), bug)
             left, silent = list(range(count)), []
         silent += [index for index in left if not self._take(index)]
+        if self._rush is not None and self._rush.on and len(silent) < count:
+            self._rush.mixed()
         for error in slots.send(count, silent):
             self._datagrams.failed("send", error)
         self._heard(0)

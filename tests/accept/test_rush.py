@@ -12,7 +12,7 @@ from heimdall.accept import rush
 from heimdall.accept.datagram import Datagrams
 from heimdall.accept.engine import Faults
 from heimdall.accept.reader import BATCH
-from heimdall.accept.rush import MOST, STEP, Rush
+from heimdall.accept.rush import LEAP, MIXED, MOST, STEP, Rush
 from heimdall.accept.server import Server
 from heimdall.accept.sockets import bind
 from heimdall.cache.memory import Memory
@@ -41,8 +41,9 @@ class Holding(SynchronousTestCase):
         return [one.name for one in asked]
 
     def test_steps(self) -> None:
-        """They go on in the order in which they came, some at each turn of the reactor, until none is left."""
+        """They go on in the order in which they came, a few at each turn of the reactor, until none is left."""
         self.rush.on = True
+        self.rush.mixed()
         names = self.hold(2 * STEP + 1)
         self.rush.catch_up()
         self.assertEqual(self.gone, names[:STEP])
@@ -50,6 +51,19 @@ class Holding(SynchronousTestCase):
         self.assertTrue(self.rush.on)
         self.clock.advance(0)
         self.assertEqual((self.gone, self.rush.on, self.clock.getDelayedCalls()), (names, False, []))
+
+    def test_leaps(self) -> None:
+        """More go on together while nobody asks for what is known, or has not for a while."""
+        names = self.hold(3 * LEAP)
+        self.rush.catch_up()
+        self.assertEqual(self.gone, names[:LEAP])
+        self.rush.mixed()
+        self.clock.rightNow += MIXED / 2
+        self.rush.catch_up()
+        self.assertEqual(self.gone, names[: LEAP + STEP])
+        self.clock.rightNow += MIXED / 2
+        self.rush.catch_up()
+        self.assertEqual(self.gone, names[: 2 * LEAP + STEP])
 
     def test_bounded(self) -> None:
         """Too many cost the oldest, and one line in the log until all is well again."""
@@ -64,7 +78,7 @@ class Holding(SynchronousTestCase):
 
     def test_close(self) -> None:
         """At the end all that wait go on at once."""
-        names = self.hold(2 * STEP)
+        names = self.hold(2 * LEAP)
         self.rush.catch_up()
         self.rush.close()
         self.assertEqual((self.gone, self.clock.getDelayedCalls()), (names, []))
