@@ -41,7 +41,7 @@ class Always:
 
     def ask(self, query: Query) -> Deferred[Answer]:
         """Give the same address for every name."""
-        return succeed(evolve(positive(), question=query.key[: len(query.question)]))
+        return succeed(positive().replace(question=query.key[: len(query.question)]))
 
 
 class Nothing:

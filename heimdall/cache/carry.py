@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
-from attrs import evolve
 from twisted.internet.defer import FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -199,7 +198,7 @@ class Carry:
         if self._memory.used >= self._most:
             return "full"
         # One that is stale came so long ago that its time is over by now.
-        self._memory.put(query, evolve(answer, origin="file"), now + min(left, 0.0))
+        self._memory.put(query, answer.replace(origin="file"), now + min(left, 0.0))
         return "loaded"
 
     async def _store(self, link: ILink, records: Sequence[Record]) -> list[str]:

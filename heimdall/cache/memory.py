@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from math import inf
 
-from attrs import evolve, frozen
+from attrs import frozen
 from zope.interface import classImplements
 
 from heimdall.cache.eviction import Eviction
@@ -137,8 +137,10 @@ class Memory:
 
     def held(self, query: Query, now: float) -> tuple[Answer, float, float] | None:
         """Return what was learnt last for a query, be it stale: the answer, when it expires and is forgotten."""
-        table = self._table
-        held = [place for place in self._all(query) if now < min(table.dies[place], self.sure_until)]
+        table, known = self._table, self._all(query)
+        if not known:  # as for nearly all that is asked for
+            return None
+        held = [place for place in known if now < min(table.dies[place], self.sure_until)]
         if not held:
             return None
         place = max(held, key=lambda place: table.born[place])
@@ -260,15 +262,19 @@ class Memory:
 
     def _all(self, query: Query) -> list[int]:
         """Return what is held for a query, under whatever key, the closest first."""
-        keys = query.keys() if query.subnet is not None else (query.key, _any_type(query))
+        if query.subnet is None:
+            place, nothing = self._index.get(query.key), self._index.get(_any_type(query))
+            if place is None:
+                return [] if nothing is None else [nothing]
+            return [place] if nothing is None else [place, nothing]
+        keys = query.keys()
         return [self._index[key] for key in keys if key in self._index]
 
     def _answer(self, place: int) -> Answer:
         """Return an answer as it came."""
         table = self._table
         form, key, end = table.forms[place], table.keys[place], table.ends[place]
-        return evolve(
-            form,
+        return form.replace(
             question=key[:end] + table.types[place].to_bytes(2, "big") + key[end + 2 : end + 4],
             body=aged(table.bodies[place], form.spots, -table.ages[place]),
             ttl=round(table.expires[place] - table.born[place]),

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -242,7 +241,7 @@ class Once:
             self._memory.put(query, answer, now, max(held[2], now + STALE_TTL))
         else:
             ttl = self._failure_ttl
-            self._memory.put(query, evolve(answer, ttl=ttl), now, now + ttl)
+            self._memory.put(query, answer.replace(ttl=ttl), now, now + ttl)
         self._land(flight, answer)
 
     def _serve_stale(self, flight: _Flight) -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from array import array
 
-from attrs import evolve
-
 from heimdall.message.answer import Answer, Stale
 
 MOST_FORMS = 10_000
@@ -97,7 +95,7 @@ class Table:
     def form(self, answer: Answer) -> tuple[Answer, bool]:
         """Return the form of an answer, and whether others may share it."""
         if isinstance(answer, Stale):
-            return evolve(answer, question=b"", body=b""), False
+            return answer.replace(question=b"", body=b""), False
         origin = "stale" if answer.origin == "stale" else "memory"
         alike = (
             answer.rcode, answer.flags, answer.counts, answer.spots, answer.keep, origin, answer.errors,
@@ -108,5 +106,5 @@ class Table:
             return form, True
         if len(self._shared) >= MOST_FORMS:
             self._shared.clear()
-        form = self._shared[alike] = evolve(answer, question=b"", body=b"", ttl=0, origin=origin)
+        form = self._shared[alike] = answer.replace(question=b"", body=b"", ttl=0, origin=origin)
         return form, False

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -283,10 +282,10 @@ class Flight:
     def _finish(self, answer: Answer) -> None:
         self._end("failure" if answer is self._best else "answer")
         if answer.flags & AD and not self.group.trust_ad:
-            answer = evolve(answer, flags=answer.flags & ~AD)
+            answer = answer.replace(flags=answer.flags & ~AD)
         if answer.rcode > 15:
             # What the server says of our EDNS is between it and us.
-            answer = evolve(answer, rcode=SERVFAIL)
+            answer = answer.replace(rcode=SERVFAIL)
         self.deferred.callback(answer)
 
     def fail(self) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from struct import Struct
-
-from attrs import define, evolve, fields
+from typing import Any
 
 from heimdall.message import edns
 from heimdall.message.edns import ExtendedError
@@ -29,7 +28,12 @@ _ROOT_OPT = b"\0\0\x29"
 _ODD = (edns.OPT.to_bytes(2, "big"), RRSIG.to_bytes(2, "big"))
 
 
-@define(eq=False)
+FIELDS = (
+    "question", "rcode", "flags", "counts", "body", "spots", "ttl", "keep", "origin", "errors", "negative", "scope",
+)  # fmt: skip
+"""The attributes of an answer."""
+
+
 class Answer:
     """What is known of a question. Nobody changes one: to have that checked would cost as much as to read its records.
 
@@ -47,18 +51,40 @@ class Answer:
     ``scope``     bits of the asker's subnet it is meant for; None where no subnet was asked for
     """
 
-    question: bytes
-    rcode: int
-    flags: int = 0
-    counts: tuple[int, int, int] = (0, 0, 0)
-    body: bytes = b""
-    spots: tuple[int, ...] = ()
-    ttl: int = 0
-    keep: bool = False
-    origin: str = "upstream"
-    errors: tuple[ExtendedError, ...] = ()
-    negative: bool = False
-    scope: int | None = None
+    __slots__ = FIELDS
+
+    def __init__(
+        self,
+        question: bytes,
+        rcode: int,
+        flags: int = 0,
+        counts: tuple[int, int, int] = (0, 0, 0),
+        body: bytes = b"",
+        spots: tuple[int, ...] = (),
+        ttl: int = 0,
+        keep: bool = False,
+        origin: str = "upstream",
+        errors: tuple[ExtendedError, ...] = (),
+        negative: bool = False,
+        scope: int | None = None,
+    ) -> None:
+        self.question = question
+        self.rcode = rcode
+        self.flags = flags
+        self.counts = counts
+        self.body = body
+        self.spots = spots
+        self.ttl = ttl
+        self.keep = keep
+        self.origin = origin
+        self.errors = errors
+        self.negative = negative
+        self.scope = scope
+
+    def replace(self, **changes: Any) -> Answer:
+        """Return the same answer but for some of its attributes."""
+        known: dict[str, Any] = {name: getattr(self, name) for name in FIELDS}
+        return Answer(**known | changes)
 
     def bounded(self, floor: int, ceiling: int, negative: int) -> Answer:
         """Return an answer that may be kept with every TTL between two bounds in seconds; any other as it is.
@@ -76,11 +102,11 @@ class Answer:
         new = [min(max(ttl, least), most) for ttl in old]
         if new == old:
             return self
-        return evolve(self, body=patched(self.body, self.spots, new), ttl=min(new))
+        return self.replace(body=patched(self.body, self.spots, new), ttl=min(new))
 
     def with_ttls(self, ttl: int, origin: str) -> Answer:
         """Return the answer with every TTL set to ``ttl`` seconds, known from ``origin``."""
-        return evolve(self, body=patched(self.body, self.spots, [ttl] * len(self.spots)), ttl=ttl, origin=origin)
+        return self.replace(body=patched(self.body, self.spots, [ttl] * len(self.spots)), ttl=ttl, origin=origin)
 
     def stale(self, late: float = 0.0, age: float | None = None) -> Stale:
         """Return the answer as it is given past its TTL (RFC 8767, 4; RFC 8914, 4.4 and 4.20).
@@ -89,22 +115,20 @@ class Answer:
         :param age: seconds since it was learnt; None for the TTL that it has, and those.
         """
         code = edns.STALE_NXDOMAIN if self.rcode == NXDOMAIN else edns.STALE_ANSWER
-        given = evolve(self.with_ttls(STALE_TTL, "stale"), errors=(ExtendedError(code),))
-        known = {field.name: getattr(given, field.name) for field in fields(Answer)}
-        return Stale(**known, late=late, age=self.ttl + late if age is None else age, source=self.origin)
+        given = self.with_ttls(STALE_TTL, "stale").replace(errors=(ExtendedError(code),))
+        return Stale(given, late, self.ttl + late if age is None else age, self.origin)
 
     def older(self, age: int, origin: str) -> Answer:
         """Return the answer as it is ``age`` seconds later: every TTL less by that, none below 0."""
-        return evolve(self, body=aged(self.body, self.spots, age), ttl=max(self.ttl - age, 0), origin=origin)
+        return self.replace(body=aged(self.body, self.spots, age), ttl=max(self.ttl - age, 0), origin=origin)
 
     def with_body(self, query: Query, body: bytes) -> Answer:
         """Return the answer to a query with its records as they are at this moment, and the TTL that is left now."""
         ttls = [_TTL.unpack_from(body, spot)[0] for spot in self.spots]
         question = query.key[: len(query.question)]
-        return evolve(self, question=question, body=body, ttl=min(ttls, default=self.ttl))
+        return self.replace(question=question, body=body, ttl=min(ttls, default=self.ttl))
 
 
-@define(eq=False)
 class Stale(Answer):
     """An answer as it is given past its TTL.
 
@@ -113,9 +137,20 @@ class Stale(Answer):
     ``source``  who knew it: memory or redis
     """
 
-    late: float = 0.0
-    age: float = 0.0
-    source: str = ""
+    __slots__ = ("age", "late", "source")
+
+    def __init__(self, answer: Answer, late: float, age: float, source: str) -> None:
+        super().__init__(
+            answer.question, answer.rcode, answer.flags, answer.counts, answer.body, answer.spots, answer.ttl,
+            answer.keep, answer.origin, answer.errors, answer.negative, answer.scope,
+        )  # fmt: skip
+        self.late = late
+        self.age = age
+        self.source = source
+
+    def replace(self, **changes: Any) -> Stale:
+        """Return the same answer but for some of its attributes, as late as it is."""
+        return Stale(super().replace(**changes), self.late, self.age, self.source)
 
     def stale(self, late: float = 0.0, age: float | None = None) -> Stale:
         """Return it as it is given once more.
@@ -123,7 +158,7 @@ class Stale(Answer):
         :param late: seconds since its time as a stale answer was over.
         """
         more = STALE_TTL + late
-        return evolve(self, late=self.late + more, age=self.age + more)
+        return Stale(self, self.late + more, self.age + more, self.source)
 
 
 def read(wire: bytes, question: bytes = b"") -> Answer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import evolve
 from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
@@ -42,7 +41,7 @@ class Upstream:
             return fail(NoAnswer("broken", ExtendedError(OTHER)))
         rows = [(query.name, 1, self.ttl, len(self.asked).to_bytes(4, "big"))]
         waiting: Deferred[Answer] = Deferred(lambda _: call.cancel())
-        known = evolve(answer.local(query, 0, rows, origin="upstream"), keep=True)
+        known = answer.local(query, 0, rows, origin="upstream").replace(keep=True)
         call = reactor.callLater(self.delay, waiting.callback, known)
         return waiting
 

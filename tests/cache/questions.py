@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from attrs import evolve
-
 from heimdall.message import answer, query
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
@@ -35,7 +33,7 @@ def failure(text: str = "a.example", rcode: int = 2) -> Answer:
 
 def scoped(known: Answer, scope: int) -> Answer:
     """The same answer, meant for so many bits of the asker's subnet."""
-    return evolve(known, scope=scope)
+    return known.replace(scope=scope)
 
 
 def ttls(body: bytes, known: Answer) -> list[int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import evolve
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -124,7 +123,7 @@ class Memories(SynchronousTestCase):
     def test_left_behind(self) -> None:
         """Failures, and answers for a client's subnet, are not carried."""
         one = One()
-        one.memory.put(question(), evolve(failure(), ttl=5), 0.0, 5.0)
+        one.memory.put(question(), failure().replace(ttl=5), 0.0, 5.0)
         asked = question("b.example")
         one.memory.put(asked, positive("b.example"), 0.0)
         [entry] = one.memory.inspect(from_text("b.example"), 0.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from struct import unpack_from
 
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as some
 from twisted.trial.unittest import SynchronousTestCase
@@ -31,7 +30,7 @@ COUNTS = slice(11, 14)
 def known(errors: tuple[ExtendedError, ...] = (), scope: int | None = None) -> Answer:
     """Return an answer of two records, 300 and 60 seconds to live."""
     made = answer.local(QUERY, 0, [(QUERY.name, 1, 300, b"\1\2\3\4"), (MAIL, 1, 60, b"\1\2\3\5")], origin="upstream")
-    return evolve(made, keep=True, flags=AA | AD, errors=errors, scope=scope)
+    return made.replace(keep=True, flags=AA | AD, errors=errors, scope=scope)
 
 
 def ttls(of: Answer) -> list[int]:
@@ -64,11 +63,11 @@ class Kept(SynchronousTestCase):
             known(),
             known(scope=24),
             known(scope=0),
-            evolve(known(), rcode=NXDOMAIN),
-            evolve(known(), flags=0),
-            evolve(known(), counts=(0, 1, 1)),
-            evolve(many, keep=True),
-            evolve(many, keep=True, scope=128, counts=(0, 0, 256)),
+            known().replace(rcode=NXDOMAIN),
+            known().replace(flags=0),
+            known().replace(counts=(0, 1, 1)),
+            many.replace(keep=True),
+            many.replace(keep=True, scope=128, counts=(0, 0, 256)),
         ):
             for seal in (OPEN, KEYED):
                 back, left, asked = from_bytes(to_bytes(one, QUERY.key, NOW, seal), QUERY.key, SIZE, NOW, seal)
@@ -124,7 +123,7 @@ class Kept(SynchronousTestCase):
 
     def test_stored_by(self) -> None:
         """Who stored an answer is told by the low half of his number, with few records and with many."""
-        many = evolve(known(), counts=(0, 0, 300), body=known().body * 150)
+        many = known().replace(counts=(0, 0, 300), body=known().body * 150)
         for one in (known(), many):
             for number, told in ((0, 0), (7, 7), (0x12345678, 0x5678)):
                 value = to_bytes(one, QUERY.key, NOW, KEYED, NOW, number)
@@ -138,15 +137,15 @@ class Kept(SynchronousTestCase):
 
     def test_without_records(self) -> None:
         """An answer without records has nothing left to live."""
-        empty = evolve(answer.make(QUERY, 0, "upstream"), keep=True)
+        empty = answer.make(QUERY, 0, "upstream").replace(keep=True)
         self.assertEqual(taken(put(empty))[1], 0)
 
     def test_not_storable(self) -> None:
         """An answer to another question, a failure and a part of an answer cannot be made values."""
         self.assertRaises(ValueError, put, known(), query.make(MAIL, 1).key)
         for rcode in (1, 2, 5, 23):
-            self.assertRaises(ValueError, put, evolve(known(), rcode=rcode))
-        self.assertRaises(ValueError, put, evolve(known(), flags=TC))
+            self.assertRaises(ValueError, put, known().replace(rcode=rcode))
+        self.assertRaises(ValueError, put, known().replace(flags=TC))
 
     def test_small(self) -> None:
         """An answer of one address takes 44 bytes: the most that Redis keeps in one block with its own head of it."""
@@ -155,7 +154,7 @@ class Kept(SynchronousTestCase):
 
     def test_format(self) -> None:
         """The bytes do not change from release to release; whoever changes them counts the version up."""
-        value = to_bytes(evolve(known(), scope=24), QUERY.key, NOW, OPEN, NOW - 0.5, 0x1234)
+        value = to_bytes(known().replace(scope=24), QUERY.key, NOW, OPEN, NOW - 0.5, 0x1234)
         self.assertEqual(
             value.hex(),
             "0366ddb6aa00007d12340b02000018c00c000100010000012c000401020304046d61696c076578616d706c6503636f6d00000100010000003c0004010203059b4e0b2d831db4e958ea7b0fa7d4",
@@ -214,7 +213,7 @@ class Refused(SynchronousTestCase):
         labels = some.lists(some.binary(min_size=1, max_size=9), min_size=1, max_size=3)
         asked = some.builds(make, labels, some.integers(1, 100), some.booleans(), some.booleans())
         one, other = data.draw(asked), data.draw(asked)
-        value = to_bytes(evolve(answer.make(one, 0, "upstream"), keep=True), one.key, NOW, KEYED)
+        value = to_bytes(answer.make(one, 0, "upstream").replace(keep=True), one.key, NOW, KEYED)
         if one.key != other.key:
             error = self.assertRaises(Rubbish, from_bytes, value, other.key, len(other.question), NOW, KEYED)
             self.assertEqual(error.reason, "forged")

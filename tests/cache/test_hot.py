@@ -10,7 +10,6 @@ from random import Random
 from time import process_time
 
 import dns.edns
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
@@ -158,7 +157,7 @@ class Cluster(Nodes):
         known = positive()
         for node in nodes:
             for name in names:
-                node.memory.put(name, evolve(known, question=name.key[:-1]), reactor.seconds())
+                node.memory.put(name, known.replace(question=name.key[:-1]), reactor.seconds())
             await pause(0.01)
         await until(lambda: all(node.sure for node in nodes))
         for _ in range(6):
@@ -292,7 +291,7 @@ class Cluster(Nodes):
         known = positive()
         for number in range(60_000):
             name = question(f"n{number}.example")
-            node.memory.put(name, evolve(known, question=name.key[:-1]), 0.0)
+            node.memory.put(name, known.replace(question=name.key[:-1]), 0.0)
             node.memory.get(name, 1.0)
             node.memory.get(name, 1.0)
         turns: dict[int, float] = {}

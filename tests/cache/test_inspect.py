@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -57,11 +56,11 @@ class Shown(SynchronousTestCase):
         self.assertEqual(
             (told["records"], told["rcode"], told["count"]), ([f"{TEXT}. 60 IN A 192.0.2.1"], "NOERROR", 1)
         )
-        many = evolve(answer, counts=(200, 0, 0), body=b"".join(
+        many = answer.replace(counts=(200, 0, 0), body=b"".join(
             answer.body[:-1] + bytes((number,)) for number in range(200)
         ))  # fmt: skip
         self.assertEqual(len(contents(many, many.body)["records"]), MOST_RECORDS)
-        short = evolve(answer, body=answer.body[:-5] + b"\3" + answer.body[-4:-1])
+        short = answer.replace(body=answer.body[:-5] + b"\3" + answer.body[-4:-1])
         self.assertEqual(contents(short, short.body)["records"], [])
 
 
@@ -105,7 +104,7 @@ class InMemory(SynchronousTestCase):
     def test_stale_from_redis(self) -> None:
         """So is one that Redis had, and it is from there."""
         self.hold()
-        known = evolve(positive(TEXT), origin="redis")
+        known = positive(TEXT).replace(origin="redis")
         self.memory.put(question(TEXT), known.stale(100.0, 400.0), self.clock.seconds())
         self.clock.advance(31)
         [held] = self.inspection.memory(NAME, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
@@ -436,11 +435,11 @@ class Storing(Case):
         known = positive()
         for answer in (
             failure(),
-            evolve(known, flags=TC, keep=False),
-            evolve(known, ttl=0),
-            evolve(known, rcode=SERVFAIL),
-            evolve(known, origin="stale"),
-            evolve(known, origin="redis"),
+            known.replace(flags=TC, keep=False),
+            known.replace(ttl=0),
+            known.replace(rcode=SERVFAIL),
+            known.replace(origin="stale"),
+            known.replace(origin="redis"),
             positive("other.example"),
         ):
             self.assertEqual(self.stored(answer), 0, answer)
@@ -464,7 +463,7 @@ class Storing(Case):
         self.lay(positive("b.example"), of=question("b.example"))
         self.link.now = lambda: None  # type: ignore[method-assign]
         self.assertEqual(self.stored(positive()), 1)
-        self.assertEqual(self.stored(evolve(positive("b.example"), origin="upstream"), question("b.example")), 1)
+        self.assertEqual(self.stored(positive("b.example").replace(origin="upstream"), question("b.example")), 1)
 
     def test_bounded(self) -> None:
         """More writes than may wait are not made, but counted; they go out in bounded batches."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import evolve
 from twisted.internet.defer import Deferred, fail, gatherResults
 from zope.interface import implementer
 
@@ -36,7 +35,7 @@ class Upstream:
             return fail(NoAnswer("stopped", ExtendedError(OTHER)))
         rows = [(query.name, 1, 300, query.name.ljust(4)[1:5])]
         waiting: Deferred[Answer] = Deferred(lambda _: call.cancel())
-        known = evolve(answer.local(query, 0, rows, origin="upstream"), keep=True)
+        known = answer.local(query, 0, rows, origin="upstream").replace(keep=True)
         call = reactor.callLater(0.005, waiting.callback, known)
         return waiting
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.cache import table
@@ -20,7 +19,7 @@ class Forms(SynchronousTestCase):
         self.assertIs(first[0], second[0])
         self.assertEqual((first[1], second[1]), (False, True))
         self.assertEqual((first[0].question, first[0].body, first[0].ttl, first[0].origin), (b"", b"", 0, "memory"))
-        other, shared = held.form(evolve(positive(), rcode=3))
+        other, shared = held.form(positive().replace(rcode=3))
         self.assertEqual((other.rcode, shared), (3, False))
 
     def test_stale(self) -> None:
@@ -35,7 +34,7 @@ class Forms(SynchronousTestCase):
         self.patch(table, "MOST_FORMS", 3)
         held = Table()
         for rcode in range(10):
-            held.form(evolve(positive(), rcode=rcode))
+            held.form(positive().replace(rcode=rcode))
         self.assertEqual(len(held._shared), 1)
 
 

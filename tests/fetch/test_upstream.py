@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
@@ -43,7 +42,7 @@ class Fake:
         if self.delay == 0:
             return succeed(make(query, self.rcode, "upstream"))
         deferred: Deferred[Answer] = Deferred(self._cancel)
-        outcome: Answer | NoAnswer = evolve(make(query, self.rcode, "upstream"), flags=self.flags)
+        outcome: Answer | NoAnswer = make(query, self.rcode, "upstream").replace(flags=self.flags)
         wait = self.delay
         if wait is None or wait >= timeout:
             wait, outcome = timeout, silent()

@@ -8,7 +8,6 @@ import dns.message
 import dns.name
 import dns.rcode
 import dns.rrset
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -109,7 +108,7 @@ class Fitting(SynchronousTestCase):
         errors = (ExtendedError(22, "x" * 64),) * 4
         asked_for = query_wire(name, use_edns=0, payload=512)
         for body, counts in ((b"", (0, 0, 0)), (self.known.body, (1, 0, 0))):
-            known = evolve(self.known, errors=errors, counts=counts, body=body)
+            known = self.known.replace(errors=errors, counts=counts, body=body)
             reply = fit(asked(asked_for), known, known.body)
             self.assertLessEqual(len(reply), 512)
             read = dns.message.from_wire(reply)
@@ -126,5 +125,5 @@ class Fitting(SynchronousTestCase):
         """Who gave a subnet gets it back as it was, with the bits of it that the answer is for (RFC 7871, 7.2.1)."""
         wire = query_wire("www.example.", use_edns=0, options=[dns.edns.ECSOption("192.0.2.9", 32)])
         for scope, told in ((None, 0), (16, 16)):
-            (option,) = self.reply(wire, evolve(self.known, scope=scope)).options
+            (option,) = self.reply(wire, self.known.replace(scope=scope)).options
             self.assertEqual(option.to_text(), f"ECS 192.0.2.9/32 scope/{told}")

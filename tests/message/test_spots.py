@@ -6,7 +6,6 @@ import struct
 from collections.abc import Callable
 from unittest.mock import patch
 
-from attrs import asdict
 from hypothesis import given
 from hypothesis import strategies as some
 from twisted.trial.unittest import SynchronousTestCase
@@ -48,7 +47,8 @@ def outcome(read: Callable[[], object]) -> object:
         found = read()
     except (Malformed, entry.Rubbish) as error:
         return type(error)
-    return (asdict(found[0]), *found[1:]) if isinstance(found, tuple) else asdict(found)  # type: ignore[arg-type]
+    known, *more = found if isinstance(found, tuple) else (found,)
+    return [getattr(known, name) for name in answer.FIELDS] + more
 
 
 class Short(SynchronousTestCase):
