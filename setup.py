@@ -6,7 +6,7 @@ from setuptools import setup
 
 PATH = """
     tally
-    message/wire message/spots message/query message/reply message/answer
+    message/wire message/spots message/query message/reply message/answer message/response
     accept/rush accept/outbox accept/repeats accept/alike
     admit/acl admit/limit admit/special
     cache/bounds cache/once cache/memory cache/table cache/eviction

@@ -20,7 +20,7 @@ from benchmarks.size import PREFIX, SEAL, WINDOW, Store
 from benchmarks.zones import ECDSA, RSA, UNSIGNED, Zones
 from heimdall.cache.entry import to_bytes
 from heimdall.cache.seal import SIZE
-from heimdall.message import answer, query
+from heimdall.message import query, response
 from heimdall.message.wire import from_text
 
 lz4: Final[Any] = import_module("lz4.block")
@@ -46,7 +46,7 @@ def bodies(algorithm: int, names: int, seed: int) -> dict[str, list[tuple[bytes,
     try:
         for asked, wire in zones.answers(zones.questions()):
             made = query.make(from_text(asked.name), asked.qtype, do=asked.do)
-            value = to_bytes(answer.read(wire), made.key, time.time(), SEAL)
+            value = to_bytes(response.read(wire), made.key, time.time(), SEAL)
             kinds.setdefault(asked.kind, []).append((PREFIX + made.key, value))
     finally:
         zones.stop()

@@ -24,7 +24,7 @@ from attrs import frozen
 from benchmarks.zones import ECDSA, RSA, UNSIGNED, Asked, Zones, answers, wait_for
 from heimdall.cache.entry import from_bytes, to_bytes
 from heimdall.cache.seal import Seal
-from heimdall.message import answer, query
+from heimdall.message import query, response
 from heimdall.message.wire import from_text
 from tests.ports import free_port
 from tests.redisserver import RedisServer
@@ -128,7 +128,7 @@ class Store:
 def measure(store: Store, wires: list[tuple[Asked, bytes]]) -> Row:
     """Store answers as a node does, and return what they take."""
     now = time.time()
-    read = [answer.read(wire) for _, wire in wires]
+    read = [response.read(wire) for _, wire in wires]
     keys = [query.make(from_text(asked.name), asked.qtype, do=asked.do).key for asked, _ in wires]
     began = time.process_time()
     values = [to_bytes(one, key, now, SEAL, now - 0.02) for one, key in zip(read, keys, strict=True)]

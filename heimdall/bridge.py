@@ -19,9 +19,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from heimdall.interfaces import ISource, NoAnswer
-from heimdall.message import answer as answers
 from heimdall.message import query as queries
-from heimdall.message import reply
+from heimdall.message import reply, response
 from heimdall.message.answer import Answer
 from heimdall.message.edns import NO_REACHABLE_AUTHORITY, OPT, ExtendedError
 from heimdall.message.query import FORMERR, NOTIMP, NXDOMAIN, REFUSED, SERVFAIL, Query
@@ -82,7 +81,7 @@ class ResolverSource:
         return answered.addErrback(self._failed, query)
 
     def _answer(self, sections: Sections, query: Query, rcode: int = 0) -> Answer:
-        answer = answers.read(_encode(query, rcode, sections))
+        answer = response.read(_encode(query, rcode, sections))
         self._bridged.add("failure" if rcode not in (0, NXDOMAIN) else "answer")
         return answer
 

@@ -21,7 +21,7 @@ from heimdall.cache.memory import Memory
 from heimdall.cache.seal import Seal
 from heimdall.config.settings import Admit
 from heimdall.fetch.nowhere import Nowhere
-from heimdall.message import answer, query
+from heimdall.message import query, response
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
 from heimdall.message.reply import fit
@@ -66,7 +66,7 @@ def reply(wire: bytes, number: int = 0) -> bytes:
 def learn(memory: Memory, text: str, now: float, number: int = 0) -> Answer:
     """Put an answer into memory as one that comes from an upstream is."""
     wire, read = asked(text)
-    known = answer.read(reply(wire, number))
+    known = response.read(reply(wire, number))
     memory.put(read, known, now)
     return known
 
@@ -139,6 +139,6 @@ def steps() -> Iterator[Step]:
     yield Step("reply", "make a reply", partial(fit, read, known, known.body))
     yield Step("take", "all of that for a message, the long way", partial(server.take, plain, CLIENT, False, later))
     yield from batches(server, clock)
-    yield Step("answer", "read the reply of an upstream", partial(answer.read, upstream))
+    yield Step("answer", "read the reply of an upstream", partial(response.read, upstream))
     yield Step("to_bytes", "an answer to its bytes in Redis", partial(to_bytes, known, read.key, now, seal))
     yield Step("from_bytes", "an answer from its bytes in Redis", partial(from_bytes, value, read.key, size, now, seal))

@@ -137,10 +137,8 @@ class Memory:
 
     def held(self, query: Query, now: float) -> tuple[Answer, float, float] | None:
         """Return what was learnt last for a query, be it stale: the answer, when it expires and is forgotten."""
-        table, known = self._table, self._all(query)
-        if not known:  # as for nearly all that is asked for
-            return None
-        held = [place for place in known if now < min(table.dies[place], self.sure_until)]
+        table = self._table
+        held = [place for place in self._all(query) if now < min(table.dies[place], self.sure_until)]
         if not held:
             return None
         place = max(held, key=lambda place: table.born[place])
@@ -262,13 +260,10 @@ class Memory:
 
     def _all(self, query: Query) -> list[int]:
         """Return what is held for a query, under whatever key, the closest first."""
-        if query.subnet is None:
-            place, nothing = self._index.get(query.key), self._index.get(_any_type(query))
-            if place is None:
-                return [] if nothing is None else [nothing]
-            return [place] if nothing is None else [place, nothing]
-        keys = query.keys()
-        return [self._index[key] for key in keys if key in self._index]
+        index, keys = self._index, query.keys() if query.subnet is not None else [query.key, _any_type(query)]
+        if keys[0] not in index and keys[-1] not in index and len(keys) == 2:
+            return []  # as for nearly all that is asked for
+        return [index[key] for key in keys if key in index]
 
     def _answer(self, place: int) -> Answer:
         """Return an answer as it came."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from heimdall.interfaces import NoAnswer
-from heimdall.message import answer
+from heimdall.message import response
 from heimdall.message.answer import Answer
 from heimdall.message.edns import NETWORK_ERROR, NO_REACHABLE_AUTHORITY, ExtendedError
 from heimdall.message.query import FORMERR, NOTIMP, asks, question_of
@@ -27,7 +27,7 @@ def check(wire: bytes, question: bytes) -> Answer:
         return Answer(question, wire[3] & 15)
     try:
         if asks(wire, question):
-            return answer.read(wire, question)
+            return response.read(wire, question)
         question_of(wire)
     except Malformed:
         raise Mismatch("malformed") from None

@@ -1,4 +1,4 @@
-"""An answer as we keep it: the bytes an upstream sent, OPT taken out, and where its TTLs are (RFC 1035, 2181, 2308)."""
+"""An answer as we keep it: the bytes an upstream sent, OPT taken out, and where its TTLs are."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 from heimdall.message import edns
 from heimdall.message.edns import ExtendedError
-from heimdall.message.query import AD, ANY, NXDOMAIN, Query, question_of
-from heimdall.message.spots import aged, patched, walk
-from heimdall.message.wire import HEADER, Malformed, counts, records
+from heimdall.message.query import NXDOMAIN, Query
+from heimdall.message.spots import aged, patched
+from heimdall.message.wire import HEADER
 
 AA, TC = 0x0400, 0x0200
 
@@ -23,10 +23,6 @@ MOST_RECORDS = 4096
 
 _TTL = Struct("!I")
 _FIXED = Struct("!HHIH")
-_LONGEST = 0x7FFFFFFF
-_ROOT_OPT = b"\0\0\x29"
-_ODD = (edns.OPT.to_bytes(2, "big"), RRSIG.to_bytes(2, "big"))
-
 
 FIELDS = (
     "question", "rcode", "flags", "counts", "body", "spots", "ttl", "keep", "origin", "errors", "negative", "scope",
@@ -159,136 +155,6 @@ class Stale(Answer):
         """
         more = STALE_TTL + late
         return Stale(self, self.late + more, self.age + more, self.source)
-
-
-def read(wire: bytes, question: bytes = b"") -> Answer:
-    """Read a reply.
-
-    Every TTL comes out as it may be used: those with the top bit set as 0, one per RRset, the SOA of a
-    negative answer no longer than its minimum.
-
-    :param question: its folded question, where that has been compared already.
-    :raises Malformed: the bytes are no reply to one question.
-    """
-    at = HEADER + len(question)
-    if not question:
-        question, at = question_of(wire)
-    if not wire[2] & 0x80:
-        raise Malformed("not a reply")
-    _, answers, authorities, additionals = counts(wire)
-    if 0 < answers < MOST_RECORDS and not authorities and additionals < 2 and not wire[3] & 15:
-        usual = _usual(wire, at, answers, additionals, question)
-        if usual is not None:
-            return usual
-    if answers + authorities + additionals > MOST_RECORDS:
-        raise Malformed(f"more than {MOST_RECORDS} records")
-    records_in = _Records(wire, at, (answers, authorities, additionals))
-    # AA stays behind: what a cache hands on is nobody's own word (RFC 1035, 4.1.1).
-    flags = (wire[2] << 8 | wire[3]) & (TC | AD)
-    rcode = wire[3] & 15 | records_in.rcode
-    ttls, keep = records_in.ttls(question, rcode)
-    body = wire[at : records_in.end]
-    return Answer(
-        question=question,
-        rcode=rcode,
-        flags=flags,
-        counts=records_in.counts,
-        body=patched(body, records_in.spots, ttls),
-        spots=tuple(records_in.spots),
-        ttl=min(ttls, default=0),
-        keep=keep and not flags & TC,
-        errors=records_in.errors,
-        negative=keep and not records_in.answers(question),
-        scope=records_in.scope,
-    )
-
-
-def _usual(wire: bytes, at: int, answers: int, additionals: int, question: bytes) -> Answer | None:
-    """Read a reply that holds one RRset, which was asked for, and at most an OPT that says nothing; None for others."""
-    if question[-4:-2] in _ODD:
-        return None
-    walked = walk(wire, at, answers, question)
-    if walked is None:
-        return None
-    spots, ttls, end = walked
-    if additionals and (wire[end : end + 3] != _ROOT_OPT or wire[end + 9 : end + 11] != b"\0\0" or wire[end + 5]):
-        return None
-    lowest = min(ttls) if max(ttls) <= _LONGEST else 0
-    body = wire[at:end]
-    if ttls.count(lowest) < answers:
-        body = patched(body, spots, [lowest] * answers)
-    flags = (wire[2] << 8 | wire[3]) & (TC | AD)
-    return Answer(question, 0, flags, (answers, 0, 0), body, spots, lowest, not flags & TC)
-
-
-class _Records:
-    """What the records of one reply say about its lifetime, and its OPT."""
-
-    def __init__(self, wire: bytes, at: int, sections: tuple[int, int, int]) -> None:
-        self.wire = wire
-        self.spots: list[int] = []
-        self.rcode = 0
-        self.errors: tuple[ExtendedError, ...] = ()
-        self.scope: int | None = None
-        self.end = at
-        self._sets: list[bytes] = []
-        self._kinds: list[int] = []
-        self._minimum: int | None = None
-        before_additionals = sections[0] + sections[1]
-        kept = 0
-        seen_opt = False
-        for index, (owner, fixed, kind, size, end) in enumerate(records(wire, at, sum(sections))):
-            if kind == edns.OPT:
-                if seen_opt or index < before_additionals:
-                    raise Malformed("a second OPT, or one out of its place")
-                seen_opt = True
-                self._read_opt(fixed, size, end)
-            elif not seen_opt:
-                # What follows the OPT is left out: offsets into it would be wrong once the OPT is gone, and
-                # nothing but a signature of the transport stands there.
-                kept += 1
-                self.spots.append(fixed + 4 - at)
-                self._kinds.append(kind)
-                covered = wire[fixed + 10 : fixed + 12] if kind == RRSIG else b""
-                self._sets.append(wire[owner : fixed + 2] + covered)
-                if kind == SOA and sections[0] <= index < before_additionals and end - fixed >= 32:
-                    self._minimum = min(_TTL.unpack_from(wire, end - 4)[0], _LONGEST)
-                self.end = end
-        self.counts = (sections[0], sections[1], kept - before_additionals)
-
-    def _read_opt(self, fixed: int, size: int, end: int) -> None:
-        wire = self.wire
-        self.rcode = wire[fixed + 4] << 4
-        pairs = edns.options(wire[fixed + 10 : end])
-        self.errors = edns.errors(pairs)
-        for code, data in pairs:
-            if code == edns.CLIENT_SUBNET and len(data) >= 4:
-                self.scope = min(data[3], 128)  # no address has more bits
-
-    def ttls(self, question: bytes, rcode: int) -> tuple[list[int], bool]:
-        """Return the TTL of each record as it may be used, and whether there is one to keep the whole by."""
-        base = len(question) + HEADER
-        ttls = []
-        lowest: dict[bytes, int] = {}
-        for spot, key in zip(self.spots, self._sets, strict=True):
-            (ttl,) = _TTL.unpack_from(self.wire, base + spot)
-            if ttl > _LONGEST:  # RFC 2181, 8
-                ttl = 0
-            ttls.append(ttl)
-            lowest[key] = min(ttl, lowest.get(key, ttl))
-        ttls = [lowest[key] for key in self._sets]  # RFC 2181, 5.2
-        if rcode == 0 and self.answers(question):
-            return ttls, True
-        if rcode not in (0, NXDOMAIN) or self._minimum is None:
-            return ttls, False  # RFC 2308, 5: a no without a SOA has nothing to be kept by
-        most = self._minimum
-        return [min(ttl, most) if kind == SOA else ttl for ttl, kind in zip(ttls, self._kinds, strict=True)], True
-
-    def answers(self, question: bytes) -> bool:
-        """Whether the answer section holds what was asked for."""
-        qtype = int.from_bytes(question[-4:-2], "big")
-        kinds = self._kinds[: self.counts[0]]
-        return qtype in kinds or (qtype == ANY and bool(kinds))
 
 
 def make(query: Query, rcode: int, origin: str, *errors: ExtendedError) -> Answer:

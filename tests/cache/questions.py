@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heimdall.message import answer, query
+from heimdall.message import query, response
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
 from heimdall.message.wire import from_text
@@ -18,17 +18,17 @@ def question(text: str = "a.example", qtype: int = 1) -> Query:
 
 def positive(text: str = "a.example", ttl: int = 60, data: str = "192.0.2.1") -> Answer:
     """An address, from an upstream."""
-    return answer.read(reply_wire(text + ".", "A", f"{text}. {ttl} A {data}"))
+    return response.read(reply_wire(text + ".", "A", f"{text}. {ttl} A {data}"))
 
 
 def negative(text: str = "no.example", rcode: int = 3) -> Answer:
     """The answer that a name, or what is asked of it, does not exist; for 300 s."""
-    return answer.read(reply_wire(text + ".", "A", rcode=rcode, authority=(SOA,)))
+    return response.read(reply_wire(text + ".", "A", rcode=rcode, authority=(SOA,)))
 
 
 def failure(text: str = "a.example", rcode: int = 2) -> Answer:
     """A failure that an upstream told."""
-    return answer.read(reply_wire(text + ".", "A", rcode=rcode))
+    return response.read(reply_wire(text + ".", "A", rcode=rcode))
 
 
 def scoped(known: Answer, scope: int) -> Answer:

@@ -172,7 +172,7 @@ class Bounds(SynchronousTestCase):
 import gc, os, sys
 from heimdall.cache.memory import Memory
 from tests.message.messages import reply_wire
-from heimdall.message import answer, query
+from heimdall.message import answer, response, query
 from tests.running import resident
 def grown():
     gc.collect()
@@ -184,7 +184,7 @@ image = reply_wire("n000000.example.", "A", *lines)
 before = grown()
 for number in range(answers):
     name = b"\\x07n%06d\\x07example\\0" % number
-    memory.put(query.make(name, 1), answer.read(image[:12] + name + image[12 + len(name):]), 0.0)
+    memory.put(query.make(name, 1), response.read(image[:12] + name + image[12 + len(name):]), 0.0)
     memory.get(query.make(name, 1), 5.0)
 print((grown() - before) / memory.used)
 """

@@ -12,6 +12,10 @@ import dns.rdatatype
 import dns.rrset
 from hypothesis import strategies as st
 
+from heimdall.message.answer import Answer
+
+SOA = "example. 900 SOA ns.example. admin.example. 1 2 3 4 300"
+
 LABEL = st.binary(min_size=1, max_size=20)
 NAMES = st.lists(LABEL, max_size=6).map(lambda labels: dns.name.Name([*labels, b""]))
 PLAIN_NAMES = st.lists(
@@ -82,3 +86,8 @@ def reply_wire(name: str, qtype: str, *records: str, rcode: int = 0, authority: 
         section.append(dns.rrset.from_text(owner, int(ttl), "IN", kind, data))
     reply.set_rcode(dns.rcode.Rcode(rcode))
     return reply.to_wire()
+
+
+def ttls(of: Answer) -> list[int]:
+    """The TTL of each record."""
+    return [int.from_bytes(of.body[spot : spot + 4], "big") for spot in of.spots]

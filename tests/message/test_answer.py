@@ -1,4 +1,4 @@
-"""What is kept of a reply, and for how long."""
+"""Tests of what becomes of an answer that is kept, and of answers of our own."""
 
 from __future__ import annotations
 
@@ -7,169 +7,15 @@ import dns.flags
 import dns.message
 import dns.rcode
 import dns.rrset
-from hypothesis import given
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.message import answer, query
-from heimdall.message.answer import TC, Answer
+from heimdall.message import answer, query, response
 from heimdall.message.edns import ExtendedError
-from heimdall.message.query import AD, NXDOMAIN, REFUSED
+from heimdall.message.query import NXDOMAIN, REFUSED
 from heimdall.message.reply import fit
 from heimdall.message.spots import aged
-from heimdall.message.wire import Malformed, from_text
-from tests.message.messages import option, replies, reply_wire
-
-SOA = "example. 900 SOA ns.example. admin.example. 1 2 3 4 300"
-
-
-def ttls(of: Answer) -> list[int]:
-    """The TTL of each record."""
-    return [int.from_bytes(of.body[spot : spot + 4], "big") for spot in of.spots]
-
-
-class Reading(SynchronousTestCase):
-    """From the reply of an upstream to an answer."""
-
-    @given(replies())
-    def test_image_is_the_message(self, reply: dns.message.Message) -> None:
-        """The image of an answer, sent on, holds the very records the upstream sent; only the OPT is another."""
-        wire = reply.to_wire()
-        read = answer.read(wire)
-        asked = query.read(
-            dns.message.make_query(reply.question[0].name, reply.question[0].rdtype).to_wire(), stream=True
-        )
-        assert isinstance(asked, query.Query)
-        again = dns.message.from_wire(fit(asked, read, read.body))
-        original = dns.message.from_wire(wire)
-        for section in ("answer", "authority", "additional"):
-            self.assertEqual(getattr(again, section), getattr(original, section))
-        self.assertEqual(again.edns, -1)
-
-    @given(replies(), st.data())
-    def test_mutated(self, reply: dns.message.Message, data: st.DataObject) -> None:
-        """A damaged reply is Malformed, or an answer that can be aged and fitted; nothing else is raised."""
-        damaged = bytearray(reply.to_wire())
-        for _ in range(data.draw(st.integers(1, 6))):
-            damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
-        try:
-            read = answer.read(bytes(damaged[: data.draw(st.integers(0, len(damaged)))]))
-        except Malformed:
-            return
-        asked = query.make(b"\1a\0", 1)
-        asked.stream = False
-        fit(asked, read, aged(read.body, read.spots, 5))
-
-    def test_least_ttl_counts(self) -> None:
-        """An answer lives as long as the shortest of its records."""
-        read = answer.read(
-            reply_wire("www.example.", "A", "www.example. 300 CNAME a.example.", "a.example. 60 A 192.0.2.1")
-        )
-        self.assertEqual((read.ttl, read.keep, ttls(read)), (60, True, [300, 60]))
-
-    def test_one_ttl_per_rrset(self) -> None:
-        """Records of one RRset get the least of their TTLs (RFC 2181, 5.2)."""
-        read = answer.read(reply_wire("a.example.", "A", "a.example. 60 A 192.0.2.1"))
-        second = b"\xc0\x0c\0\1\0\1\0\0\0\x1e\0\4\xc0\0\2\2"
-        wire = reply_wire("a.example.", "A", "a.example. 60 A 192.0.2.1")
-        both = answer.read(wire[:7] + b"\2" + wire[8:] + second)
-        self.assertEqual((ttls(read), ttls(both), both.ttl), ([60], [30, 30], 30))
-
-    def test_top_bit_of_ttl(self) -> None:
-        """A TTL with the top bit set counts as 0 (RFC 2181, 8)."""
-        wire = bytearray(reply_wire("a.example.", "A", "a.example. 60 A 192.0.2.1"))
-        wire[-10] = 0x80
-        self.assertEqual(ttls(answer.read(bytes(wire))), [0])
-
-    def test_negative(self) -> None:
-        """A no lives as long as its SOA, and that no longer than its minimum (RFC 2308, 5)."""
-        for rcode in (0, NXDOMAIN):
-            read = answer.read(reply_wire("no.example.", "A", rcode=rcode, authority=(SOA,)))
-            self.assertEqual((read.rcode, read.ttl, read.keep, read.negative), (rcode, 300, True, True))
-            self.assertEqual(ttls(read), [300])
-
-    def test_negative_without_soa(self) -> None:
-        """A no without a SOA is not kept: nothing says for how long."""
-        for rcode in (0, NXDOMAIN):
-            self.assertFalse(answer.read(reply_wire("no.example.", "A", rcode=rcode)).keep)
-        referral = answer.read(reply_wire("a.example.", "A", authority=("example. 60 NS ns.example.",)))
-        self.assertFalse(referral.keep)
-
-    def test_chain_to_nothing(self) -> None:
-        """An alias whose target has no such record is a no: it is kept by the SOA."""
-        alias = "www.example. 600 CNAME a.example."
-        self.assertEqual(answer.read(reply_wire("www.example.", "AAAA", alias, authority=(SOA,))).ttl, 300)
-        self.assertFalse(answer.read(reply_wire("www.example.", "AAAA", alias)).keep)
-        self.assertTrue(answer.read(reply_wire("www.example.", "CNAME", alias)).keep)
-
-    def test_failures_are_not_kept(self) -> None:
-        """SERVFAIL, REFUSED and a truncated answer are no knowledge."""
-        for rcode in (2, 5):
-            self.assertFalse(answer.read(reply_wire("a.example.", "A", "a.example. 60 A 192.0.2.1", rcode=rcode)).keep)
-        wire = bytearray(reply_wire("a.example.", "A", "a.example. 60 A 192.0.2.1"))
-        wire[2] |= 2
-        read = answer.read(bytes(wire))
-        self.assertEqual((read.flags & TC, read.keep), (TC, False))
-
-    def test_opt_is_taken_out(self) -> None:
-        """Extended errors, the upper bits of the response code and the subnet's scope are read; AA is not kept."""
-        reply = dns.message.make_response(dns.message.make_query("a.example.", "A", use_edns=0))
-        ecs = dns.edns.ECSOption("192.0.2.0", 24, 16)
-        reply.use_edns(0, 0, 1232, options=[dns.edns.EDEOption(dns.edns.EDECode.NO_REACHABLE_AUTHORITY, "gone"), ecs])
-        reply.set_rcode(dns.rcode.BADVERS)
-        reply.flags |= dns.flags.AA | dns.flags.AD
-        read = answer.read(reply.to_wire())
-        self.assertEqual((read.rcode, read.scope, read.errors), (16, 16, (ExtendedError(22, "gone"),)))
-        self.assertEqual((read.counts, read.flags), ((0, 0, 0), AD))
-
-    def test_what_follows_the_opt_is_left_out(self) -> None:
-        """A record behind the OPT is a signature of the transport: it is not kept, and the image stays whole."""
-        reply = dns.message.make_response(dns.message.make_query("a.example.", "A", use_edns=0))
-        reply.answer.append(dns.rrset.from_text("a.example.", 60, "IN", "A", "192.0.2.1"))
-        wire = reply.to_wire()
-        tsig = b"\1k\0\0\xfa\0\xff\0\0\0\0\0\0"
-        read = answer.read(wire[:11] + b"\2" + wire[12:] + tsig)
-        self.assertEqual((read.counts, len(read.spots)), ((1, 0, 0), 1))
-
-    def test_malformed(self) -> None:
-        """A query, two OPTs, an OPT among the answers, or a crowd of records is no reply."""
-        wire = reply_wire("a.example.", "A", "a.example. 60 A 192.0.2.1")
-        opt = b"\0\0\x29\4\xd0\0\0\0\0\0\0"
-        for bad in (
-            wire[:2] + b"\0" + wire[3:],
-            wire[:11] + b"\2" + wire[12:] + opt + opt,
-            wire[:7] + b"\2" + wire[8:] + opt,
-            wire[:6] + b"\xff\xff" + wire[8:],
-            wire[:11] + b"\1" + wire[12:] + opt[:-2] + b"\0\3\0\1\0",
-        ):
-            with self.assertRaises(Malformed):
-                answer.read(bad)
-
-    def test_as_many_as_fit(self) -> None:
-        """As many records as fit a message are read: a large RRset is no attack."""
-        wire = reply_wire("a.example.", "A", "a.example. 60 A 192.0.2.1")
-        record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\xc0\0\2\1"
-        read = answer.read(wire[:6] + (4001).to_bytes(2, "big") + wire[8:] + record * 4000)
-        self.assertEqual(read.counts[0], 4001)
-
-    def test_short_soa(self) -> None:
-        """A SOA too short to have a minimum is none."""
-        wire = reply_wire("a.example.", "A")
-        soa = b"\0\0\6\0\1\0\0\0\x3c\0\2\0\0"
-        self.assertFalse(answer.read(wire[:9] + b"\1" + wire[10:] + soa).keep)
-
-    def test_impossible_scope(self) -> None:
-        """A scope of more bits than any address has is taken as the longest."""
-        reply = dns.message.make_response(dns.message.make_query("a.example.", "A", use_edns=0))
-        reply.use_edns(0, 0, 1232, options=[option(8, bytes((0, 1, 24, 200, 192, 0, 2)))])
-        self.assertEqual(answer.read(reply.to_wire()).scope, 128)
-
-    def test_other_options(self) -> None:
-        """Options of the upstream that mean nothing to us are left out."""
-        reply = dns.message.make_response(dns.message.make_query("a.example.", "A", use_edns=0))
-        reply.use_edns(0, 0, 1232, options=[option(10, b"cookie"), option(8, b"abc")])
-        read = answer.read(reply.to_wire())
-        self.assertEqual((read.errors, read.scope), ((), None))
+from heimdall.message.wire import from_text
+from tests.message.messages import SOA, reply_wire, ttls
 
 
 class Changing(SynchronousTestCase):
@@ -179,7 +25,7 @@ class Changing(SynchronousTestCase):
 
     def test_every_ttl_ages(self) -> None:
         """Each TTL sinks by the age, none below 0."""
-        read = answer.read(self.wire)
+        read = response.read(self.wire)
         self.assertEqual(ttls(read.older(100, "redis")), [0, 800])
         self.assertEqual((read.older(59, "redis").ttl, read.older(61, "redis").ttl), (1, 0))
         self.assertEqual(read.older(1, "redis").origin, "redis")
@@ -187,24 +33,24 @@ class Changing(SynchronousTestCase):
 
     def test_bounds(self) -> None:
         """Floor and ceiling hold for every record; a no has a ceiling of its own, and it wins over the floor."""
-        read = answer.read(self.wire)
+        read = response.read(self.wire)
         bounded = read.bounded(90, 600, 10)
         self.assertEqual((ttls(bounded), bounded.ttl), ([90, 600], 90))
         self.assertIs(read.bounded(0, 900, 10), read)
-        no = answer.read(reply_wire("no.example.", "A", rcode=NXDOMAIN, authority=(SOA,)))
+        no = response.read(reply_wire("no.example.", "A", rcode=NXDOMAIN, authority=(SOA,)))
         self.assertEqual(no.bounded(90, 600, 10).ttl, 10)
         alias = "www.example. 600 CNAME a.example."
-        behind = answer.read(reply_wire("www.example.", "AAAA", alias, authority=(SOA,)))
+        behind = response.read(reply_wire("www.example.", "AAAA", alias, authority=(SOA,)))
         self.assertEqual(behind.bounded(0, 600, 10).ttl, 10)
 
     def test_bounds_do_not_keep_a_failure(self) -> None:
         """What must not be kept is not made to be kept by a floor."""
-        failed = answer.read(reply_wire("a.example.", "A", "a.example. 0 A 192.0.2.1", rcode=2))
+        failed = response.read(reply_wire("a.example.", "A", "a.example. 0 A 192.0.2.1", rcode=2))
         self.assertIs(failed.bounded(60, 600, 60), failed)
 
     def test_set_ttls(self) -> None:
         """A stale answer has one TTL throughout."""
-        self.assertEqual(ttls(answer.read(self.wire).with_ttls(30, "stale")), [30, 30])
+        self.assertEqual(ttls(response.read(self.wire).with_ttls(30, "stale")), [30, 30])
 
 
 class Own(SynchronousTestCase):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.message import answer, query
+from heimdall.message import query, response
 from heimdall.message.answer import Answer
 from heimdall.message.edns import ExtendedError
 from heimdall.message.query import AD, Query
@@ -30,7 +30,7 @@ def asked(wire: bytes, stream: bool = False) -> Query:
 class Fitting(SynchronousTestCase):
     """Id, spelling, flags, size and OPT."""
 
-    known = answer.read(reply_wire("www.example.", "A", "www.example. 60 A 192.0.2.1"))
+    known = response.read(reply_wire("www.example.", "A", "www.example. 60 A 192.0.2.1"))
 
     def reply(self, wire: bytes, known: Answer | None = None) -> dns.message.Message:
         """What a client gets, as dnspython reads it."""
@@ -66,7 +66,7 @@ class Fitting(SynchronousTestCase):
     @given(replies(), st.integers(512, 1500), st.booleans())
     def test_size(self, message: dns.message.Message, size: int, edns: bool) -> None:
         """Over UDP no reply is longer than the client takes or than 1232, and each is whole records or fewer."""
-        known = answer.read(message.to_wire())
+        known = response.read(message.to_wire())
         question = message.question[0]
         wire = dns.message.make_query(
             question.name, question.rdtype, use_edns=0 if edns else False, payload=size
@@ -85,7 +85,7 @@ class Fitting(SynchronousTestCase):
     def test_cut_at_a_record(self, name: dns.name.Name, count: int, size: int) -> None:
         """A long answer is cut behind a record, with TC set, and as much as fits is sent."""
         text = name.to_text()
-        known = answer.read(reply_wire(text, "A", *(f"{text} 60 A 192.0.2.{n}" for n in range(count))))
+        known = response.read(reply_wire(text, "A", *(f"{text} 60 A 192.0.2.{n}" for n in range(count))))
         reply = self.reply(query_wire(text, use_edns=0, payload=size), known)
         kept = sum(map(len, reply.answer))
         self.assertEqual(bool(reply.flags & dns.flags.TC), kept < count)
@@ -99,7 +99,7 @@ class Fitting(SynchronousTestCase):
         message.additional.append(
             dns.rrset.from_text("a.example.", 60, "IN", "TXT", *("x" * 200 + str(n) for n in range(5)))
         )
-        reply = self.reply(query_wire("a.example."), answer.read(message.to_wire()))
+        reply = self.reply(query_wire("a.example."), response.read(message.to_wire()))
         self.assertEqual((len(reply.answer), reply.additional, reply.flags & dns.flags.TC), (1, [], 0))
 
     def test_errors_go_before_anything_else(self) -> None:

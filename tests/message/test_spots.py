@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.cache import entry
 from heimdall.cache.seal import Seal
-from heimdall.message import answer, query
+from heimdall.message import answer, query, response
 from heimdall.message.answer import Answer
 from heimdall.message.query import question_of
 from heimdall.message.spots import walk
@@ -69,13 +69,13 @@ class Short(SynchronousTestCase):
     @given(wires())
     def test_same_reply(self, wire: bytes) -> None:
         """A reply is read as it would be without the short way, whether its question has been compared or not."""
-        found = outcome(lambda: answer.read(wire))
-        with patch.object(answer, "_usual", lambda *_: None):
-            self.assertEqual(found, outcome(lambda: answer.read(wire)))
-        if isinstance(found, dict):
+        found = outcome(lambda: response.read(wire))
+        with patch.object(response, "_usual", lambda *_: None):
+            self.assertEqual(found, outcome(lambda: response.read(wire)))
+        if isinstance(found, list):
             question, _ = question_of(wire)
             self.assertTrue(query.asks(wire, question))
-            self.assertEqual(found, outcome(lambda: answer.read(wire, question)))
+            self.assertEqual(found, outcome(lambda: response.read(wire, question)))
 
     @given(wires(), some.sampled_from((0, 4, 100)))
     def test_same_value(self, wire: bytes, age: int) -> None:
