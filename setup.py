@@ -5,11 +5,11 @@ import os
 from setuptools import setup
 
 PATH = """
-    tally
+    tally asking
     message/wire message/spots message/query message/reply message/answer message/response
     accept/rush accept/outbox accept/repeats accept/alike
     admit/acl admit/limit admit/special
-    cache/bounds cache/once cache/memory cache/table cache/eviction
+    cache/bounds cache/once cache/waiting cache/memory cache/table cache/eviction
     cache/redis cache/look cache/reading cache/flight cache/worth cache/entry cache/seal cache/writer
     fetch/route fetch/upstream fetch/health fetch/server fetch/udp fetch/port fetch/poll fetch/wheel fetch/dice
     fetch/reply

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from zope.interface import Interface
 
 from heimdall.message.answer import Answer
@@ -68,6 +69,31 @@ class ISource(Interface):
         Deferred ends the work for it.
 
         :return: fires with the answer, or fails with :class:`NoAnswer`.
+        """
+
+
+class Ongoing(Protocol):
+    """A question that somebody works at."""
+
+    def cancel(self) -> object:
+        """End the work: who asked is told a CancelledError, unless he has been told something."""
+
+
+Told = Callable[[Answer | Failure], None]
+"""What is called with what came of a question, once."""
+
+Tell = Callable[[Query, Told], Ongoing]
+"""What asks a question, as :class:`ITeller` does."""
+
+
+class ITeller(ISource):
+    """A source that can call back as well, which costs less than a Deferred."""
+
+    def tell(query: Query, told: Told) -> Ongoing:
+        """Find the answer to a query.
+
+        :param told: called with what the Deferred of ``ask`` would fire with; maybe before this returns.
+        :return: what ends the work.
         """
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from heimdall.interfaces import ISource
+from heimdall.asking import deferred, teller
+from heimdall.interfaces import ISource, ITeller, Ongoing, Told
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
 
@@ -18,12 +22,19 @@ class Bounds:
     """
 
     def __init__(self, source: ISource, *, floor: int = 0, ceiling: int = 86400, negative: int = 3600) -> None:
-        self._ask = source.ask
+        self._tell = teller(source)
         self._bounds = (floor, ceiling, negative)
 
     def ask(self, query: Query) -> Deferred[Answer]:
         """Find the answer; see :class:`~heimdall.interfaces.ISource`."""
-        return self._ask(query).addCallback(Answer.bounded, *self._bounds)
+        return deferred(self.tell, query)
+
+    def tell(self, query: Query, told: Told) -> Ongoing:
+        """Find the answer; see :class:`~heimdall.interfaces.ITeller`."""
+        return self._tell(query, partial(self._told, told))
+
+    def _told(self, told: Told, outcome: Answer | Failure) -> None:
+        told(outcome if isinstance(outcome, Failure) else outcome.bounded(*self._bounds))
 
 
-classImplements(Bounds, ISource)
+classImplements(Bounds, ITeller)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
+from heimdall.interfaces import Ongoing, Told
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
 from heimdall.tally import Count
@@ -17,9 +18,10 @@ class Look:
     """One query on its way.
 
     ``keys``      what it may be held under, without prefix, the closest first
-    ``waiter``    who waits for the answer
+    ``told``      called with what came of it
     ``looking``   Redis was asked and has not replied
-    ``asked``     whoever is next was asked; ``since`` when, on our clock, and ``source`` while he works at it
+    ``asked``     whoever is next was asked; ``since`` when, on our clock, ``source`` while he works at it, and ``came``
+                  when he has told what he knows
     ``kept``      what Redis holds that is good enough only in need
     ``spoilt``    the keys that hold what is no answer
     ``outcome``   what the next one came to, while Redis is still looking
@@ -29,17 +31,18 @@ class Look:
     """
 
     __slots__ = (
-        "asked", "done", "following", "kept", "keys", "lease", "looking", "outcome", "patience", "query",
-        "since", "source", "spoilt", "timer", "waiter", "woken",
+        "_cancelled", "asked", "came", "done", "following", "kept", "keys", "lease", "looking", "outcome", "patience",
+        "query", "since", "source", "spoilt", "timer", "told", "woken",
     )  # fmt: skip
 
-    def __init__(self, query: Query, cancelled: Callable[[Look], None]) -> None:
+    def __init__(self, query: Query, told: Told, cancelled: Callable[[Look], None]) -> None:
         self.query = query
+        self.told = told
+        self._cancelled = cancelled
         self.keys: tuple[bytes, ...] | list[bytes] = query.keys() if query.subnet else (query.key,)
-        self.waiter: Deferred[Answer] = Deferred(lambda _: cancelled(self))
-        self.done = self.asked = self.looking = False
+        self.done = self.asked = self.came = self.looking = False
         self.since = 0.0
-        self.source: Deferred[Answer] | None = None
+        self.source: Ongoing | None = None
         self.kept: Answer | None = None
         self.spoilt: list[bytes] = []
         self.outcome: Answer | Failure | None = None
@@ -54,6 +57,12 @@ class Look:
         count.add(result)
         if self.query.trace is not None:
             self.query.trace.note("redis", result + ", the lease is ours" * (self.lease is not None))
+
+    def cancel(self) -> None:
+        """End the work; see :class:`~heimdall.interfaces.Ongoing`."""
+        if not self.done:
+            self._cancelled(self)
+            self.told(Failure(CancelledError()))
 
     def end(self) -> None:
         """Take no more results."""

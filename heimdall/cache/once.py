@@ -7,15 +7,18 @@ stale one (RFC 8767), or in a failure that is remembered for a while (RFC 9520).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from heimdall.interfaces import IHotCache, ISource, NoAnswer
+from heimdall.asking import deferred, teller
+from heimdall.cache.waiting import Flight, Waiter
+from heimdall.interfaces import IHotCache, ISource, ITeller, NoAnswer, Ongoing, Told
 from heimdall.message import edns
 from heimdall.message.answer import STALE_TTL, Answer, make
 from heimdall.message.edns import ExtendedError
@@ -28,24 +31,6 @@ QUIET = 60.0
 _TOO_LATE = ExtendedError(edns.NO_REACHABLE_AUTHORITY, "no upstream answered in time")
 _TOO_MANY = ExtendedError(edns.OTHER, "too many queries are waiting")
 _BROKEN = ExtendedError(edns.OTHER, "a source failed")
-
-
-class _Flight:
-    """One question on its way, and who waits for it."""
-
-    __slots__ = ("ends", "key", "open", "query", "round", "stale", "timer", "waiters", "work")
-
-    def __init__(self, key: bytes, query: Query, ends: float) -> None:
-        self.key = key
-        self.query = query
-        self.ends = ends
-        self.waiters: list[Deferred[Answer]] = []
-        self.work: Deferred[None] | None = None
-        self.stale: Answer | None = None
-        self.timer: IDelayedCall | None = None
-        self.open = True
-        # How often it was asked anew; what an earlier round brings is not listened to.
-        self.round = 0
 
 
 class Once:
@@ -73,13 +58,13 @@ class Once:
         stale_after: float | None = 1.8,
     ) -> None:
         self._memory = memory
-        self._source = source
+        self._tell = teller(source)
         self._clock = clock
         self._deadline = deadline
         self._most = most
         self._failure_ttl = failure_ttl
         self._stale_after = stale_after
-        self._flights: dict[bytes, _Flight] = {}
+        self._flights: dict[bytes, Flight] = {}
         self._waiting = 0
         self._sweep: IDelayedCall | None = None
         self.landed: Callable[[Query, Answer, int], object] | None = None
@@ -98,9 +83,15 @@ class Once:
 
     def ask(self, query: Query) -> Deferred[Answer]:
         """Find the answer, together with all others who want it."""
+        return deferred(self.tell, query)
+
+    def tell(self, query: Query, told: Told) -> Ongoing:
+        """Find the answer, together with all others who want it; see :class:`~heimdall.interfaces.ITeller`."""
+        waiter = Waiter(told, self._give_up)
         if self._waiting >= self._most:
             self._asked.add("overload")
-            return succeed(make(query, SERVFAIL, "upstream", _TOO_MANY))
+            waiter.end(make(query, SERVFAIL, "upstream", _TOO_MANY))
+            return waiter
         key = query.key if query.subnet is None else query.keys()[0]
         flight = self._flights.get(key)
         self._asked.add("started" if flight is None else "joined")
@@ -109,9 +100,8 @@ class Once:
         if flight is not None and flight.stale is not None and flight.timer is None:
             # Its time to wait for something fresh is over already.
             self._stale_given.add("slow")
-            return succeed(flight.stale)
-        waiter: Deferred[Answer] = Deferred(lambda waiter: self._give_up(key, waiter))
-        if flight is None:
+            waiter.end(flight.stale)
+        elif flight is None:
             self._start(key, query, waiter)
         else:
             self._join(flight, waiter)
@@ -145,25 +135,32 @@ class Once:
             self._sweep.cancel()
             self._sweep = None
 
-    def _start(self, key: bytes, query: Query, waiter: Deferred[Answer] | None) -> None:
-        flight = self._flights[key] = _Flight(key, query, self._clock.seconds() + self._deadline)
+    def _start(self, key: bytes, query: Query, waiter: Waiter | None) -> None:
+        flight = self._flights[key] = Flight(key, query, self._clock.seconds() + self._deadline)
         if waiter is not None:
             self._join(flight, waiter)
         if self._sweep is None:
             self._sweep = self._clock.callLater(self._deadline, self._end_overdue)
         self._ask(flight)
 
-    def _ask(self, flight: _Flight) -> None:
+    def _ask(self, flight: Flight) -> None:
+        told = partial(self._told, flight, flight.round)
         try:
-            work = self._source.ask(flight.query)
+            flight.work = self._tell(flight.query, told)
         except Exception:
-            self._failed(Failure(), flight, flight.round)
-            return
-        told = (flight, flight.round)
-        flight.work = work.addCallbacks(self._learnt, self._failed, callbackArgs=told, errbackArgs=told)
+            told(Failure())
 
-    def _join(self, flight: _Flight, waiter: Deferred[Answer]) -> None:
+    def _told(self, flight: Flight, round: int, outcome: Answer | Failure) -> None:
+        if not flight.open or flight.round != round:
+            return
+        if isinstance(outcome, Failure):
+            self._failed(outcome, flight)
+        else:
+            self._learnt(outcome, flight)
+
+    def _join(self, flight: Flight, waiter: Waiter) -> None:
         flight.waiters.append(waiter)
+        waiter.flight = flight
         self._waiting += 1
         if flight.stale is None and self._stale_after is not None:
             now = self._clock.seconds()
@@ -172,9 +169,9 @@ class Once:
                 flight.stale = held[0].stale(now - held[1])
                 flight.timer = self._clock.callLater(self._stale_after, self._serve_stale, flight)
 
-    def _give_up(self, key: bytes, waiter: Deferred[Answer]) -> None:
+    def _give_up(self, waiter: Waiter) -> None:
         """One asker no longer waits; the flight goes on, since its answer will be wanted again."""
-        flight = self._flights.get(key)
+        flight = waiter.flight
         if flight is not None and waiter in flight.waiters:
             flight.waiters.remove(waiter)
             self._waiting -= 1
@@ -189,14 +186,12 @@ class Once:
                 break
             self._end(flight)
 
-    def _end(self, flight: _Flight) -> None:
-        self._failed(Failure(NoAnswer("deadline", _TOO_LATE)), flight, flight.round)
+    def _end(self, flight: Flight) -> None:
+        self._failed(Failure(NoAnswer("deadline", _TOO_LATE)), flight)
         if flight.work is not None:
             flight.work.cancel()
 
-    def _learnt(self, answer: Answer, flight: _Flight, round: int) -> None:
-        if not flight.open or flight.round != round:
-            return
+    def _learnt(self, answer: Answer, flight: Flight) -> None:
         query = flight.query
         now = self._clock.seconds()
         if answer.rcode not in (0, NXDOMAIN):
@@ -209,9 +204,7 @@ class Once:
             self._memory.put(query, answer, now)
         self._land(flight, answer)
 
-    def _failed(self, failure: Failure, flight: _Flight, round: int) -> None:
-        if not flight.open or flight.round != round:
-            return
+    def _failed(self, failure: Failure, flight: Flight) -> None:
         error = _BROKEN
         if isinstance(failure.value, NoAnswer):
             error = failure.value.error
@@ -223,7 +216,7 @@ class Once:
                 self._log.failure("A source failed for type {qtype}", failure, qtype=flight.query.qtype)
         self._failed_with(make(flight.query, SERVFAIL, "upstream", error), flight)
 
-    def _failed_with(self, answer: Answer, flight: _Flight) -> None:
+    def _failed_with(self, answer: Answer, flight: Flight) -> None:
         """Nothing good came: what is held is given though it is stale, else the failure, for a while."""
         now = self._clock.seconds()
         query = flight.query
@@ -244,14 +237,14 @@ class Once:
             self._memory.put(query, answer.replace(ttl=ttl), now, now + ttl)
         self._land(flight, answer)
 
-    def _serve_stale(self, flight: _Flight) -> None:
+    def _serve_stale(self, flight: Flight) -> None:
         """The askers have waited long enough; the flight goes on without them (RFC 8767, 5)."""
         flight.timer = None
         if flight.stale is not None:
             self._stale_given.add("slow", by=len(flight.waiters))
             self._release(flight, flight.stale)
 
-    def _land(self, flight: _Flight, answer: Answer) -> None:
+    def _land(self, flight: Flight, answer: Answer) -> None:
         flight.open = False
         del self._flights[flight.key]
         if flight.timer is not None:
@@ -260,12 +253,15 @@ class Once:
             self.landed(flight.query, answer, len(flight.waiters))
         self._release(flight, answer)
 
-    def _release(self, flight: _Flight, answer: Answer) -> None:
+    def _release(self, flight: Flight, answer: Answer) -> None:
         waiters, flight.waiters = flight.waiters, []
         self._waiting -= len(waiters)
         for waiter in waiters:
-            if not waiter.called:  # one that had its answer may have cancelled this one
-                waiter.callback(answer)
+            if waiter.open:  # one that had its answer may have cancelled this one
+                try:
+                    waiter.end(answer)
+                except Exception:
+                    self._log.failure("who asked for type {qtype} met a bug", qtype=flight.query.qtype)
 
 
-classImplements(Once, ISource)
+classImplements(Once, ITeller)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
+from heimdall.asking import deferred, teller
 from heimdall.cache.flight import ALONE, ANEW, Flights
 from heimdall.cache.lease import Leases
 from heimdall.cache.look import Look
@@ -17,7 +18,7 @@ from heimdall.cache.reading import Reading
 from heimdall.cache.seal import Seal
 from heimdall.cache.worth import Covers, Worth, never
 from heimdall.cache.writer import Writer
-from heimdall.interfaces import ILink, ISource, NoAnswer
+from heimdall.interfaces import ILink, ISource, ITeller, NoAnswer, Told
 from heimdall.message.answer import Answer
 from heimdall.message.query import NXDOMAIN, Query
 from heimdall.tally import Count, Tally
@@ -61,7 +62,7 @@ class Shared:
         reader: bool = False,
         ceilings: tuple[int, int] = (86400, 86400),
     ) -> None:
-        self._link, self._next, self._clock = link, next, clock
+        self._link, self._tell, self._clock = link, teller(next), clock
         self._head, self._lease_head = (f"{prefix}:{space}:".encode() for space in ("c1", "l1"))
         self._stale_after = stale_after
         self._leases = None if reader else leases
@@ -81,15 +82,19 @@ class Shared:
 
     def ask(self, query: Query) -> Deferred[Answer]:
         """Find the answer to a query, in Redis or further on."""
-        look = Look(query, self._cancelled)
+        return deferred(self.tell, query)
+
+    def tell(self, query: Query, told: Told) -> Look:
+        """Find the answer to a query, in Redis or further on; see :class:`~heimdall.interfaces.ITeller`."""
+        look = Look(query, told, self._cancelled)
         if not self._reading.ready:
             look.note(self._lookups, "down")
             self._ask_next(look)
-            return look.waiter
+            return look
         look.looking = True
         keys = [self._head + key for key in look.keys]
         self._reading.read(keys, len(keys) == 1, partial(self._replied, look), partial(self._late, look))
-        return look.waiter
+        return look
 
     # Redis.
 
@@ -182,7 +187,7 @@ class Shared:
         look.done = True
         self._flights.leave(look, "other")
         if look.kept is not None:
-            look.waiter.callback(look.kept)
+            look.told(look.kept)
 
     # Other nodes.
 
@@ -211,11 +216,23 @@ class Shared:
     def _ask_next(self, look: Look) -> None:
         look.asked = True
         look.since = self._clock.seconds()
-        look.source = maybeDeferred(self._next.ask, look.query)
-        look.source.addCallbacks(self._came, self._failed, callbackArgs=(look,), errbackArgs=(look,))
+        try:
+            source = self._tell(look.query, partial(self._told, look))
+        except Exception:
+            self._told(look, Failure())
+            return
+        if not look.came:
+            look.source = source
+
+    def _told(self, look: Look, outcome: Answer | Failure) -> None:
+        look.source = None
+        look.came = True
+        if isinstance(outcome, Failure):
+            self._failed(outcome, look)
+        else:
+            self._came(outcome, look)
 
     def _came(self, answer: Answer, look: Look) -> None:
-        look.source = None
         if self._leases is not None:
             self._leases.took(self._clock.seconds() - look.since)
         if not look.done:
@@ -226,7 +243,6 @@ class Shared:
         self._store(look, answer)
 
     def _failed(self, failure: Failure, look: Look) -> None:
-        look.source = None
         self._throw_away(look)
         self._flights.release(look, ALONE)
         if look.done:
@@ -257,10 +273,7 @@ class Shared:
         source, look.source = look.source, None
         if source is not None:
             source.cancel()
-        if isinstance(outcome, Failure):
-            look.waiter.errback(outcome)
-        else:
-            look.waiter.callback(outcome)
+        look.told(outcome)
 
     def _store(self, look: Look, answer: Answer) -> None:
         """Share what was learnt, if it may be kept, and wake who waits for it. Nobody waits for that."""
@@ -279,4 +292,4 @@ class Shared:
         self._flights.release(look, value)
 
 
-classImplements(Shared, ISource)
+classImplements(Shared, ITeller)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from heimdall.interfaces import IExchange
+
 UNKNOWN = 0.25
 """Seconds to wait for a server whose round-trip time is not known."""
 
@@ -96,3 +98,13 @@ class Health:
             return False
         self.up = False
         return True
+
+
+class Upstream:
+    """A server of a group: its address as text, the way there, how it does, and what waits for it."""
+
+    def __init__(self, text: str, exchange: IExchange) -> None:
+        self.text = text
+        self.exchange = exchange
+        self.health = Health()
+        self.inflight = 0

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from twisted.internet.defer import Deferred
 from zope.interface import classImplements
 
-from heimdall.interfaces import ISource
+from heimdall.asking import deferred, teller
+from heimdall.interfaces import ISource, ITeller, Ongoing, Told
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
 from heimdall.message.wire import suffixes, to_text
@@ -22,25 +23,29 @@ class Route:
     """
 
     def __init__(self, default: ISource, routes: Mapping[bytes, ISource] | None = None) -> None:
-        self._default = default
-        self._routes = dict(routes or {})
+        self._default = teller(default)
+        self._routes = {suffix: teller(source) for suffix, source in (routes or {}).items()}
         self._taken = Count("heimdall_fetch_routed_total", "Questions by where they were sent.", "to")
         self.tallies: list[Tally] = [self._taken]
 
     def ask(self, query: Query) -> Deferred[Answer]:
         """Find the answer; see :class:`~heimdall.interfaces.ISource`."""
+        return deferred(self.tell, query)
+
+    def tell(self, query: Query, told: Told) -> Ongoing:
+        """Find the answer; see :class:`~heimdall.interfaces.ITeller`."""
         if self._routes:
             for suffix in suffixes(query.name):
-                source = self._routes.get(suffix)
-                if source is not None:
+                tell = self._routes.get(suffix)
+                if tell is not None:
                     self._taken.add("route")
                     if query.trace is not None:
                         query.trace.note("route", "a route", suffix=to_text(suffix))
-                    return source.ask(query)
+                    return tell(query, told)
         self._taken.add("default")
         if query.trace is not None:
             query.trace.note("route", "the upstreams of all names")
-        return self._default.ask(query)
+        return self._default(query, told)
 
 
-classImplements(Route, ISource)
+classImplements(Route, ITeller)

@@ -11,12 +11,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from heimdall.fetch.health import Health
+from heimdall.asking import deferred
+from heimdall.fetch.health import Upstream
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.rank import GOOD, rank
 from heimdall.fetch.reply import silent
 from heimdall.fetch.wheel import Waiting, Wheel
-from heimdall.interfaces import IExchange, ISource, NoAnswer
+from heimdall.interfaces import IExchange, ITeller, NoAnswer, Told
 from heimdall.message.answer import Answer
 from heimdall.message.query import AD, SERVFAIL, Query
 
@@ -25,16 +26,6 @@ RETRY, GROWTH = 0.4, 1.5
 
 ROUNDS, ROUNDS_REFUSED = 5, 3
 """How often one server is asked one question at most, and how often if it says at once that it cannot be reached."""
-
-
-class Upstream:
-    """A server of a group: its address as text, the way there, how it does, and what waits for it."""
-
-    def __init__(self, text: str, exchange: IExchange) -> None:
-        self.text = text
-        self.exchange = exchange
-        self.health = Health()
-        self.inflight = 0
 
 
 class Group:
@@ -81,10 +72,14 @@ class Group:
 
     def ask(self, query: Query) -> Deferred[Answer]:
         """Find the answer; see :class:`~heimdall.interfaces.ISource`."""
-        flight = Flight(self, query)
+        return deferred(self.tell, query)
+
+    def tell(self, query: Query, told: Told) -> Flight:
+        """Find the answer; see :class:`~heimdall.interfaces.ITeller`."""
+        flight = Flight(self, query, told)
         self.flights.add(flight)
         flight.start()
-        return flight.deferred
+        return flight
 
     def order(self) -> list[Upstream]:
         """Return the servers, the one to ask first in front, those that are down behind all others."""
@@ -115,7 +110,7 @@ class Group:
         self.wheel.close()
 
 
-classImplements(Group, ISource)
+classImplements(Group, ITeller)
 
 
 class Try:
@@ -172,13 +167,13 @@ class Try:
 class Flight:
     """One question on its way through a group."""
 
-    __slots__ = ("_asked", "_best", "_done", "_order", "_slot", "_tries", "deferred", "ends", "group", "query")
+    __slots__ = ("_asked", "_best", "_done", "_order", "_slot", "_tries", "ends", "group", "query", "told")
 
-    def __init__(self, group: Group, query: Query) -> None:
+    def __init__(self, group: Group, query: Query, told: Told) -> None:
         self.group = group
         self.query = query
+        self.told = told
         self.ends = group.clock.seconds() + group.deadline
-        self.deferred: Deferred[Answer] = Deferred(self._cancel)
         self._order = group.order()
         self._asked = 0
         self._tries: list[Try] = []
@@ -286,14 +281,17 @@ class Flight:
         if answer.rcode > 15:
             # What the server says of our EDNS is between it and us.
             answer = answer.replace(rcode=SERVFAIL)
-        self.deferred.callback(answer)
+        self.told(answer)
 
     def fail(self) -> None:
         """End without an answer."""
         self._end("none")
-        self.deferred.errback(silent("no upstream answered"))
+        self.told(Failure(silent("no upstream answered")))
 
-    def _cancel(self, _deferred: Deferred[Answer]) -> None:
-        self._end("cancelled")
-        for one in list(self._tries):
-            one.deferred.cancel()
+    def cancel(self) -> None:
+        """End it: nobody waits any more."""
+        if not self._done:
+            self._end("cancelled")
+            for one in list(self._tries):
+                one.deferred.cancel()
+            self.told(Failure(CancelledError()))

@@ -30,6 +30,7 @@ ORDER = (
         "totals",
         "collector",
     },
+    {"asking"},
     {"config", "interfaces", "tally"},
     {"message"},
 )

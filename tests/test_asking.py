@@ -1,0 +1,106 @@
+"""Tests of asking a source and being called back."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from heimdall.asking import deferred, teller
+from heimdall.cache.memory import Memory
+from heimdall.cache.once import Once
+from heimdall.interfaces import ISource, NoAnswer, Ongoing, Told
+from heimdall.message.answer import Answer
+from heimdall.message.edns import ExtendedError
+from heimdall.message.query import Query
+from tests.cache.questions import positive, question
+
+
+@implementer(ISource)
+class Plain:
+    """A source that speaks in Deferreds alone."""
+
+    def __init__(self) -> None:
+        self.asked: list[Deferred[Answer]] = []
+
+    def ask(self, query: Query) -> Deferred[Answer]:
+        """Answer when the test says so."""
+        self.asked.append(Deferred())
+        return self.asked[-1]
+
+
+class Telling(SynchronousTestCase):
+    """Sources that are asked to call back."""
+
+    def setUp(self) -> None:
+        self.outcomes: list[Answer | Failure] = []
+        self.source = Plain()
+
+    def test_answer(self) -> None:
+        """Who speaks in Deferreds is heard as well."""
+        teller(self.source)(question(), self.outcomes.append)
+        answer = positive()
+        self.source.asked[0].callback(answer)
+        self.assertEqual(self.outcomes, [answer])
+
+    def test_failure(self) -> None:
+        """What fails is told as such."""
+        teller(self.source)(question(), self.outcomes.append)
+        self.source.asked[0].errback(NoAnswer("no", ExtendedError(0)))
+        [failure] = self.outcomes
+        assert isinstance(failure, Failure)
+        self.assertIsNotNone(failure.check(NoAnswer))
+
+    def test_cancel(self) -> None:
+        """To cancel ends the work, and is told once, whoever is asked."""
+        once = Once(Memory(1_000_000), self.source, Clock())
+        for tell in (teller(self.source), once.tell):
+            self.outcomes.clear()
+            ongoing = tell(question(), self.outcomes.append)
+            ongoing.cancel()
+            ongoing.cancel()
+            [failure] = self.outcomes
+            assert isinstance(failure, Failure)
+            self.assertIsNotNone(failure.check(CancelledError))
+
+    def test_itself(self) -> None:
+        """Who calls back by himself is asked without a Deferred."""
+        once = Once(Memory(1_000_000), self.source, Clock())
+        self.assertEqual(teller(once), once.tell)
+
+
+class Waiting(SynchronousTestCase):
+    """Deferreds of who calls back."""
+
+    def test_outcomes(self) -> None:
+        """They fire with what was told, at once or later."""
+        for outcome in (positive(), Failure(ValueError())):
+            for at_once in (True, False):
+                waiting: list[Told] = []
+
+                def tell(query: Query, told: Told, *, waiting: list[Told] = waiting) -> Ongoing:
+                    waiting.append(told)
+                    return succeed(None)
+
+                def tell_now(query: Query, told: Told, *, outcome: Answer | Failure = outcome) -> Ongoing:
+                    told(outcome)
+                    return succeed(None)
+
+                asked = deferred(tell_now if at_once else tell, question())
+                if not at_once:
+                    self.assertNoResult(asked)
+                    waiting[0](outcome)
+                if isinstance(outcome, Failure):
+                    self.failureResultOf(asked, ValueError)
+                else:
+                    self.assertIs(self.successResultOf(asked), outcome)
+
+    def test_cancelled(self) -> None:
+        """To cancel one ends the work."""
+        source = Plain()
+        asked = deferred(teller(source), question())
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        self.assertTrue(source.asked[0].called)
