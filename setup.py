@@ -10,7 +10,8 @@ PATH = """
     accept/rush accept/outbox accept/repeats accept/alike
     admit/acl admit/limit admit/special
     cache/bounds cache/once cache/waiting cache/memory cache/table cache/eviction
-    cache/redis cache/look cache/reading cache/flight cache/worth cache/entry cache/seal cache/writer
+    cache/redis cache/look cache/reading cache/flight cache/worth cache/entry cache/seal
+    cache/writer cache/lease cache/frequent
     fetch/route fetch/upstream fetch/health fetch/server fetch/udp fetch/port fetch/poll fetch/wheel fetch/dice
     fetch/reply
 """

@@ -175,7 +175,7 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, own: Lists
     )
     if sharing is not None:
         sharing.flushes.forgets.append(lambda flush: once.forget(flush.matches))
-        once.landed = sharing.hot.landed if cache.hot_names else None
+        once.landed = sharing.hot.missed.landed if cache.hot_names else None
 
     # admit: what depends on the client is judged before memory, what depends on the name behind it, so that
     # a cached answer costs no rule.

@@ -152,7 +152,7 @@ class Flights:
         if key is not None:
             self._reading.read([key], True, partial(self._looked, look, key), _not_hurried)
 
-    def _looked(self, look: Look, key: bytes, values: list[object] | None) -> None:
+    def _looked(self, look: Look, key: bytes, values: list[object] | None, _now: float) -> None:
         found = values[0] if values is not None else None
         if look.following == key:
             if isinstance(found, bytes):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from heimdall.cache.ranks import EXACT, UNKNOWN, Asked
+from heimdall.message.answer import Answer
+from heimdall.message.query import NXDOMAIN, Query
 
 MOST: Final = 1000
 """Questions that are counted at once."""
@@ -24,6 +26,15 @@ class Frequent:
 
     def __len__(self) -> int:
         return len(self._counts)
+
+    def landed(self, query: Query, answer: Answer, askers: int) -> None:
+        """Count a question and what came of it, unless it is for a client's subnet.
+
+        :param askers: who waited for it.
+        """
+        if query.subnet is None:
+            told = answer.rcode in (0, NXDOMAIN) and answer.origin != "stale"
+            self.add(query.key, answer.origin, answer.ttl if told else -1, askers)
 
     def add(self, key: bytes, origin: str, ttl: int, askers: int) -> None:
         """Count some who asked a question.

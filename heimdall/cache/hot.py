@@ -24,8 +24,6 @@ from heimdall.cache.memory import Memory
 from heimdall.cache.ranks import AT_ONCE, PAGE, UNKNOWN, Asked, Ranks, Row, worth
 from heimdall.cache.writer import Trouble
 from heimdall.interfaces import ILink, LinkDown
-from heimdall.message.answer import Answer
-from heimdall.message.query import NXDOMAIN, Query
 from heimdall.tally import Count, Gauge, Tally
 
 EVERY: Final = 10.0
@@ -73,7 +71,8 @@ class Hot:
         self.node = node
         """The number of this node."""
         self._link, self._memory, self._ranks, self._clock, self._reader = link, memory, ranks, clock, reader
-        self._frequent = Frequent()
+        self.missed = Frequent()
+        """What memory did not know."""
         self._looks = 0
         self._loop = LoopingCall(self.look)
         self._loop.clock = clock
@@ -101,15 +100,6 @@ class Hot:
             self._loop.stop()
         if self._work is not None:
             self._work.cancel()
-
-    def landed(self, query: Query, answer: Answer, askers: int) -> None:
-        """Count a question that memory did not know.
-
-        :param askers: who waited for it.
-        """
-        if query.subnet is None:
-            told = answer.rcode in (0, NXDOMAIN) and answer.origin != "stale"
-            self._frequent.add(query.key, answer.origin, answer.ttl if told else -1, askers)
 
     def learn(self, rows: list[Row], age: float) -> None:
         """Take what is hot in the cluster.
@@ -146,7 +136,7 @@ class Hot:
         now = self._link.now()
         if not self._link.up or now is None:
             return
-        if not self._reader and (used or len(self._frequent)):
+        if not self._reader and (used or len(self.missed)):
             await self._tell(used, now)
         if self._looks % READ_EVERY == 1:
             await self._read(now)
@@ -171,7 +161,7 @@ class Hot:
         return [key for _, key in most]
 
     async def _tell(self, used: list[bytes], now: float) -> None:
-        asked = {row.key: row for row in self._frequent.take(MISSED)}
+        asked = {row.key: row for row in self.missed.take(MISSED)}
         for key in used:
             self._note(key, asked)
         rows = list(asked.values())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Final
+from typing import ClassVar, Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -45,7 +45,7 @@ class Leases:
     :param longest: seconds that we are patient with another node at most.
     """
 
-    _log = Logger()
+    _log: ClassVar = Logger()
 
     def __init__(self, notices: INotices, clock: IReactorTime, *, longest: float = LONGEST) -> None:
         self._notices = notices

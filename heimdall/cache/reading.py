@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import ClassVar, Final, cast
 
-from attrs import frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -23,20 +22,20 @@ AT_ONCE: Final = 256
 MOST_WAITING: Final = 10_000
 """Look-ups that wait for Redis at once; past that it is not asked."""
 
-Told = Callable[[list[object] | None], None]
-"""What is called with a value for each key, or with None when Redis cannot tell.
+Told = Callable[[list[object] | None, float], None]
+"""What is called with a value for each key, or with None when Redis cannot tell; and with the time on Redis's clock.
 
 A value is bytes, or None where there is none. Where a lease was wanted: 1 if it is ours now, 0 if another node's.
 """
 
 
-@frozen(eq=False)
 class _Look:
     """Some keys to read for one query."""
 
-    keys: Sequence[bytes]
-    told: Told
-    late: Callable[[], object]
+    __slots__ = ("keys", "late", "told")
+
+    def __init__(self, keys: Sequence[bytes], told: Told, late: Callable[[], object]) -> None:
+        self.keys, self.told, self.late = keys, told, late
 
 
 class _Batch:
@@ -128,12 +127,13 @@ class Reading:
     def _replied(self, reply: object, batch: _Batch, size: int) -> None:
         self._over(batch)
         self._trouble.passed()
-        good = isinstance(reply, list) and len(reply) == size and self._link.now() is not None
+        now = self._link.now()
+        good = isinstance(reply, list) and len(reply) == size and now is not None
         values: list[object] = cast("list[object]", reply) if good else [None] * size
         at = 0
         for look in batch.looks:
             behind = at + len(look.keys)
-            self._tell(look, values[at:behind])
+            self._tell(look, values[at:behind], now or 0.0)
             at = behind
 
     def _refused(self, failure: Failure, batch: _Batch) -> None:
@@ -142,13 +142,13 @@ class Reading:
         if self._leases is not None:
             self._leases.refused(failure.getErrorMessage())
         for look in batch.looks:
-            self._tell(look, None)
+            self._tell(look, None, 0.0)
 
-    def _tell(self, look: _Look, values: list[object] | None) -> None:
+    def _tell(self, look: _Look, values: list[object] | None, now: float) -> None:
         """Tell who asked; a bug there costs one query its hit, not the others theirs."""
         try:
-            look.told(values)
+            look.told(values, now)
         except Exception:
             self._log.failure("a look-up in Redis failed")
             if values is not None:
-                look.told(None)
+                look.told(None, now)

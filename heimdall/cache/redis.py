@@ -103,13 +103,13 @@ class Shared:
             look.note(self._lookups, "late")
             self._ask_next(look)
 
-    def _replied(self, look: Look, values: list[object] | None) -> None:
+    def _replied(self, look: Look, values: list[object] | None, now: float) -> None:
         if look.done:
             self._flights.came_late(look, values, self._head + look.keys[0])
         elif values is None:
             self._missed(look, "down")
         else:
-            self._read(look, values, self._link.now() or 0.0)
+            self._read(look, values, now)
 
     def _read(self, look: Look, values: list[object], now: float) -> None:
         """Take the first good value for a query, the closest first; keep what is only good in need."""
@@ -155,7 +155,7 @@ class Shared:
             look.kept = answer
         return result
 
-    def _leased(self, look: Look, values: list[object] | None) -> None:
+    def _leased(self, look: Look, values: list[object] | None, _now: float) -> None:
         key = self._lease_head + look.keys[0]
         found = values[0] if values is not None else None
         if look.done:

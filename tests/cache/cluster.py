@@ -55,7 +55,7 @@ class One:
         redis = Redis(url=url, secret=secret, read_budget=0.2)
         self.sharing = share(redis, cache, reactor, self.memory, upstream)
         self.once = Once(self.memory, self.sharing.source, reactor)
-        self.once.landed = self.sharing.hot.landed
+        self.once.landed = self.sharing.hot.missed.landed
         self.memory.refresh = self.once.refresh
         self.sharing.flushes.forgets.append(lambda flush: self.once.forget(flush.matches))
         self.sharing.hot.node = id(self) & 0xFFFF

@@ -183,7 +183,7 @@ class Cluster(Nodes):
         node.memory.put(question("no.example"), negative(), reactor.seconds())
         for asked in (network, question("no.example")):
             node.use(asked, 3)
-        node.sharing.hot.landed(network, positive("net.example"), 5)
+        node.sharing.hot.missed.landed(network, positive("net.example"), 5)
         self.assertEqual(list(await self.hottest(node)), [question("no.example").key])
 
     async def test_at_once(self) -> None:
@@ -261,7 +261,7 @@ class Cluster(Nodes):
         await nodes[0].ask("www.example")
         await nodes[0].sharing.hot.look()
         reader = hot.Hot(nodes[1].sharing.link, nodes[1].memory, nodes[1].sharing.ranks, reactor, reader=True)
-        reader.landed(question("other.example"), positive(), 3)
+        reader.missed.landed(question("other.example"), positive(), 3)
         await reader.look()
         self.assertEqual(list(reader.names), [question("www.example").key])
 
@@ -332,7 +332,7 @@ class Operators(Nodes):
         await nodes[0].ask("short.example", "short.example", "short.example")
         await nodes[0].stored(3)
         self.assertEqual(await nodes[1].ask("www.example"), ["redis"])
-        nodes[1].sharing.hot.landed(query.make(question("www.example").name, 1, do=True), positive(ttl=300), 1)
+        nodes[1].sharing.hot.missed.landed(query.make(question("www.example").name, 1, do=True), positive(ttl=300), 1)
         nodes[0].use(question("www.example"), 4)
         for node in nodes:
             await node.sharing.hot.look()
