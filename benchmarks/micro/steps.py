@@ -11,9 +11,9 @@ from attrs import frozen
 from twisted.internet.task import Clock
 
 from benchmarks.beside.peers import RATE
-from heimdall.accept.batch import STRIDE, Slots, possible
 from heimdall.accept.reader import BATCH
 from heimdall.accept.server import Server
+from heimdall.accept.slots import STRIDE, Slots, possible
 from heimdall.admit.acl import Acl
 from heimdall.admit.limit import Limit
 from heimdall.cache.entry import from_bytes, to_bytes

@@ -11,11 +11,11 @@ from typing import cast
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 from twisted.names import dns
 
-from heimdall.accept import batch
 from heimdall.accept.batch import BatchReader, Known
 from heimdall.accept.engine import Engine, Faults, Later
 from heimdall.accept.reader import Reader, WideReader
 from heimdall.accept.rush import Rush
+from heimdall.accept.slots import possible
 from heimdall.message.query import Client
 from heimdall.tally import Count, Tally
 
@@ -57,7 +57,7 @@ class Datagrams(dns.DNSDatagramProtocol):
     ) -> None:
         dns.DNSDatagramProtocol.__init__(self, server, clock)
         self.take: Callable[[bytes, Client, bool, Later], bytes | None] = server.take
-        self._known = known if batch.possible() else None
+        self._known = known if possible() else None
         self._rush = rush
         self.clock = clock
         self.faults = faults

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from heimdall.accept.reader import BATCH
+from heimdall.accept.slots import Envelope, Slots
 from heimdall.message.query import Client
-
-if TYPE_CHECKING:
-    from heimdall.accept.batch import Envelope, Slots
 
 
 class Outbox:

@@ -5,27 +5,27 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime, IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from heimdall.accept.engine import Faults, Later
 from heimdall.accept.sockets import IP_PKTINFO
 from heimdall.message.query import Client
 
-BATCH = 64
+BATCH: Final = 64
 """Datagrams that are read before the reactor gets its turn again."""
 
-LARGEST = 4096
+LARGEST: Final = 4096
 """Bytes that are read of a datagram: no query of sense is longer."""
 
-REST = 0.1
+REST: Final = 0.1
 """Seconds without reading after a wake-up in which nothing but errors came."""
 
-_log = Logger()
+_log: Final = Logger(__name__)
 
 
 class Taker(Protocol):
@@ -38,14 +38,10 @@ class Taker(Protocol):
     def take(self) -> Callable[[bytes, Client, bool, Later], bytes | None]:
         """Takes one message: see :class:`~heimdall.accept.engine.Engine`."""
 
-    def answer(self, wire: bytes, client: Client, later: Later) -> bytes | None:
-        """Hand a message to the server; return its reply, SERVFAIL if it failed."""
-
     def failed(self, way: str, error: OSError) -> None:
         """Count what the kernel refused; ``way`` is send or receive."""
 
 
-@implementer(IReadDescriptor)
 class Reader:
     """Reads a socket that is bound to one address.
 
@@ -55,7 +51,7 @@ class Reader:
 
     def __init__(self, udp: socket.socket, datagrams: Taker, reactor: IReactorFDSet) -> None:
         self.udp = udp
-        self._datagrams = datagrams
+        self._datagrams, self._ask = datagrams, datagrams.take
         self._reactor = reactor
         self._resting: IDelayedCall | None = None
         self._stopped = False
@@ -71,7 +67,7 @@ class Reader:
 
     def doRead(self) -> None:
         """Answer the datagrams that are there, up to :data:`BATCH`."""
-        receive, take, later, send = self.udp.recvfrom, self._datagrams.take, self._send, self.udp.sendto
+        receive, answer, later, send = self.udp.recvfrom, self._answer, self._send, self.udp.sendto
         errors = 0
         for _ in range(BATCH):
             try:
@@ -82,10 +78,7 @@ class Reader:
                 errors += 1
                 self._datagrams.failed("receive", error)
                 continue
-            try:
-                reply = take(wire, client, False, later)
-            except Exception as error:
-                reply = self._datagrams.faults.refuse(wire, error)
+            reply = answer(wire, client, later)
             if reply:
                 try:
                     send(reply, client)
@@ -136,12 +129,21 @@ class Reader:
         if self._resting is None:
             self._resting = self._datagrams.clock.callLater(REST, self.resume)
 
+    def _answer(self, wire: bytes, client: Client, later: Later) -> bytes | None:
+        """Hand a message to the server; return its reply, SERVFAIL if it failed."""
+        try:
+            return self._ask(wire, client, False, later)
+        except Exception as bug:
+            return self._datagrams.faults.refuse(wire, bug)
+
     def _send(self, reply: bytes, client: Client) -> None:
         try:
             self.udp.sendto(reply, client)
         except OSError as error:
             self._datagrams.failed("send", error)
 
+
+classImplements(Reader, IReadDescriptor)
 
 Packet = list[tuple[int, int, bytes]]
 """Packet information: which of our addresses a datagram came to, or leaves from."""
@@ -157,7 +159,7 @@ class WideReader(Reader):
 
     def doRead(self) -> None:
         """Answer the datagrams that are there, up to :data:`BATCH`."""
-        receive, answer, send, space = self.udp.recvmsg, self._datagrams.answer, self._send_from, self._space
+        receive, answer, send, space = self.udp.recvmsg, self._answer, self._send_from, self._space
         errors = 0
         for _ in range(BATCH):
             try:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from twisted.internet.interfaces import IReactorTime
 
 from heimdall.accept.alike import Alike
-from heimdall.accept.batch import STRIDE, Slots
+from heimdall.accept.slots import STRIDE, Slots
 from heimdall.interfaces import Drop, IAddressGate, IGate, IHotCache
 from heimdall.message.answer import Answer
 from heimdall.message.edns import UDP_SIZE

@@ -9,9 +9,9 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 from twisted.names.server import DNSServerFactory
 
-from heimdall.accept.batch import possible
 from heimdall.accept.crowd import Crowd
 from heimdall.accept.engine import Faults, Later
+from heimdall.accept.slots import possible
 from heimdall.accept.stream import Stream
 from heimdall.message.query import Client, make
 from heimdall.message.wire import HEADER, from_text

@@ -64,8 +64,10 @@ class Same(SynchronousTestCase):
         known = memory.get(found, 0.0) if found else None
         if found and known:
             full = learnt(bytes(wire))
-            for slot in set(Query.__slots__) - {"client", "wire"}:
-                self.assertEqual(getattr(found, slot), getattr(full, slot), slot)
+            for slot in set(dir(full)) - {"client", "wire"}:
+                value = getattr(full, slot)
+                if not slot.startswith("_") and not callable(value):
+                    self.assertEqual(getattr(found, slot), value, slot)
             self.assertEqual(found.wire[2:], full.wire[2:])
             answer, body, _ = known
             self.assertEqual(fit(found, answer, body)[2:], fit(full, answer, body)[2:])

@@ -10,8 +10,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.accept import repeats
-from heimdall.accept.batch import Slots
 from heimdall.accept.server import Server
+from heimdall.accept.slots import Slots
 from heimdall.admit.acl import Acl
 from heimdall.admit.limit import Limit
 from heimdall.cache.memory import Memory

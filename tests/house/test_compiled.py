@@ -14,10 +14,9 @@ from tests.house.test_wheel import built, run
 from tests.house.tree import ROOT
 
 SAME = (
-    "tests.message", "tests.admit", "tests.fetch", "tests.accept.test_server", "tests.accept.test_batch",
-    "tests.accept.test_repeats", "tests.accept.test_rush", "tests.cache.test_memory", "tests.cache.test_eviction",
-    "tests.cache.test_once", "tests.cache.test_entry", "tests.cache.test_redis", "tests.cache.test_shared",
-    "tests.cache.test_flight", "tests.test_follow", "tests.live.test_main_job",
+    "tests.message", "tests.admit", "tests.fetch", "tests.accept", "tests.cache.test_memory",
+    "tests.cache.test_eviction", "tests.cache.test_once", "tests.cache.test_entry", "tests.cache.test_redis",
+    "tests.cache.test_shared", "tests.cache.test_flight", "tests.test_follow", "tests.live.test_main_job",
 )  # fmt: skip
 """The tests of what is compiled, and of a whole node."""
 

@@ -1,0 +1,100 @@
+"""Lay out memory for the kernel's recvmmsg and sendmmsg, and find the two calls in the C library, by ctypes.
+
+What is laid out here is read and written by ``slots``, which knows of none of this but offsets: where one thing of a
+datagram is, that of the next one is a fixed number of bytes behind.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+from functools import cache
+from typing import Any
+
+
+class _Iovec(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_ulong))
+
+
+class _Message(ctypes.Structure):
+    """A ``struct msghdr``: recvmsg(2)."""
+
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_length", ctypes.c_uint),
+        ("iovec", ctypes.c_void_p),
+        ("iovecs", ctypes.c_ulong),
+        ("control", ctypes.c_void_p),
+        ("control_length", ctypes.c_ulong),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _Header(ctypes.Structure):
+    """A ``struct mmsghdr``: recvmmsg(2)."""
+
+    _fields_ = (("message", _Message), ("length", ctypes.c_uint))
+
+
+SIZE = ctypes.sizeof(_Header)
+"""Bytes from one header to the next."""
+
+CONTROL = socket.CMSG_SPACE(20)
+"""Bytes that packet information takes: that of IPv6 has 20, with what stands before it."""
+
+_WORD = ctypes.sizeof(ctypes.c_ulong)
+
+
+class Room:
+    """Memory for some datagrams.
+
+    ``data``      their bytes, each one's every ``stride`` bytes
+    ``heads``     who sent each, and ``control`` bytes on its packet information: every ``head`` bytes
+    ``headers``   what the kernel is told of each, and tells: every :data:`SIZE` bytes, from the address ``at`` on
+    ``lengths``   in those: the bytes that were read of each
+    ``controls``  in those: the bytes of packet information that came with each
+    ``iovecs``    where the bytes of each are; ``sizes`` in those: how many are to be read, or sent
+
+    :param count: how many.
+    :param most: bytes that are read of one.
+    :param name: bytes of an address.
+    :param wide: whether there is packet information.
+    """
+
+    def __init__(self, count: int, stride: int, most: int, name: int, wide: bool) -> None:
+        self.receive, self.send = _calls()
+        # The kernel wants packet information to begin at a whole word.
+        before = -(-name // _WORD) * _WORD if wide else name
+        self.control = before + socket.CMSG_LEN(0)
+        self.head = before + CONTROL * wide
+        data, heads, iovecs, headers = (
+            bytearray(count * size) for size in (stride, self.head, ctypes.sizeof(_Iovec), SIZE)
+        )
+        at_data, at_heads, at_iovecs, self.at = map(_address, (data, heads, iovecs, headers))
+        for index in range(count):
+            iovec = _Iovec.from_buffer(iovecs, index * ctypes.sizeof(_Iovec))
+            iovec.base, iovec.length = at_data + index * stride, most
+            message = _Message.from_buffer(headers, index * SIZE)
+            message.name, message.name_length = at_heads + index * self.head, name
+            message.iovec, message.iovecs = at_iovecs + index * ctypes.sizeof(_Iovec), 1
+            if wide:
+                message.control, message.control_length = at_heads + index * self.head + before, CONTROL
+        self.data, self.heads = memoryview(data), memoryview(heads)
+        self.headers, self.iovecs = memoryview(headers), memoryview(iovecs)
+        self.lengths = self.headers.cast("I")[_Header.length.offset // 4 :: SIZE // 4]
+        self.controls = self.headers.cast("L")[_Message.control_length.offset // _WORD :: SIZE // _WORD]
+        self.sizes = self.iovecs.cast("L")[_Iovec.length.offset // _WORD :: ctypes.sizeof(_Iovec) // _WORD]
+
+
+def _address(buffer: bytearray) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
+@cache
+def _calls() -> tuple[Any, Any]:
+    """Return the two functions of the C library. They never wait, so the lock of the interpreter is kept."""
+    library = ctypes.PyDLL(None, use_errno=True)
+    receive, send = library.recvmmsg, library.sendmmsg
+    receive.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
+    send.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
+    return receive, send

@@ -1,0 +1,157 @@
+"""Read datagrams by the dozen into slots, and send the replies to them from there, with one system call each.
+
+A reply is written over its query and goes back through the same slot, whose headers hold the client's address already,
+and the address that it asked. So what a datagram costs here is a slice of its bytes, a copy of its reply and the number
+of its bytes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+from collections.abc import Collection, Iterable
+from functools import cache
+from struct import Struct
+from typing import Final
+
+from heimdall.accept.mmsg import SIZE, Room
+from heimdall.accept.reader import BATCH, LARGEST
+from heimdall.message.query import Client
+
+STRIDE: Final = LARGEST + 64
+"""Bytes from one slot to the next: no power of two, or all of them would share a few lines of the CPU's caches."""
+
+_NAMES: Final = {socket.AF_INET: 16, socket.AF_INET6: 28}
+_HOSTS: Final = {socket.AF_INET: "4x4s", socket.AF_INET6: "8x16s"}
+_IPV4: Final = Struct("!2xH4s")
+_IPV6: Final = Struct("!2xHI16s")
+_SCOPE: Final = Struct("@24xI")
+_LINK_LOCAL: Final = b"\xfe\x80"
+
+Envelope = bytes
+"""An address, and where wide the packet information, as the kernel has them."""
+
+
+class Slots:
+    """Room for a batch of datagrams, and for what the kernel says of each.
+
+    ``view``   the bytes of all; a slot begins every :data:`STRIDE` bytes
+    ``sizes``  how many bytes to send from each slot
+
+    :param udp: the socket; not blocking.
+    :param wide: whether it gives packet information.
+    """
+
+    def __init__(self, udp: socket.socket, wide: bool) -> None:
+        self.udp = udp
+        self._six = udp.family == socket.AF_INET6
+        self._wide = wide
+        name = _NAMES[udp.family]
+        room = Room(BATCH, STRIDE, LARGEST, name, wide)
+        self._receive, self._send, self._at = room.receive, room.send, room.at
+        self._head, self._control = room.head, room.control
+        self._heads, self._headers, self._iovecs = room.heads, room.headers, room.iovecs
+        self._lengths, self._controls = room.lengths, room.controls
+        self.view, self.sizes = room.data, room.sizes
+        self._fresh_headers, self._fresh_iovecs = bytes(room.headers), bytes(room.iovecs)
+        host = Struct(_HOSTS[udp.family])
+        self._host = Struct(f"{_HOSTS[udp.family]}{room.head - host.size}x")
+
+    def receive(self) -> int:
+        """Read what is there, up to a batch; return how many datagrams that are, or -1 if there was an error."""
+        self._headers[:] = self._fresh_headers
+        self._iovecs[:] = self._fresh_iovecs
+        count: int = self._receive(self.udp.fileno(), self._at, BATCH, socket.MSG_DONTWAIT, None)
+        if self._wide and count > 0:
+            self._let_go(count)
+        return count
+
+    def lengths(self, count: int) -> list[int]:
+        """Return of the first ``count`` datagrams the bytes of each."""
+        return self._lengths[:count].tolist()
+
+    def hosts(self, count: int) -> Iterable[tuple[bytes]]:
+        """Return who sent the first ``count`` datagrams: the address alone, as the kernel has it."""
+        return self._host.iter_unpack(self._heads[: count * self._head])
+
+    def message(self, index: int) -> bytes:
+        """Return one datagram."""
+        start = index * STRIDE
+        return self.view[start : start + self._lengths[index]].tobytes()
+
+    def client(self, index: int) -> Client:
+        """Return who sent a datagram, as ``recvfrom`` does."""
+        start = index * self._head
+        if not self._six:
+            port, host = _IPV4.unpack_from(self._heads, start)
+            return socket.inet_ntop(socket.AF_INET, host), port
+        port, flow, host = _IPV6.unpack_from(self._heads, start)
+        (scope,) = _SCOPE.unpack_from(self._heads, start)
+        return socket.inet_ntop(socket.AF_INET6, host), port, flow, scope
+
+    def envelope(self, index: int) -> Envelope:
+        """Return where a datagram came from, and came to; nothing where it is wide and the kernel does not say."""
+        if self._wide and not self._controls[index]:
+            return b""
+        start = index * self._head
+        return self._heads[start : start + self._head].tobytes()
+
+    def address(self, index: int, envelope: Envelope) -> None:
+        """Have a slot that nothing is read into send to where another one's datagram came from."""
+        start = index * self._head
+        self._heads[start : start + self._head] = envelope
+
+    def put(self, index: int, reply: bytes) -> None:
+        """Write the reply to a datagram over it."""
+        start, size = index * STRIDE, len(reply)
+        self.view[start : start + size] = reply
+        self.sizes[index] = size
+
+    def send(self, count: int, but: Collection[int] = ()) -> list[OSError]:
+        """Send the replies to the first ``count`` datagrams; return an error for each that the kernel did not take.
+
+        :param but: those that have none.
+        """
+        headers = self._headers
+        if but:
+            kept = sorted(set(range(count)).difference(but))
+            for place, index in enumerate(kept):
+                if place != index:
+                    headers[place * SIZE : (place + 1) * SIZE] = headers[index * SIZE : (index + 1) * SIZE]
+            count = len(kept)
+        errors: list[OSError] = []
+        sent = 0
+        while sent < count:
+            done: int = self._send(self.udp.fileno(), self._at + sent * SIZE, count - sent, 0)
+            if done < 1:
+                number = ctypes.get_errno()
+                errors.append(OSError(number, os.strerror(number)))
+                done = 1
+            sent += done
+        return errors
+
+    def _let_go(self, count: int) -> None:
+        """Let the replies leave from the address that was asked, by any interface: see ``reader``."""
+        heads = self._heads
+        interface = 16 if self._six else 0
+        for at in range(self._control, count * self._head, self._head):
+            if not self._six or heads[at : at + 2].tobytes() != _LINK_LOCAL:
+                heads[at + interface : at + interface + 4] = b"\0\0\0\0"
+
+
+@cache
+def possible() -> bool:
+    """Whether the C library has these calls, and they do here what they should: two datagrams are sent and read."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.bind(("127.0.0.1", 0))
+            slots = Slots(udp, False)
+            for text in (b"one", b"three"):
+                udp.sendto(text, udp.getsockname())
+            read = [slots.message(index) for index in range(slots.receive())]
+            slots.put(1, b"four")
+            sent = not slots.send(2, [0]) and udp.recv(LARGEST, socket.MSG_DONTWAIT) == b"four"
+            return sent and read == [b"one", b"three"] and slots.client(1) == udp.getsockname()
+    except (OSError, AttributeError, TypeError, ValueError):
+        return False
