@@ -13,6 +13,7 @@ from twisted.python.reflect import namedAny
 from heimdall.accept.crowd import Crowd
 from heimdall.accept.datagram import Datagrams
 from heimdall.accept.engine import Faults
+from heimdall.accept.front import Front
 from heimdall.accept.server import Server
 from heimdall.admit.acl import Acl
 from heimdall.admit.limit import Limit
@@ -89,7 +90,7 @@ class Path:
         self.server.streams.allow(
             accept.tcp_connections, accept.tcp_connections_per_client, accept.tcp_pipeline, accept.tcp_idle
         )
-        self.server.lead(
+        self.server.front.lead(
             self.clients,
             self.names,
             self.once,
@@ -193,12 +194,13 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, own: Lists
     # accept: the front, and the sockets' protocols.
     if former is None:
         faults = Faults(clock)
-        server = Server(clients, memory, names, once, clock, faults=faults, streams=Crowd(clock, faults))
-        datagrams = Datagrams(server, clock, faults, server.repeats, server.rush)
+        front = Front(clients, memory, names, once, clock, faults=faults)
+        server = Server(front, Crowd(clock, faults))
+        datagrams = Datagrams(front, clock, faults, front.repeats, front.rush)
     else:
         server, datagrams = former.server, former.datagrams
 
-    counting += [memory, once, *clients, *names, datagrams.faults, server.streams, server, datagrams]
+    counting += [memory, once, *clients, *names, datagrams.faults, server.streams, server.front, datagrams]
     tallies = [tally for part in counting for tally in getattr(part, "tallies", ())]
     inside = Inside(memory, names, once, clock)
     follow = Follow(clients, memory, names, once, clock)

@@ -165,7 +165,7 @@ class Station:
         datagrams.pause()
         yield DeferredList([maybeDeferred(port.stopListening) for port in self._ports])
         within = self.path.settings.fetch.deadline + LAST_WORDS
-        answered = server.finish()
+        answered = server.front.finish()
         # Its askers are told by the deadline of a query; this is for the case that one of them is not.
         answered.addTimeout(within, self._reactor, lambda *_: None)
         yield answered

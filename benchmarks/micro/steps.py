@@ -11,8 +11,8 @@ from attrs import frozen
 from twisted.internet.task import Clock
 
 from benchmarks.beside.peers import RATE
+from heimdall.accept.front import Front
 from heimdall.accept.reader import BATCH
-from heimdall.accept.server import Server
 from heimdall.accept.slots import STRIDE, Slots, possible
 from heimdall.admit.acl import Acl
 from heimdall.admit.limit import Limit
@@ -77,8 +77,8 @@ class Batch:
     :param pass_second: whether a second passes before each time: else what came is remembered as it was answered.
     """
 
-    def __init__(self, server: Server, clock: Clock, wires: Sequence[bytes], *, pass_second: bool) -> None:
-        self._repeats, self._clock, self._pass_second = server.repeats, clock, pass_second
+    def __init__(self, front: Front, clock: Clock, wires: Sequence[bytes], *, pass_second: bool) -> None:
+        self._repeats, self._clock, self._pass_second = front.repeats, clock, pass_second
         with socket.socket(type=socket.SOCK_DGRAM) as udp, socket.socket(type=socket.SOCK_DGRAM) as client:
             udp.bind(("127.0.0.1", 0))
             for wire in wires:
@@ -98,13 +98,13 @@ class Batch:
         assert not left and not silent
 
 
-def batches(server: Server, clock: Clock) -> Iterator[Step]:
+def batches(front: Front, clock: Clock) -> Iterator[Step]:
     """Yield the steps that answer what comes from memory, many messages at a time."""
     if not possible():
         return
-    again = Batch(server, clock, [asked("www.example.com")[0]] * BATCH, pass_second=False)
+    again = Batch(front, clock, [asked("www.example.com")[0]] * BATCH, pass_second=False)
     names = [asked(f"n{number}.example.com")[0] for number in range(BATCH)]
-    alike = Batch(server, clock, names, pass_second=True)
+    alike = Batch(front, clock, names, pass_second=True)
     yield Step("again", "answer a message that comes again, of a batch", again.answer, BATCH)
     yield Step("alike", "answer one that is like others but for its name, of a batch", alike.answer, BATCH)
 
@@ -124,21 +124,21 @@ def steps() -> Iterator[Step]:
     seal = Seal(b"sixteen bytes and more")
     value, size = to_bytes(known, read.key, now, seal), len(read.question)
     acl, limit = Acl(Admit().allow), Limit(clock, float(RATE))
-    server = Server([acl, limit], memory, [], Nowhere(), clock)
+    front = Front([acl, limit], memory, [], Nowhere(), clock)
 
     def later(reply: bytes, client: object) -> None:
         raise RuntimeError("the answer was not in memory")
 
-    server.take(plain, CLIENT, False, later)
-    server.take(plain, CLIENT, False, later)
+    front.take(plain, CLIENT, False, later)
+    front.take(plain, CLIENT, False, later)
     yield Step("parse", "read a query", partial(query.read, plain, CLIENT))
     yield Step("parse_opt", "read a query with an OPT", partial(query.read, with_opt, CLIENT))
     yield Step("acl", "judge whether a known client may ask", partial(acl.judge, read))
     yield Step("limit", "judge whether it asks too much", partial(limit.judge, read))
     yield Step("memory", "look up in memory, hot, expiry checked", partial(memory.get, read, now))
     yield Step("reply", "make a reply", partial(fit, read, known, known.body))
-    yield Step("take", "all of that for a message, the long way", partial(server.take, plain, CLIENT, False, later))
-    yield from batches(server, clock)
+    yield Step("take", "all of that for a message, the long way", partial(front.take, plain, CLIENT, False, later))
+    yield from batches(front, clock)
     yield Step("answer", "read the reply of an upstream", partial(response.read, upstream))
     yield Step("to_bytes", "an answer to its bytes in Redis", partial(to_bytes, known, read.key, now, seal))
     yield Step("from_bytes", "an answer from its bytes in Redis", partial(from_bytes, value, read.key, size, now, seal))

@@ -1,113 +1,29 @@
-"""The front of the house: takes one message of one client down the path and sends the reply back.
-
-Everything here runs for every query. A message that is answered from memory meets no Deferred, no record
-object and no codec: it is read (``message.query``), judged by the client gates, looked up, fitted
-(``message.reply``), counted.
-
-A message that came before may not even come here: see ``repeats``.
-"""
+"""The server factory of twisted.names, with the front of the house for its engine."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IReactorTime
-from twisted.logger import Logger
+from twisted.internet.interfaces import IAddress
 from twisted.names.server import DNSServerFactory
-from twisted.python.failure import Failure
 
 from heimdall.accept.crowd import Crowd
-from heimdall.accept.engine import Faults, Later
-from heimdall.accept.repeats import RCODES, Repeats, labels
-from heimdall.accept.rush import Rush
+from heimdall.accept.front import Front
 from heimdall.accept.stream import Stream
-from heimdall.interfaces import Drop, IGate, IHotCache, ISource
-from heimdall.message import edns
-from heimdall.message.answer import TC, Answer, make
-from heimdall.message.edns import ExtendedError
-from heimdall.message.query import RD, REFUSED, SERVFAIL, Client, Query, read
-from heimdall.message.reply import fit
-from heimdall.message.wire import to_text
-from heimdall.tally import Count, Gauge, Tally, Times
-
-_CUT = ExtendedError(edns.NETWORK_ERROR, "the answer could not be had whole")
-_NOT_RECURSIVE = ExtendedError(edns.NOT_AUTHORITATIVE, "recursion was not desired")
 
 
 class Server(DNSServerFactory):
-    """The server factory of twisted.names with our engine: wire images through gates, memory and a source.
+    """Serves connections; what serves datagrams is given the front itself.
 
-    :param client_gates: judged before the memory, for what depends on the client.
-    :param memory: asked next, at once.
-    :param name_gates: judged when memory does not know, for what depends on the name.
-    :param source: asked last.
-    :param clock: where times come from.
-    :param faults: where our own bugs are recorded.
-    :param streams: what TCP connections may do; a crowd with its defaults when none is given.
-    :param client_subnet: heed the subnets that clients give (RFC 7871); else they are as if not given.
-    :param udp_size: the longest reply over UDP, in bytes.
-    :param query_log: log each query.
+    :param front: takes the messages.
+    :param streams: what TCP connections may do.
     """
 
     noisy = False
-    _log = Logger()
 
-    def __init__(
-        self,
-        client_gates: Sequence[IGate],
-        memory: IHotCache,
-        name_gates: Sequence[IGate],
-        source: ISource,
-        clock: IReactorTime,
-        *,
-        faults: Faults | None = None,
-        streams: Crowd | None = None,
-        client_subnet: bool = False,
-        udp_size: int = edns.UDP_SIZE,
-        query_log: bool = False,
-    ) -> None:
+    def __init__(self, front: Front, streams: Crowd) -> None:
         DNSServerFactory.__init__(self)
-        self._recall = memory.get
-        self._seconds = clock.seconds
-        self._faults = faults or Faults(clock)
-        self.streams = Crowd(clock, self._faults) if streams is None else streams
-        self._pending = 0
-        self._drained: Deferred[None] | None = None
-        self.queries = Count("heimdall_accept_queries_total", "Messages taken from clients.", "transport")
-        self.answers = Count("heimdall_accept_answers_total", "Replies, by who knew the answer.", "origin", "rcode")
-        self._silent = Count("heimdall_accept_dropped_total", "Messages that get no reply.", "reason")
-        self._times = Times("heimdall_accept_query_seconds", "From a query to its reply, all stations.")
-        self.tallies: list[Tally] = [
-            self.queries,
-            self.answers,
-            self._silent,
-            self._times,
-            Gauge("heimdall_accept_pending_queries", "Queries without a reply so far.", lambda: self._pending),
-        ]
-        self.rush = Rush(clock, self._resume)
-        self.tallies += self.rush.tallies
-        self.repeats = Repeats(memory, clock, self._judged, self.queries, self.answers, self._times)
-        self.lead(client_gates, name_gates, source, client_subnet=client_subnet, udp_size=udp_size, query_log=query_log)
-
-    def lead(
-        self,
-        client_gates: Sequence[IGate],
-        name_gates: Sequence[IGate],
-        source: ISource,
-        *,
-        client_subnet: bool,
-        udp_size: int,
-        query_log: bool,
-    ) -> None:
-        """Lead what comes in from now on this way; what is under way ends on the way it took."""
-        self._client_gates = tuple(gate.judge for gate in client_gates)
-        self._name_gates = tuple(gate.judge for gate in name_gates)
-        self._source = source
-        self._client_subnet = client_subnet
-        self._udp_size = udp_size
-        self._query_log = query_log
-        self.repeats.lead(client_gates, udp_size)
+        self.front = front
+        self.take = front.take
+        self.streams = streams
 
     def logPrefix(self) -> str:
         """Return what the reactor calls us in its log."""
@@ -116,136 +32,3 @@ class Server(DNSServerFactory):
     def buildProtocol(self, addr: IAddress | None) -> Stream:
         """Return the protocol of a new TCP connection."""
         return Stream(self)
-
-    def take(self, wire: bytes, client: Client, stream: bool, later: Later) -> bytes | None:
-        """Take one message of a client.
-
-        :param wire: the message, without the length that precedes it on a stream.
-        :param client: the address it came from, as the socket gives it: host first.
-        :param stream: whether it came over a stream.
-        :param later: sends the reply when it is not known at once.
-        :return: the reply, when it is known at once, or no bytes where silence is due. None otherwise: then
-            ``later`` is called once with the reply, perhaps before this returns.
-        """
-        started = self._seconds()
-        self.queries.add("tcp" if stream else "udp")
-        repeat = None if stream else self.repeats.get(wire)
-        if repeat is not None:
-            query = repeat.query
-            query.wire, query.client = wire, client
-        else:
-            message = self._read(wire, client, stream)
-            if not isinstance(message, Query):
-                return self._bad(message)
-            query = message
-        for judge in self._client_gates:
-            verdict = judge(query)
-            if verdict is not None:
-                return self._judged(query, verdict, started)
-        known = self._recall(query, started)
-        if known is not None:
-            answer, body, place = known
-            reply = self._reply(query, answer, body, started)
-            if not stream and not self._query_log:
-                self.repeats.put(query, answer, place, body, reply)
-            return reply
-        if repeat is not None:
-            # Whoever is asked now may keep the query: not the one that the next client's message will be.
-            query = query.again(0.0)
-        if self.rush.on and not stream:
-            self.rush.hold(query, started, later)
-            return None
-        return self._go_on(query, started, later)
-
-    def _go_on(self, query: Query, started: float, later: Later) -> bytes | None:
-        """Take a query further that memory does not know; the outcome is that of :meth:`take`."""
-        for judge in self._name_gates:
-            verdict = judge(query)
-            if verdict is not None:
-                return self._judged(query, verdict, started)
-        if not query.flags & RD:
-            return self._judged(query, make(query, REFUSED, "local", _NOT_RECURSIVE), started)
-        asked = self._source.ask(query)
-        self._pending += 1
-        told = (query, started, later)
-        asked.addCallbacks(self._found, self._broken, callbackArgs=told, errbackArgs=told)
-        return None
-
-    def _resume(self, query: Query, started: float, later: Later) -> None:
-        """Take a query further that had to wait."""
-        try:
-            reply = self._go_on(query, started, later)
-        except Exception as bug:
-            reply = self._faults.refuse(query.wire, bug)
-        if reply:
-            later(reply, query.client)
-
-    def _read(self, wire: bytes, client: Client, stream: bool) -> Query | bytes | None:
-        query = read(wire, client, stream)
-        if isinstance(query, Query) and query.subnet is not None and not self._client_subnet:
-            query.subnet = None
-        return query
-
-    def finish(self) -> Deferred[None]:
-        """Fire as soon as every query taken so far has its reply."""
-        self.rush.close()
-        done: Deferred[None] = Deferred()
-        if self._pending:
-            self._drained = done
-        else:
-            done.callback(None)
-        return done
-
-    def _bad(self, reply: bytes | None) -> bytes:
-        if reply is None:
-            self._silent.add("no_query")
-            return b""
-        rcode = reply[3] & 15
-        # The only reply to a bad message whose code does not fit the header is BADVERS.
-        self.answers.add("local", "badvers" if rcode == 0 else RCODES[rcode])
-        return reply
-
-    def _judged(self, query: Query, verdict: Answer | Drop, started: float) -> bytes:
-        if isinstance(verdict, Answer):
-            return self._reply(query, verdict, verdict.body, started)
-        self._silent.add("gate")
-        return b""
-
-    def _reply(self, query: Query, answer: Answer, body: bytes, started: float) -> bytes:
-        reply = fit(query, answer, body, self._udp_size)
-        self.answers.add(*labels(answer))
-        self._times.observe(self._seconds() - started)
-        if self._query_log:
-            self._log.info(
-                "{client} asked {name} type {qtype}: {rcode} from {origin}",
-                client=query.client[0],
-                name=to_text(query.name),
-                qtype=query.qtype,
-                rcode=RCODES.get(answer.rcode, answer.rcode),
-                origin=answer.origin,
-            )
-        return reply
-
-    def _found(self, answer: Answer, query: Query, started: float, later: Later) -> None:
-        if answer.flags & TC and query.stream:
-            # Half an answer sends a client to TCP; this one came that way.
-            answer = make(query, SERVFAIL, answer.origin, _CUT)
-        try:
-            reply = self._reply(query, answer, answer.body, started)
-        except Exception:
-            self._broken(Failure(), query, started, later)
-        else:
-            self._send(reply, query, later)
-
-    def _broken(self, failure: Failure, query: Query, _started: float, later: Later) -> None:
-        self.answers.add("local", "servfail")
-        error = failure.value
-        error = error if isinstance(error, Exception) else RuntimeError(error)
-        self._send(self._faults.refuse(query.wire, error), query, later)
-
-    def _send(self, reply: bytes, query: Query, later: Later) -> None:
-        self._pending -= 1
-        later(reply, query.client)
-        if self._drained is not None and not self._pending:
-            drained, self._drained = self._drained, None
-            drained.callback(None)

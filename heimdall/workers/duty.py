@@ -167,7 +167,8 @@ class Cover:
         self._reactor = reactor
         # Until then replies may have to leave by these sockets.
         self._within = path.settings.fetch.deadline + LAST_WORDS
-        self._datagrams = Datagrams(path.server, reactor, path.datagrams.faults, path.server.repeats)
+        front = path.server.front
+        self._datagrams = Datagrams(front, reactor, path.datagrams.faults, front.repeats)
         self._ports: list[IListeningPort] = []
         for one in map(_copy, sockets):
             self._datagrams.listen(one.udp, reactor)

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.accept import repeats
-from heimdall.accept.server import Server
+from heimdall.accept.front import Front
 from heimdall.accept.slots import Slots
 from heimdall.admit.acl import Acl
 from heimdall.admit.limit import Limit
@@ -19,7 +19,7 @@ from heimdall.interfaces import DROP
 from heimdall.message.answer import make
 from heimdall.message.query import REFUSED
 from tests.accept.echo import NO_BATCHES
-from tests.accept.test_server import Gate, Source
+from tests.accept.test_front import Gate, Source
 from tests.cache.questions import negative, positive, question
 from tests.message.messages import query_wire
 
@@ -29,7 +29,7 @@ Step = tuple[str, int]
 
 
 class Case(SynchronousTestCase):
-    """A server, and messages from a real socket to it."""
+    """A front, and messages from a real socket to it."""
 
     skip = NO_BATCHES
 
@@ -37,7 +37,7 @@ class Case(SynchronousTestCase):
         self.clock = Clock()
         self.memory = Memory(1_000_000)
         self.gate, self.source = Gate(), Source()
-        self.server = Server([self.gate], self.memory, [], self.source, self.clock)
+        self.front = Front([self.gate], self.memory, [], self.source, self.clock)
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.udp.bind(("127.0.0.1", 0))
         self.client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -52,13 +52,13 @@ class Case(SynchronousTestCase):
             self.client.send(wire)
         count = self.slots.receive()
         self.assertEqual(count, len(wires))
-        left, silent = self.server.repeats.answer(self.slots, count)
+        left, silent = self.front.repeats.answer(self.slots, count)
         self.assertEqual(list(self.slots.send(count, [*left, *silent])), [])
         return [self.client.recv(4096) for _ in range(count - len(left) - len(silent))], left, silent
 
     def taken(self, wire: bytes) -> bytes | None:
         """Take a message the long way."""
-        return self.server.take(wire, self.client.getsockname(), False, lambda *_: None)
+        return self.front.take(wire, self.client.getsockname(), False, lambda *_: None)
 
 
 class Known(Case):
@@ -82,9 +82,9 @@ class Known(Case):
         """Each is counted, timed, and a use of the answer in memory."""
         self.taken(self.wire)
         self.ask(*[self.wire] * 5)
-        self.assertEqual(self.server.queries.counts, {("udp",): 6})
-        self.assertEqual(self.server.answers.counts, {("memory", "noerror"): 6})
-        self.assertEqual(sum(self.server._times.buckets), 6)
+        self.assertEqual(self.front.queries.counts, {("udp",): 6})
+        self.assertEqual(self.front.answers.counts, {("memory", "noerror"): 6})
+        self.assertEqual(sum(self.front._times.buckets), 6)
         (kept,) = self.memory.inspect(question().name, 0.0)
         self.assertEqual(kept.uses, 6)
 
@@ -104,7 +104,7 @@ class Known(Case):
         self.memory.put(question("no.example"), negative(), 0.0)
         self.taken(wire)
         self.ask(wire)
-        self.assertEqual(self.server.answers.counts, {("memory", "nxdomain"): 2})
+        self.assertEqual(self.front.answers.counts, {("memory", "nxdomain"): 2})
 
     def test_forgotten_and_doubted(self) -> None:
         """What memory has forgotten or must not give is not given here either."""
@@ -130,9 +130,9 @@ class Known(Case):
         """A gate that looks at the address alone is asked once a host; one that may not ask is refused each time."""
         for networks, replies in ((["127.0.0.0/8"], 0), (["192.0.2.0/24"], REFUSED)):
             acl = Acl(networks)
-            self.server = Server([acl], self.memory, [], self.source, self.clock)
-            self.server.take(self.wire, ("192.0.2.1", 53), False, print)
-            self.server.take(self.wire, ("127.0.0.2", 53), False, print)
+            self.front = Front([acl], self.memory, [], self.source, self.clock)
+            self.front.take(self.wire, ("192.0.2.1", 53), False, print)
+            self.front.take(self.wire, ("127.0.0.2", 53), False, print)
             for _ in range(2):
                 (reply,), _, _ = self.ask(self.wire)
                 self.assertEqual(reply[3] & 15, replies)
@@ -140,7 +140,7 @@ class Known(Case):
 
     def test_limit(self) -> None:
         """The rate limit counts each message of a batch."""
-        self.server = Server([Limit(self.clock, 1.0, 10.0)], self.memory, [], self.source, self.clock)
+        self.front = Front([Limit(self.clock, 1.0, 10.0)], self.memory, [], self.source, self.clock)
         self.taken(self.wire)
         replies, left, silent = self.ask(*[self.wire] * 20)
         self.assertEqual((len(replies), left, len(silent)), (9, [], 11))
@@ -153,14 +153,14 @@ class Known(Case):
             self.memory.put(question(f"n{number}.example"), positive(f"n{number}.example"), 0.0)
             for _ in range(3):
                 self.taken(query_wire(f"n{number}.example"))
-            self.assertLessEqual(len(self.server.repeats._repeats), 4)
-        self.assertIsNotNone(self.server.repeats.get(query_wire("n19.example")))
+            self.assertLessEqual(len(self.front.repeats._repeats), 4)
+        self.assertIsNotNone(self.front.repeats.get(query_wire("n19.example")))
         for number in range(1, 9):
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
                 client.bind((f"127.0.0.{number}", 0))
                 client.sendto(query_wire("n19.example"), self.udp.getsockname())
-                self.server.repeats.answer(self.slots, self.slots.receive())
-        self.assertLessEqual(len(self.server.repeats._hosts), 2)
+                self.front.repeats.answer(self.slots, self.slots.receive())
+        self.assertLessEqual(len(self.front.repeats._hosts), 2)
 
 
 class First(Case):
@@ -176,9 +176,9 @@ class First(Case):
         """It is answered as by the long way, and so is counted, timed and judged."""
         wire = query_wire("B.Example", use_edns=0)
         (reply,), _, _ = self.ask(wire)
-        self.assertEqual(self.server.queries.counts, {("udp",): 2})
-        self.assertEqual(self.server.answers.counts, {("memory", "noerror"): 2})
-        self.assertEqual(sum(self.server._times.buckets), 2)
+        self.assertEqual(self.front.queries.counts, {("udp",): 2})
+        self.assertEqual(self.front.answers.counts, {("memory", "noerror"): 2})
+        self.assertEqual(sum(self.front._times.buckets), 2)
         self.assertEqual(self.gate.judged, 2)
         self.assertEqual(reply, self.taken(wire))
 
@@ -191,11 +191,11 @@ class First(Case):
         """It is remembered when it comes for the second time in a second."""
         for times in (0, 1):
             self.ask(query_wire("b.example", use_edns=0))
-            self.assertEqual(len(self.server.repeats._repeats), times)
+            self.assertEqual(len(self.front.repeats._repeats), times)
 
     def test_other_rules(self) -> None:
         """When what comes in is led another way, nothing is taken for known that was read before."""
-        self.server.repeats.lead([self.gate], 512)
+        self.front.repeats.lead([self.gate], 512)
         self.assertEqual(self.ask(query_wire("b.example", use_edns=0)), ([], [0], []))
 
 
@@ -217,7 +217,7 @@ class Alike(Case):
     def test_same(self, steps: list[Step]) -> None:
         """Whatever is asked, learnt and forgotten in whatever order, both ways give the same bytes."""
         self.setUp()
-        plain = Server([], self.memory, [], self.source, self.clock)
+        plain = Front([], self.memory, [], self.source, self.clock)
         wires = [query_wire(name, use_edns=edns) for name in NAMES for edns in (0, None)]
         for number, (step, value) in enumerate(steps):
             if step == "wait":

@@ -11,16 +11,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from heimdall.accept import rush
 from heimdall.accept.datagram import Datagrams
 from heimdall.accept.engine import Faults
+from heimdall.accept.front import Front
 from heimdall.accept.reader import BATCH
 from heimdall.accept.rush import LEAP, MIXED, MOST, STEP, Rush
-from heimdall.accept.server import Server
 from heimdall.accept.sockets import bind
 from heimdall.cache.memory import Memory
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
 from tests.accept.echo import NO_BATCHES
 from tests.accept.test_datagram import Waiting
-from tests.accept.test_server import CLIENT, Gate, Source
+from tests.accept.test_front import CLIENT, Gate, Source
 from tests.cache.questions import positive, question
 from tests.message.messages import query_wire
 
@@ -92,49 +92,49 @@ class Broken(Gate):
 
 
 class Serving(SynchronousTestCase):
-    """A server in a rush."""
+    """A front in a rush."""
 
     def setUp(self) -> None:
         self.clock, self.memory, self.source, self.names = Clock(), Memory(1_000_000), Source(), Gate()
-        self.server = Server([], self.memory, [self.names], self.source, self.clock)
+        self.front = Front([], self.memory, [self.names], self.source, self.clock)
         self.later: list[bytes] = []
 
     def take(self, text: str, stream: bool = False) -> bytes | None:
         """Send a message down the path."""
-        return self.server.take(query_wire(text), CLIENT, stream, lambda reply, client: self.later.append(reply))
+        return self.front.take(query_wire(text), CLIENT, stream, lambda reply, client: self.later.append(reply))
 
     def test_what_waits(self) -> None:
         """In a rush a question that memory does not know waits; one that it knows, or over a stream, does not."""
         self.memory.put(question(), positive(), 0.0)
-        self.server.rush.on = True
+        self.front.rush.on = True
         self.assertIsNotNone(self.take("a.example"))
         self.assertIsNone(self.take("b.example"))
         self.assertEqual(len(self.source.asked), 0)
         self.assertIsNone(self.take("c.example", stream=True))
         self.assertEqual(len(self.source.asked), 1)
-        self.server.rush.catch_up()
+        self.front.rush.catch_up()
         self.assertEqual(len(self.source.asked), 2)
         self.source.asked[1].callback(positive("b.example"))
         self.assertEqual(len(self.later), 1)
 
     def test_judged_later(self) -> None:
         """Gates for names judge once it goes on, and what they say is sent; a bug of theirs is SERVFAIL."""
-        self.server.rush.on = True
+        self.front.rush.on = True
         self.take("b.example")
         self.names.verdict = positive("b.example")
-        self.server.rush.catch_up()
-        self.server.lead([], [Broken()], self.source, client_subnet=False, udp_size=1232, query_log=False)
-        self.server.rush.on = True
+        self.front.rush.catch_up()
+        self.front.lead([], [Broken()], self.source, client_subnet=False, udp_size=1232, query_log=False)
+        self.front.rush.on = True
         self.take("c.example")
-        self.server.rush.catch_up()
+        self.front.rush.catch_up()
         self.assertEqual([reply[3] & 15 for reply in self.later], [0, 2])
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
     def test_finish(self) -> None:
-        """A server that ends asks what waits before it says that all is answered."""
-        self.server.rush.on = True
+        """A front that ends asks what waits before it says that all is answered."""
+        self.front.rush.on = True
         self.take("b.example")
-        done = self.server.finish()
+        done = self.front.finish()
         self.assertNoResult(done)
         self.source.asked[0].callback(positive("b.example"))
         self.successResultOf(done)
@@ -148,8 +148,8 @@ class Flood(SynchronousTestCase):
     def test_known_first(self) -> None:
         """Behind a flood of new names a known one is answered in the same turn, before most of them are asked."""
         clock, memory, source = Clock(), Memory(1_000_000), Source()
-        server = Server([], memory, [], source, clock)
-        datagrams = Datagrams(server, clock, Faults(clock), server.repeats, server.rush)
+        front = Front([], memory, [], source, clock)
+        datagrams = Datagrams(front, clock, Faults(clock), front.repeats, front.rush)
         self.addCleanup(datagrams.close)
         waiting = Waiting()
         (bound,) = bind(["127.0.0.1:0"], True)

@@ -40,7 +40,7 @@ class Clients:
         """Ask, and hold what comes back; the whole answer section where it stands below the line."""
         manner = manner or Manner()
         node = await self._nodes.running(who)
-        counts = node.running.path.server.answers.counts
+        counts = node.running.path.server.front.answers.counts
         before = dict(counts)
         replies = await self._replies(name, qtype, manner, outcome, node.port)
         for reply in replies:
