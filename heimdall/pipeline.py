@@ -194,9 +194,8 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, own: Lists
     # accept: the front, and the sockets' protocols.
     if former is None:
         faults = Faults(clock)
-        front = Front(clients, memory, names, once, clock, faults=faults)
-        server = Server(front, Crowd(clock, faults))
-        datagrams = Datagrams(front, clock, faults, front.repeats, front.rush)
+        server = Server(Front(clients, memory, names, once, clock, faults=faults), Crowd(clock, faults))
+        datagrams = Datagrams(server.front, clock, faults, server.front.repeats, server.front.rush)
     else:
         server, datagrams = former.server, former.datagrams
 
