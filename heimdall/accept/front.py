@@ -10,6 +10,7 @@ A message that came before may not even come here: see ``repeats``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar, Final
 
 from twisted.internet.defer import Deferred
@@ -20,6 +21,7 @@ from twisted.python.failure import Failure
 from heimdall.accept.engine import Faults, Later
 from heimdall.accept.repeats import RCODES, Repeats
 from heimdall.accept.rush import Rush
+from heimdall.asking import teller
 from heimdall.interfaces import Drop, IGate, IHotCache, ISource
 from heimdall.message import edns
 from heimdall.message.answer import TC, Answer, make
@@ -96,7 +98,7 @@ class Front:
         """Lead what comes in from now on this way; what is under way ends on the way it took."""
         self._client_gates = tuple(gate.judge for gate in client_gates)
         self._name_gates = tuple(gate.judge for gate in name_gates)
-        self._source = source
+        self._tell = teller(source)
         self._client_subnet = client_subnet
         self._udp_size = udp_size
         self._query_log = query_log
@@ -152,10 +154,12 @@ class Front:
                 return self._judged(query, verdict, started)
         if not query.flags & RD:
             return self._judged(query, make(query, REFUSED, "local", _NOT_RECURSIVE), started)
-        asked = self._source.ask(query)
         self._pending += 1
-        told = (query, started, later)
-        asked.addCallbacks(self._found, self._broken, callbackArgs=told, errbackArgs=told)
+        try:
+            self._tell(query, partial(self._told, query, started, later))
+        except Exception:
+            self._pending -= 1
+            raise
         return None
 
     def _resume(self, query: Query, started: float, later: Later) -> None:
@@ -207,18 +211,22 @@ class Front:
             )
         return reply
 
-    def _found(self, answer: Answer, query: Query, started: float, later: Later) -> None:
+    def _told(self, query: Query, started: float, later: Later, outcome: Answer | Failure) -> None:
+        if isinstance(outcome, Failure):
+            self._broken(outcome, query, later)
+            return
+        answer = outcome
         if answer.flags & TC and query.stream:
             # Half an answer sends a client to TCP; this one came that way.
             answer = make(query, SERVFAIL, answer.origin, _CUT)
         try:
             reply = self._reply(query, answer, answer.body, started)
         except Exception as bug:
-            self._broken(Failure(bug), query, started, later)
+            self._broken(Failure(bug), query, later)
         else:
             self._send(reply, query, later)
 
-    def _broken(self, failure: Failure, query: Query, _started: float, later: Later) -> None:
+    def _broken(self, failure: Failure, query: Query, later: Later) -> None:
         self.answers.add("local", "servfail")
         error = failure.value
         error = error if isinstance(error, Exception) else RuntimeError(error)
