@@ -27,15 +27,18 @@ def deferred(tell: Tell, query: Query) -> Deferred[Answer]:
     ongoing: list[Ongoing] = []
 
     def cancelled(_: Deferred[Answer]) -> None:
-        ongoing[0].cancel()
+        ongoing.pop().cancel()
 
     waiter: Deferred[Answer] = Deferred(cancelled)
 
     def told(outcome: Answer | Failure) -> None:
+        ongoing.clear()
         if isinstance(outcome, Failure):
             waiter.errback(outcome)
         else:
             waiter.callback(outcome)
 
-    ongoing.append(tell(query, told))
+    work = tell(query, told)
+    if not waiter.called:
+        ongoing.append(work)
     return waiter

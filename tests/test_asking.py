@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -9,13 +11,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from heimdall.asking import deferred, teller
+from heimdall.cache.bounds import Bounds
 from heimdall.cache.memory import Memory
 from heimdall.cache.once import Once
+from heimdall.cache.redis import Shared
 from heimdall.interfaces import ISource, NoAnswer, Ongoing, Told
 from heimdall.message.answer import Answer
 from heimdall.message.edns import ExtendedError
 from heimdall.message.query import Query
 from tests.cache.questions import positive, question
+from tests.fakelink import FakeLink
 
 
 @implementer(ISource)
@@ -74,6 +79,9 @@ class Telling(SynchronousTestCase):
 class Waiting(SynchronousTestCase):
     """Deferreds of who calls back."""
 
+    def setUp(self) -> None:
+        self.source = Plain()
+
     def test_outcomes(self) -> None:
         """They fire with what was told, at once or later."""
         for outcome in (positive(), Failure(ValueError())):
@@ -99,8 +107,32 @@ class Waiting(SynchronousTestCase):
 
     def test_cancelled(self) -> None:
         """To cancel one ends the work."""
-        source = Plain()
-        asked = deferred(teller(source), question())
+        asked = deferred(teller(self.source), question())
         asked.cancel()
         self.failureResultOf(asked, CancelledError)
-        self.assertTrue(source.asked[0].called)
+        self.assertTrue(self.source.asked[0].called)
+
+    def test_freed(self) -> None:
+        """A question that was answered, at once or later, leaves nothing to the garbage collector."""
+        clock = Clock()
+        link = FakeLink(clock)
+        paths = [Once(Memory(1_000_000), Shared(link, Bounds(self.source), clock), clock) for _ in range(2)]
+        wanted = positive("n.example")
+
+        def ask(name: str) -> None:
+            # The first path asks upstream, the second one finds in Redis what that stored.
+            for once in paths:
+                for asked in (once.ask(question(name)), once.ask(question(name))):
+                    clock.pump([0.0] * 3)
+                    while self.source.asked:
+                        self.source.asked.pop().callback(wanted.replace(question=question(name).key[:-1]))
+                    clock.pump([0.0] * 3)
+                    self.assertEqual(self.successResultOf(asked).rcode, 0)
+
+        ask("first.example")
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for number in range(10):
+            ask(f"n{number}.example")
+        self.assertEqual(gc.collect(), 0)

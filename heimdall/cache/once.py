@@ -146,13 +146,17 @@ class Once:
     def _ask(self, flight: Flight) -> None:
         told = partial(self._told, flight, flight.round)
         try:
-            flight.work = self._tell(flight.query, told)
+            work = self._tell(flight.query, told)
         except Exception:
             told(Failure())
+            return
+        if flight.open:  # else there is nothing to end, and who is done knows each other no more
+            flight.work = work
 
     def _told(self, flight: Flight, round: int, outcome: Answer | Failure) -> None:
         if not flight.open or flight.round != round:
             return
+        flight.work = None
         if isinstance(outcome, Failure):
             self._failed(outcome, flight)
         else:
@@ -187,9 +191,10 @@ class Once:
             self._end(flight)
 
     def _end(self, flight: Flight) -> None:
+        work, flight.work = flight.work, None
         self._failed(Failure(NoAnswer("deadline", _TOO_LATE)), flight)
-        if flight.work is not None:
-            flight.work.cancel()
+        if work is not None:
+            work.cancel()
 
     def _learnt(self, answer: Answer, flight: Flight) -> None:
         query = flight.query
