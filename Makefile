@@ -48,7 +48,7 @@ fresh:
 wheel: $(VENV)/.dev | fresh
 	$(BIN)/python -m build --wheel
 
-# A wheel with the path of a query compiled, for this version of Python: a third less CPU for what is not in memory. It
+# A wheel with the path of a query compiled, for this version of Python: two fifths less CPU for what is not in memory. It
 # takes a C compiler and Python's headers: apt-get install gcc python3-dev
 compiled: $(VENV)/.dev | fresh
 	HEIMDALL_COMPILE=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps \
