@@ -132,8 +132,8 @@ class Store:
 
     @sentence("redis has rubbish in every value")
     def rubbish(self) -> None:
-        """Hold bytes that nobody of us has written."""
-        self._rewrite(lambda value: bytes(reversed(value)))
+        """Hold bytes that nobody of us has written; no 0 in front, which would make it a lease."""
+        self._rewrite(lambda value: bytes(byte ^ 0xFF for byte in value))
 
     @sentence("redis has a byte changed in every value")
     def changed(self) -> None:
