@@ -4,36 +4,23 @@ from __future__ import annotations
 
 import gc
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
 from heimdall.asking import deferred, teller
 from heimdall.cache.bounds import Bounds
 from heimdall.cache.memory import Memory
 from heimdall.cache.once import Once
 from heimdall.cache.redis import Shared
-from heimdall.interfaces import ISource, NoAnswer, Ongoing, Told
+from heimdall.interfaces import NoAnswer, Ongoing, Told
 from heimdall.message.answer import Answer
 from heimdall.message.edns import ExtendedError
 from heimdall.message.query import Query
+from tests.accept.test_front import Source
 from tests.cache.questions import positive, question
 from tests.fakelink import FakeLink
-
-
-@implementer(ISource)
-class Plain:
-    """A source that speaks in Deferreds alone."""
-
-    def __init__(self) -> None:
-        self.asked: list[Deferred[Answer]] = []
-
-    def ask(self, query: Query) -> Deferred[Answer]:
-        """Answer when the test says so."""
-        self.asked.append(Deferred())
-        return self.asked[-1]
 
 
 class Telling(SynchronousTestCase):
@@ -41,7 +28,7 @@ class Telling(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.outcomes: list[Answer | Failure] = []
-        self.source = Plain()
+        self.source = Source()
 
     def test_answer(self) -> None:
         """Who speaks in Deferreds is heard as well."""
@@ -80,7 +67,7 @@ class Waiting(SynchronousTestCase):
     """Deferreds of who calls back."""
 
     def setUp(self) -> None:
-        self.source = Plain()
+        self.source = Source()
 
     def test_outcomes(self) -> None:
         """They fire with what was told, at once or later."""

@@ -84,11 +84,7 @@ class BatchReader(WideReader):
         slots = self._slots
         envelope = slots.envelope(index)
         later = partial(self._post, envelope) if envelope else partial(self._send_from, [])
-        wire = slots.message(index)
-        try:
-            reply = self._ask(wire, slots.client(index), False, later)
-        except Exception as bug:
-            reply = self._datagrams.faults.refuse(wire, bug)
+        reply = self._answer(slots.message(index), slots.client(index), later)
         if not reply:
             return False
         slots.put(index, reply)

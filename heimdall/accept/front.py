@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from heimdall.accept.engine import Faults, Later
-from heimdall.accept.repeats import RCODES, Repeats
+from heimdall.accept.repeats import RCODES, Repeats, labels
 from heimdall.accept.rush import Rush
 from heimdall.asking import teller
 from heimdall.interfaces import Drop, IGate, IHotCache, ISource
@@ -198,7 +198,7 @@ class Front:
 
     def _reply(self, query: Query, answer: Answer, body: bytes, started: float) -> bytes:
         reply = fit(query, answer, body, self._udp_size)
-        self.answers.add(answer.origin, RCODES.get(answer.rcode, "other"))
+        self.answers.add(*labels(answer))
         self._times.observe(self._seconds() - started)
         if self._query_log:
             self._log.info(

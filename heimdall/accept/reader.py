@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
@@ -34,9 +33,8 @@ class Taker(Protocol):
     clock: IReactorTime
     faults: Faults
 
-    @property
-    def take(self) -> Callable[[bytes, Client, bool, Later], bytes | None]:
-        """Takes one message: see :class:`~heimdall.accept.engine.Engine`."""
+    def answer(self, wire: bytes, client: Client, later: Later) -> bytes | None:
+        """Hand a message to the server; return its reply, SERVFAIL if it failed."""
 
     def failed(self, way: str, error: OSError) -> None:
         """Count what the kernel refused; ``way`` is send or receive."""
@@ -51,7 +49,7 @@ class Reader:
 
     def __init__(self, udp: socket.socket, datagrams: Taker, reactor: IReactorFDSet) -> None:
         self.udp = udp
-        self._datagrams, self._ask = datagrams, datagrams.take
+        self._datagrams, self._answer = datagrams, datagrams.answer
         self._reactor = reactor
         self._resting: IDelayedCall | None = None
         self._stopped = False
@@ -128,13 +126,6 @@ class Reader:
     def _rest(self) -> None:
         if self._resting is None:
             self._resting = self._datagrams.clock.callLater(REST, self.resume)
-
-    def _answer(self, wire: bytes, client: Client, later: Later) -> bytes | None:
-        """Hand a message to the server; return its reply, SERVFAIL if it failed."""
-        try:
-            return self._ask(wire, client, False, later)
-        except Exception as bug:
-            return self._datagrams.faults.refuse(wire, bug)
 
     def _send(self, reply: bytes, client: Client) -> None:
         try:

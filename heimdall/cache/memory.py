@@ -261,7 +261,7 @@ class Memory:
     def _all(self, query: Query) -> list[int]:
         """Return what is held for a query, under whatever key, the closest first."""
         index, keys = self._index, query.keys() if query.subnet is not None else [query.key, _any_type(query)]
-        if keys[0] not in index and keys[-1] not in index and len(keys) == 2:
+        if index.keys().isdisjoint(keys):
             return []  # as for nearly all that is asked for
         return [index[key] for key in keys if key in index]
 

@@ -26,6 +26,8 @@ class Missing(SynchronousTestCase):
                 self.assertEqual(node.ask(f"n{number}.example").rcode(), 0)
             self.assertGreaterEqual(node.metric("heimdall_redislink_missing_rights"), 1)
             self.assertEqual(node.get("/ready")[0], 200)
+            # What is heard is no news until Redis answers, which may be after it was refused for the first time.
+            cluster.wait(lambda: right in node.log)
             self.assertEqual(sum(right in line for line in node.log.splitlines()), 1, node.log)
             self.assertNotIn(PASSWORD, node.log)
             self.assertEqual(node.trouble(), [])

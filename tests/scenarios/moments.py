@@ -21,6 +21,9 @@ PATIENCE = 10.0
 TICK = 0.01
 """Seconds between two looks whether this process is kept from running."""
 
+STOOD_STILL = 0.1
+"""Seconds for which it was, after which what is told in tenths of seconds means nothing."""
+
 # What Redis replies to TIME: a list of two, seconds since 1970 and microseconds.
 _TIME = re.compile(rb"(?<=\*2\r\n\$10\r\n)\d{10}(?=\r\n\$\d\r\n\d+\r\n)")
 
@@ -46,6 +49,8 @@ class Watch:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._lost = 0.0
+        self.longest = 0.0
+        """For how long it was kept from running at one time, at most."""
         self._loop = LoopingCall(self._look)
         self._loop.clock = reactor
 
@@ -63,7 +68,9 @@ class Watch:
 
     def _look(self) -> None:
         now, spent = self._reactor.seconds(), process_time()
-        self._lost += max(now - self._seen - (spent - self._spent) - TICK, 0.0)
+        lost = max(now - self._seen - (spent - self._spent) - TICK, 0.0)
+        self._lost += lost
+        self.longest = max(self.longest, lost)
         self._seen, self._spent = now, spent
 
 

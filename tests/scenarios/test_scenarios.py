@@ -9,9 +9,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
+from tests.scenarios.moments import STOOD_STILL, Watch
 from tests.scenarios.player import Player
 from tests.scenarios.story import Untrue, rule
-from tests.stalls import Stalls
 
 FOLDER = Path(__file__).parent
 
@@ -34,14 +34,14 @@ class Scenarios(TestCase):
         for left in reversed(range(TRIES)):
             folder = Path(self.mktemp())
             folder.mkdir()
-            stalls = Stalls(reactor)
+            watch = Watch(reactor)
             try:
-                await Player(reactor, folder.resolve()).play(path)
+                with watch:
+                    await Player(reactor, folder.resolve()).play(path)
             except Untrue:
-                if not (stalls.end() and left):
+                if not (left and watch.longest > STOOD_STILL):
                     raise
             else:
-                stalls.end()
                 return
 
 

@@ -1,11 +1,11 @@
-"""Tests of what notices that a process stood still."""
+"""Tests of the stopwatch, which notices that this process was kept from running."""
 
 from __future__ import annotations
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.stalls import STOOD_STILL, TICK, Stalls
+from tests.scenarios.moments import STOOD_STILL, TICK, Watch
 
 
 class Noticing(SynchronousTestCase):
@@ -14,16 +14,16 @@ class Noticing(SynchronousTestCase):
     def test_steady(self) -> None:
         """A process that looks at the clock all the time did not stand still."""
         clock = Clock()
-        stalls = Stalls(clock)
-        clock.pump([TICK] * 1000)
-        self.assertFalse(stalls.end())
+        with Watch(clock) as watch:
+            clock.pump([TICK] * 1000)
+        self.assertFalse(watch.longest > STOOD_STILL)
         self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_stood_still(self) -> None:
         """One that did not for a while stood still, whether it was noticed meanwhile or at the end."""
         for after in (0, 5):
             clock = Clock()
-            stalls = Stalls(clock)
-            clock.rightNow += STOOD_STILL + 2 * TICK
-            clock.pump([TICK] * after)
-            self.assertTrue(stalls.end())
+            with Watch(clock) as watch:
+                clock.rightNow += 2 * STOOD_STILL
+                clock.pump([TICK] * after)
+            self.assertTrue(watch.longest > STOOD_STILL)
