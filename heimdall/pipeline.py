@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime, IResolver
-from twisted.python.reflect import namedAny
 
+from heimdall import own
 from heimdall.accept.crowd import Crowd
 from heimdall.accept.datagram import Datagrams
 from heimdall.accept.engine import Faults
@@ -20,13 +20,14 @@ from heimdall.admit.limit import Limit
 from heimdall.admit.local import Local
 from heimdall.admit.rules import Blocked
 from heimdall.admit.special import Special
-from heimdall.bridge import Resolver, ResolverSource
+from heimdall.bridge import Resolver
 from heimdall.cache.bounds import Bounds
 from heimdall.cache.carry import Carry
 from heimdall.cache.inspect import Inspection
 from heimdall.cache.memory import Memory
 from heimdall.cache.once import Once
 from heimdall.cache.seal import load
+from heimdall.cache.shelf import Shelf
 from heimdall.config.settings import Admit, Cache, Fetch, Settings
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.nowhere import Nowhere
@@ -70,6 +71,7 @@ class Path:
     inside: Inside
     follow: Follow
     memory: Memory
+    shelf: Shelf | None
     once: Once
     sharing: Sharing | None
     inspection: Inspection
@@ -93,7 +95,7 @@ class Path:
         self.server.front.lead(
             self.clients,
             self.names,
-            self.once,
+            self.shelf or self.once,
             client_subnet=settings.fetch.client_subnet,
             udp_size=accept.udp_size,
             query_log=settings.watch.query_log,
@@ -115,6 +117,8 @@ class Path:
 
     def close(self) -> Deferred[None]:
         """Give up every connection; what is under way fails."""
+        if self.shelf is not None:
+            self.shelf.close()
         self.once.close()
         for group in self.groups:
             group.close()
@@ -130,13 +134,13 @@ class Path:
         return cast(IResolver, Resolver(self.inside, self.clock))
 
 
-def lay(settings: Settings, reactor: Any, former: Path | None = None, own: Lists | None = None) -> Path:
+def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lists | None = None) -> Path:
     """Build the path. A part is handed the next one, so what a query meets last is built first.
 
     :param settings: a sound configuration.
     :param reactor: keeps time, watches sockets and connects.
     :param former: the path whose place it takes once it is told to :meth:`Path.lead`; the first one leads at once.
-    :param own: what :func:`lists` read of these settings; read now where it was not.
+    :param known: what :func:`lists` read of these settings; read now where it was not.
     :raises ValueError: a policy or a source of the user's own is none; the text names it. OSError: a file cannot be
         read.
     """
@@ -178,9 +182,13 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, own: Lists
         sharing.flushes.forgets.append(lambda flush: once.forget(flush.matches))
         once.landed = sharing.hot.missed.landed if cache.hot_names else None
 
+    # What lies ready in Redis is taken from there before a flight begins.
+    shelf = None if sharing is None else Shelf(sharing.source, memory, once, clock)
+    first: ISource = shelf or once
+
     # admit: what depends on the client is judged before memory, what depends on the name behind it, so that
     # a cached answer costs no rule.
-    clients, names = _client_gates(settings.admit, clock), _name_gates(settings, own or lists(settings.admit))
+    clients, names = _client_gates(settings.admit, clock), _name_gates(settings, known or lists(settings.admit))
     if sharing is not None:
         sharing.warm.gates = names
         carry = sharing.carry
@@ -194,18 +202,18 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, own: Lists
     # accept: the front, and the sockets' protocols.
     if former is None:
         faults = Faults(clock)
-        server = Server(Front(clients, memory, names, once, clock, faults=faults), Crowd(clock, faults))
+        server = Server(Front(clients, memory, names, first, clock, faults=faults), Crowd(clock, faults))
         datagrams = Datagrams(server.front, clock, faults, server.front.repeats, server.front.rush)
     else:
         server, datagrams = former.server, former.datagrams
 
     counting += [memory, once, *clients, *names, datagrams.faults, server.streams, server.front, datagrams]
     tallies = [tally for part in counting for tally in getattr(part, "tallies", ())]
-    inside = Inside(memory, names, once, clock)
+    inside = Inside(memory, names, first, clock)
     follow = Follow(clients, memory, names, once, clock)
     inspection = sharing.inspection if sharing is not None else Inspection(memory, clock)
     path = Path(
-        datagrams, server, inside, follow, memory, once, sharing, inspection, carry, tuple(groups),
+        datagrams, server, inside, follow, memory, shelf, once, sharing, inspection, carry, tuple(groups),
         tuple(clients), tuple(names), tuple(tallies), clock, settings,
     )  # fmt: skip
     if former is None:
@@ -242,16 +250,16 @@ def _client_gates(admit: Admit, clock: IReactorTime) -> list[IGate]:
     return gates
 
 
-def _name_gates(settings: Settings, own: Lists) -> list[IGate]:
+def _name_gates(settings: Settings, known: Lists) -> list[IGate]:
     admit = settings.admit
     gates: list[IGate] = []
-    if own.local is not None:
+    if known.local is not None:
         # Our own records come first: they are the most particular thing said of a name.
-        gates.append(own.local)
+        gates.append(known.local)
     # The user's own policies may overrule what follows.
-    gates += [cast(IGate, _own(name, IGate)) for name in admit.gates]
-    if own.blocked is not None:
-        gates.append(own.blocked)
+    gates += [own.gate(name) for name in admit.gates]
+    if known.blocked is not None:
+        gates.append(known.blocked)
     if admit.special_names:
         # Last: names that a route sends somewhere are not special here.
         gates.append(Special(settings.fetch.routes))
@@ -265,36 +273,10 @@ def _routes(fetch: Fetch, reactor: Any, ledger: Ledger, groups: list[Group]) -> 
         if not servers:
             return Nowhere()
         if servers[0].startswith(IMPORT):
-            return _source(servers[0].removeprefix(IMPORT), reactor, fetch.deadline)
+            return own.source(servers[0].removeprefix(IMPORT), reactor, fetch.deadline)
         ways = [(text, reach(reactor, text, ledger, ad=fetch.trust_ad, subnet=fetch.client_subnet)) for text in servers]
         groups.append(Group(ways, reactor, deadline=fetch.deadline, trust_ad=fetch.trust_ad, ledger=ledger))
         return groups[-1]
 
     default = group(fetch.upstreams)
     return default, {from_text(suffix): group(servers) for suffix, servers in fetch.routes.items()}
-
-
-def _source(name: str, clock: IReactorTime, deadline: float) -> ISource:
-    """Return the user's own source: an ISource, or any resolver of twisted.names."""
-    made = _call(name)
-    if IResolver.providedBy(made):
-        return ResolverSource(made, clock, deadline=deadline)
-    return cast(ISource, _own(name, ISource, made))
-
-
-def _own(name: str, seam: Any, made: object = None) -> object:
-    made = _call(name) if made is None else made
-    if not seam.providedBy(made):
-        raise ValueError(f"{name} returned {made!r}, which provides no {seam.__name__}")
-    return made
-
-
-def _call(name: str) -> object:
-    factory: Callable[[], object] = namedAny(name)
-    if not callable(factory):
-        raise ValueError(f"{name} is not callable")
-    try:
-        return factory()
-    except Exception as error:  # whatever the user's own code raises
-        error.add_note(f"It was called without arguments, as the configuration names it: {name}")
-        raise

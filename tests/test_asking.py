@@ -14,6 +14,7 @@ from heimdall.cache.bounds import Bounds
 from heimdall.cache.memory import Memory
 from heimdall.cache.once import Once
 from heimdall.cache.redis import Shared
+from heimdall.cache.shelf import Shelf
 from heimdall.interfaces import NoAnswer, Ongoing, Told
 from heimdall.message.answer import Answer
 from heimdall.message.edns import ExtendedError
@@ -103,13 +104,16 @@ class Waiting(SynchronousTestCase):
         """A question that was answered, at once or later, leaves nothing to the garbage collector."""
         clock = Clock()
         link = FakeLink(clock)
-        paths = [Once(Memory(1_000_000), Shared(link, Bounds(self.source), clock), clock) for _ in range(2)]
+        paths = []
+        for _ in range(2):
+            memory, shared = Memory(1_000_000), Shared(link, Bounds(self.source), clock)
+            paths.append(Shelf(shared, memory, Once(memory, shared, clock), clock))
         wanted = positive("n.example")
 
         def ask(name: str) -> None:
             # The first path asks upstream, the second one finds in Redis what that stored.
-            for once in paths:
-                for asked in (once.ask(question(name)), once.ask(question(name))):
+            for path in paths:
+                for asked in (path.ask(question(name)), path.ask(question(name))):
                     clock.pump([0.0] * 3)
                     while self.source.asked:
                         self.source.asked.pop().callback(wanted.replace(question=question(name).key[:-1]))

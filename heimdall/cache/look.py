@@ -14,6 +14,21 @@ from heimdall.message.query import Query
 from heimdall.tally import Count
 
 
+class Seen:
+    """What was seen of a query's key before its way began.
+
+    ``values``  what :meth:`~heimdall.cache.reading.Asking.found` was given, at ``now``
+    ``judged``  what the value, if it is one, is worth
+    ``late``    whether nothing was seen within the budget
+    """
+
+    __slots__ = ("judged", "late", "now", "values")
+
+    def __init__(self, values: list[object] | None, now: float, *, late: bool = False) -> None:
+        self.values, self.now, self.late = values, now, late
+        self.judged: tuple[str, Answer | None] | None = None
+
+
 class Look:
     """One query on its way.
 

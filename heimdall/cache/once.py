@@ -6,7 +6,7 @@ stale one (RFC 8767), or in a failure that is remembered for a while (RFC 9520).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from typing import ClassVar
 
@@ -80,6 +80,11 @@ class Once:
             Gauge("heimdall_cache_once_flights", "Questions on their way.", self._flights.__len__),
             Gauge("heimdall_cache_once_waiting_queries", "Askers that wait for them.", lambda: self._waiting),
         ]
+
+    @property
+    def flights(self) -> Container[bytes]:
+        """The keys of the questions that are on their way."""
+        return self._flights
 
     def ask(self, query: Query) -> Deferred[Answer]:
         """Find the answer, together with all others who want it."""
@@ -254,9 +259,10 @@ class Once:
         del self._flights[flight.key]
         if flight.timer is not None:
             flight.timer.cancel()
-        if flight.waiters and self.landed is not None:
-            self.landed(flight.query, answer, len(flight.waiters))
+        waiting = len(flight.waiters)
         self._release(flight, answer)
+        if waiting and self.landed is not None:
+            self.landed(flight.query, answer, waiting)
 
     def _release(self, flight: Flight, answer: Answer) -> None:
         waiters, flight.waiters = flight.waiters, []

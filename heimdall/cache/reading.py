@@ -23,19 +23,44 @@ MOST_WAITING: Final = 10_000
 """Look-ups that wait for Redis at once; past that it is not asked."""
 
 Told = Callable[[list[object] | None, float], None]
-"""What is called with a value for each key, or with None when Redis cannot tell; and with the time on Redis's clock.
-
-A value is bytes, or None where there is none. Where a lease was wanted: 1 if it is ours now, 0 if another node's.
-"""
+"""What is called with what was found; see :meth:`Asking.found`."""
 
 
-class _Look:
-    """Some keys to read for one query."""
+class Asking:
+    """Somebody who wants some keys, of one place, read."""
 
-    __slots__ = ("keys", "late", "told")
+    __slots__ = ("keys",)
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self.keys = keys
+
+    def found(self, values: list[object] | None, now: float) -> None:
+        """Take a value for each key, or None when Redis cannot tell; and the time on Redis's clock.
+
+        A value is bytes, or None where there is none. Where a lease was wanted: 1 if it is ours now, 0 if another
+        node's. Called once; once more, with None, if that raised.
+        """
+        raise NotImplementedError
+
+    def late(self) -> None:
+        """Note that it takes longer than the budget."""
+        raise NotImplementedError
+
+
+class _Call(Asking):
+    """Somebody who wants to be called."""
+
+    __slots__ = ("_late", "_told")
 
     def __init__(self, keys: Sequence[bytes], told: Told, late: Callable[[], object]) -> None:
-        self.keys, self.told, self.late = keys, told, late
+        super().__init__(keys)
+        self._told, self._late = told, late
+
+    def found(self, values: list[object] | None, now: float) -> None:
+        self._told(values, now)
+
+    def late(self) -> None:
+        self._late()
 
 
 class _Batch:
@@ -43,7 +68,7 @@ class _Batch:
 
     __slots__ = ("began", "looks", "timer")
 
-    def __init__(self, looks: list[_Look], began: float, timer: IDelayedCall) -> None:
+    def __init__(self, looks: list[Asking], began: float, timer: IDelayedCall) -> None:
         self.looks, self.began, self.timer = looks, began, timer
 
 
@@ -59,8 +84,8 @@ class Reading:
     def __init__(self, link: ILink, clock: IReactorTime, *, budget: float, leases: Leases | None) -> None:
         self._link, self._clock, self._budget = link, clock, budget
         self._leases = leases
-        self._gathered: list[_Look] = []
-        self._leased: list[_Look] = []
+        self._gathered: list[Asking] = []
+        self._leased: list[Asking] = []
         self._waiting = 0
         self._scheduled = False
         self._times = Times("heimdall_cache_redis_lookup_seconds", "The look-ups of one turn, there and back.")
@@ -85,8 +110,15 @@ class Reading:
         :param told: called with the values, once.
         :param late: called when that takes longer than the budget.
         """
+        self.ask(_Call(keys, told, late), leasing)
+
+    def ask(self, asking: Asking, leasing: bool) -> None:
+        """Read what somebody wants.
+
+        :param leasing: take the lease of what is not there; for one key only.
+        """
         self._waiting += 1
-        (self._leased if leasing and self.leasing else self._gathered).append(_Look(keys, told, late))
+        (self._leased if leasing and self.leasing else self._gathered).append(asking)
         if not self._scheduled:
             self._scheduled = True
             self._clock.callLater(0, self._send)
@@ -97,7 +129,7 @@ class Reading:
         gathered, self._gathered = self._gathered, []
         leased, self._leased = self._leased, []
         for looks, leasing in ((gathered, False), (leased, True)):
-            places: dict[int, list[_Look]] = {}
+            places: dict[int, list[Asking]] = {}
             for look in looks:
                 places.setdefault(self._link.place(look.keys[0]), []).append(look)
             for together in places.values():
@@ -105,7 +137,7 @@ class Reading:
                 while some := list(islice(rest, AT_ONCE)):
                     self._run(some, leasing)
 
-    def _run(self, looks: list[_Look], leasing: bool) -> None:
+    def _run(self, looks: list[Asking], leasing: bool) -> None:
         batch = _Batch(looks, self._clock.seconds(), self._clock.callLater(self._budget, self._late, looks))
         keys = [key for look in looks for key in look.keys]
         if leasing and self._leases is not None:
@@ -114,7 +146,7 @@ class Reading:
             reading = self._link.run(b"MGET", *keys)
         reading.addCallbacks(self._replied, self._refused, callbackArgs=(batch, len(keys)), errbackArgs=(batch,))
 
-    def _late(self, looks: list[_Look]) -> None:
+    def _late(self, looks: list[Asking]) -> None:
         for look in looks:
             look.late()
 
@@ -144,11 +176,11 @@ class Reading:
         for look in batch.looks:
             self._tell(look, None, 0.0)
 
-    def _tell(self, look: _Look, values: list[object] | None, now: float) -> None:
+    def _tell(self, look: Asking, values: list[object] | None, now: float) -> None:
         """Tell who asked; a bug there costs one query its hit, not the others theirs."""
         try:
-            look.told(values, now)
+            look.found(values, now)
         except Exception:
             self._log.failure("a look-up in Redis failed")
             if values is not None:
-                look.told(None, now)
+                look.found(None, now)

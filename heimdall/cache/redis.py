@@ -13,10 +13,10 @@ from zope.interface import classImplements
 from heimdall.asking import deferred, teller
 from heimdall.cache.flight import ALONE, ANEW, Flights
 from heimdall.cache.lease import Leases
-from heimdall.cache.look import Look
+from heimdall.cache.look import Look, Seen
 from heimdall.cache.reading import Reading
 from heimdall.cache.seal import Seal
-from heimdall.cache.worth import Covers, Worth, never
+from heimdall.cache.worth import Covers, Judged, Worth, never
 from heimdall.cache.writer import Writer
 from heimdall.interfaces import ILink, ISource, ITeller, NoAnswer, Told
 from heimdall.message.answer import Answer
@@ -63,21 +63,21 @@ class Shared:
         ceilings: tuple[int, int] = (86400, 86400),
     ) -> None:
         self._link, self._tell, self._clock = link, teller(next), clock
-        self._head, self._lease_head = (f"{prefix}:{space}:".encode() for space in ("c1", "l1"))
+        self.head, self._lease_head = (f"{prefix}:{space}:".encode() for space in ("c1", "l1"))
         self._stale_after = stale_after
         self._leases = None if reader else leases
-        self._reading = Reading(link, clock, budget=budget, leases=self._leases)
+        self.reading = Reading(link, clock, budget=budget, leases=self._leases)
         self.worth = Worth(seal or Seal(), covers, window if stale else 0, ceilings)
         self._reader = reader
         self.stored: Callable[[Query, bytes, bytes], object] | None = None
         """Called with each answer that is stored: its question, key without prefix, and value."""
         self._writer = Writer(link, clock, most=most_writes, leases=self._leases)
         self._flights = Flights(
-            self._leases, self._reading, self._writer, clock, take=self._take_found, ask=self._ask_next
+            self._leases, self.reading, self._writer, clock, take=self._take_found, ask=self._ask_next
         )
-        self._lookups = Count("heimdall_cache_redis_lookups_total", "Look-ups in Redis.", "result")
+        self.lookups = Count("heimdall_cache_redis_lookups_total", "Look-ups in Redis.", "result")
         self.tallies: list[Tally] = [
-            self._lookups, *self.worth.tallies, *self._reading.tallies, *self._writer.tallies,
+            self.lookups, *self.worth.tallies, *self.reading.tallies, *self._writer.tallies,
         ]  # fmt: skip
 
     def ask(self, query: Query) -> Deferred[Answer]:
@@ -87,53 +87,59 @@ class Shared:
     def tell(self, query: Query, told: Told) -> Look:
         """Find the answer to a query, in Redis or further on; see :class:`~heimdall.interfaces.ITeller`."""
         look = Look(query, told, self._cancelled)
-        if not self._reading.ready:
-            look.note(self._lookups, "down")
+        seen, query.seen = query.seen, None
+        if isinstance(seen, Seen) and not seen.late:
+            look.looking = True
+            self._replied(look, seen.values, seen.now, seen.judged)
+        elif not self.reading.ready:
+            look.note(self.lookups, "down" if seen is None else "late")
             self._ask_next(look)
-            return look
-        look.looking = True
-        keys = [self._head + key for key in look.keys]
-        self._reading.read(keys, len(keys) == 1, partial(self._replied, look), partial(self._late, look))
+        else:
+            look.looking = True
+            keys = [self.head + key for key in look.keys]
+            self.reading.read(keys, len(keys) == 1, partial(self._replied, look), partial(self._late, look))
+            if seen is not None:
+                self._late(look)
         return look
 
     # Redis.
 
     def _late(self, look: Look) -> None:
         if not look.done and not look.asked:
-            look.note(self._lookups, "late")
+            look.note(self.lookups, "late")
             self._ask_next(look)
 
-    def _replied(self, look: Look, values: list[object] | None, now: float) -> None:
+    def _replied(self, look: Look, values: list[object] | None, now: float, judged: Judged | None = None) -> None:
         if look.done:
-            self._flights.came_late(look, values, self._head + look.keys[0])
+            self._flights.came_late(look, values, self.head + look.keys[0])
         elif values is None:
             self._missed(look, "down")
         else:
-            self._read(look, values, now)
+            self._read(look, values, now, judged)
 
-    def _read(self, look: Look, values: list[object], now: float) -> None:
+    def _read(self, look: Look, values: list[object], now: float, judged: Judged | None) -> None:
         """Take the first good value for a query, the closest first; keep what is only good in need."""
         result = "miss"
         for key, value in zip(look.keys, values, strict=True):
             if isinstance(value, bytes):
-                result = self._take(look, key, value, now)
+                result = self._take(look, *(judged or self.worth.judge(look.query, key, value, now)))
                 if look.done:
                     return
                 if result == "rubbish":
                     look.spoilt.append(key)
             elif value == 1:
-                self._flights.lead(look, self._head + key)
+                self._flights.lead(look, self.head + key)
             elif value == 0:
-                self._follow(look, self._head + key)
+                self._follow(look, self.head + key)
                 return
         if look.kept is not None and look.kept.origin == "stale":
             look.timer = self._clock.callLater(self._stale_after, self._answer_stale, look)
         poor = look.kept is not None or result in ("rubbish", "flushed")
-        if poor and self._reading.leasing and not look.asked and self._reading.ready:
+        if poor and self.reading.leasing and not look.asked and self.reading.ready:
             # There is something, but not good enough: one node asks for better.
-            look.note(self._lookups, result)
+            look.note(self.lookups, result)
             keys = [self._lease_head + look.keys[0]]
-            self._reading.read(keys, True, partial(self._leased, look), partial(self._late, look))
+            self.reading.read(keys, True, partial(self._leased, look), partial(self._late, look))
         else:
             self._missed(look, result)
 
@@ -141,15 +147,14 @@ class Shared:
         """Delete what is no answer, as nothing takes its place; not before, or others would ask as well."""
         if not self._reader:
             for key in look.spoilt:
-                self._writer.forget(self._head + key)
+                self._writer.forget(self.head + key)
         look.spoilt.clear()
 
-    def _take(self, look: Look, key: bytes, value: bytes, now: float) -> str:
-        """Finish a query with a value, or keep that, if it is good for it; return what it was."""
-        result, answer = self.worth.judge(look.query, key, value, now)
+    def _take(self, look: Look, result: str, answer: Answer | None) -> str:
+        """Finish a query with what a value is worth, or keep that, if it is good for it; return what it was."""
         if result == "hit" and answer is not None:
             if not look.asked:
-                look.note(self._lookups, "hit")
+                look.note(self.lookups, "hit")
             self._finish(look, answer)
         elif look.kept is None:
             look.kept = answer
@@ -175,7 +180,7 @@ class Shared:
         look.looking = False
         if not look.asked:
             if result:
-                look.note(self._lookups, result)
+                look.note(self.lookups, result)
             self._ask_next(look)
         elif look.outcome is not None:
             self._finish(look, look.kept or look.outcome)
@@ -198,7 +203,7 @@ class Shared:
             if look.outcome is not None:
                 self._finish(look, look.kept or look.outcome)
         elif self._flights.hearing:
-            look.note(self._lookups, "followed")
+            look.note(self.lookups, "followed")
             self._flights.follow(look, key)
         else:
             self._ask_next(look)
@@ -284,10 +289,10 @@ class Shared:
             self._flights.release(look, ALONE)
             return
         key, value, milliseconds = worth
-        self._writer.put(self._head + key, value, milliseconds)
+        self._writer.put(self.head + key, value, milliseconds)
         if self.stored is not None:
             self.stored(look.query, key, value)
-        if look.lease == self._head + key:
+        if look.lease == self.head + key:
             self._flights.stored(look)
         self._flights.release(look, value)
 

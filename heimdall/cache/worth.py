@@ -21,6 +21,9 @@ LONG_AGO: Final = 10.0
 Covers = Callable[[bytes, float], bool]
 """Whether a name was flushed after its upstream was asked: name, and seconds since 1970 on the clock of Redis."""
 
+Judged = tuple[str, Answer | None]
+"""What :meth:`Worth.judge` says of a value."""
+
 _NOT_NEWS: Final = ("redis", "stale")
 
 
@@ -45,7 +48,7 @@ class Worth:
         self._rubbish = Count("heimdall_cache_redis_rubbish_total", "Values that are no answer.", "reason")
         self.tallies: list[Tally] = [self._rubbish]
 
-    def judge(self, query: Query, key: bytes, value: bytes, now: float) -> tuple[str, Answer | None]:
+    def judge(self, query: Query, key: bytes, value: bytes, now: float) -> Judged:
         """Return what a value is to a query, and its answer if that can be used at all.
 
         It is a hit; a miss, good only in need because it has too little time left; stale; flushed; or rubbish.

@@ -42,12 +42,13 @@ class Query:
     ``client``    its address as the socket gives it: host first
     ``stream``    whether it came over a stream, where the size does not count
     ``least``     seconds: an answer with less left to live is not enough (a refresh sets it)
+    ``seen``      what a station saw of it for one further on, or None
     ``trace``     where the stations note what they did with it, if an operator follows it; else None
     """
 
     __slots__ = (
         "client", "do", "edns", "flags", "key", "least", "name",
-        "qtype", "question", "size", "stream", "subnet", "trace", "wire",
+        "qtype", "question", "seen", "size", "stream", "subnet", "trace", "wire",
     )  # fmt: skip
 
     wire: bytes
@@ -63,6 +64,7 @@ class Query:
     client: Client
     stream: bool
     least: float
+    seen: object
     trace: Trace | None
 
     def __init__(self, wire: bytes, end: int, client: Client, stream: bool) -> None:
@@ -77,6 +79,7 @@ class Query:
         self.client = client
         self.stream = stream
         self.least = 0.0
+        self.seen = None
         self.trace = None
         self.key = self.name + wire[end - 4 : end] + (b"\2" if self.flags & CD else b"\0")
 

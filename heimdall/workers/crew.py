@@ -209,7 +209,7 @@ class Crew:
     # The workers.
 
     def _lay(self, settings: Settings) -> Path:
-        path = lay(settings, self._reactor, own=NOTHING)
+        path = lay(settings, self._reactor, known=NOTHING)
         if path.sharing is not None:
             path.sharing.name(settings.peers.node or self._name)
             path.sharing.flushes.forgets.append(self.forget)

@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from heimdall.cache.memory import Memory
 from heimdall.cache.once import Once
+from heimdall.cache.shelf import Shelf
 from heimdall.config.settings import Cache, Redis
 from heimdall.interfaces import ISource, NoAnswer
 from heimdall.message import answer
@@ -56,6 +57,7 @@ class One:
         self.sharing = share(redis, cache, reactor, self.memory, upstream)
         self.once = Once(self.memory, self.sharing.source, reactor)
         self.once.landed = self.sharing.hot.missed.landed
+        self.shelf = Shelf(self.sharing.source, self.memory, self.once, reactor)
         self.memory.refresh = self.once.refresh
         self.sharing.flushes.forgets.append(lambda flush: self.once.forget(flush.matches))
         self.sharing.hot.node = id(self) & 0xFFFF
@@ -89,7 +91,7 @@ class One:
         origins = []
         for query in map(question, names):
             found = self.memory.get(query, reactor.seconds())
-            known = found[0] if found else await self.once.ask(query)
+            known = found[0] if found else await self.shelf.ask(query)
             origins.append(known.origin)
         return origins
 

@@ -14,7 +14,7 @@ ORDER = (
     {"presence", "station"},
     {"console", "overview"},
     {"pipeline"},
-    {"sharing", "probe"},
+    {"own", "sharing", "probe"},
     {
         "accept",
         "admit",

@@ -1,0 +1,49 @@
+"""The user's own policies and sources, made from the dotted names that the configuration gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet.interfaces import IReactorTime, IResolver
+from twisted.python.reflect import namedAny
+
+from heimdall.bridge import ResolverSource
+from heimdall.interfaces import IGate, ISource
+
+
+def gate(name: str) -> IGate:
+    """Return a policy.
+
+    :raises ValueError: it is none; the text names it.
+    """
+    return cast(IGate, _own(name, IGate, _call(name)))
+
+
+def source(name: str, clock: IReactorTime, deadline: float) -> ISource:
+    """Return a source: an ISource, or any resolver of twisted.names.
+
+    :param deadline: seconds that a resolver has for a question.
+    :raises ValueError: it is none; the text names it.
+    """
+    made = _call(name)
+    if IResolver.providedBy(made):
+        return ResolverSource(made, clock, deadline=deadline)
+    return cast(ISource, _own(name, ISource, made))
+
+
+def _own(name: str, seam: Any, made: object) -> object:
+    if not seam.providedBy(made):
+        raise ValueError(f"{name} returned {made!r}, which provides no {seam.__name__}")
+    return made
+
+
+def _call(name: str) -> object:
+    factory: Callable[[], object] = namedAny(name)
+    if not callable(factory):
+        raise ValueError(f"{name} is not callable")
+    try:
+        return factory()
+    except Exception as error:  # whatever the user's own code raises
+        error.add_note(f"It was called without arguments, as the configuration names it: {name}")
+        raise
