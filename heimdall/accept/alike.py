@@ -7,7 +7,7 @@ is one. Clients know few. What a shape means was read once, from a message that 
 from __future__ import annotations
 
 from heimdall.message.query import Query
-from heimdall.message.wire import HEADER
+from heimdall.message.wire import HEADER, Malformed, question_end
 
 MOST = 1000
 """Shapes that are remembered; past that all are forgotten, and those in use are there again at once."""
@@ -39,7 +39,7 @@ class Alike:
         query's key, that was right, since then it is the name of a question that was read: a byte too few or too many
         would be another key. Where memory has none, the query means nothing.
 
-        The query is good until the next one is read; who keeps it must copy it.
+        The query is good until the next one is read; who keeps it must copy it, as :meth:`whole` does.
         """
         end = rest.find(b"\0", _NAME) + 1
         known = self._shapes.get(rest[:_NAME] + rest[end:])
@@ -51,6 +51,14 @@ class Alike:
         query.name = name = rest[_NAME:end].lower()
         query.key = name + ending
         return query
+
+    def whole(self, query: Query) -> Query | None:
+        """Return a copy of what was read just now, where memory had no answer; None if its name is not sound."""
+        try:
+            end = question_end(query.wire)
+        except Malformed:
+            return None
+        return query.again(0.0) if end == HEADER + len(query.question) else None
 
     def forget(self) -> None:
         """Forget all shapes: they were read by other rules."""

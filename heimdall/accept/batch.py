@@ -8,10 +8,12 @@ from typing import Final, Protocol
 
 from twisted.internet.interfaces import IReactorFDSet
 
+from heimdall.accept.engine import Left
 from heimdall.accept.outbox import Outbox
 from heimdall.accept.reader import BATCH, Reader, Taker, WideReader
 from heimdall.accept.rush import Rush
 from heimdall.accept.slots import Slots
+from heimdall.message.query import Query
 
 BATCHES: Final = 8
 """Batches that are read before the reactor gets its turn again."""
@@ -20,8 +22,8 @@ BATCHES: Final = 8
 class Known(Protocol):
     """Who knows replies without a look at the message's meaning."""
 
-    def answer(self, slots: Slots, count: int) -> tuple[list[int], list[int]]:
-        """Write the replies to the first ``count`` messages over them; return which it cannot, and which get none."""
+    def answer(self, slots: Slots, count: int) -> tuple[list[Left], list[int]]:
+        """Write the replies to the first ``count`` messages over them; return those it cannot, and which get none."""
 
 
 class BatchReader(WideReader):
@@ -71,20 +73,20 @@ class BatchReader(WideReader):
             left, silent = self._known.answer(slots, count)
         except Exception as bug:
             self._datagrams.faults.refuse(slots.message(0), bug)
-            left, silent = list(range(count)), []
-        silent += [index for index in left if not self._take(index)]
+            left, silent = [(index, None) for index in range(count)], []
+        silent += [index for index, query in left if not self._take(index, query)]
         if self._rush is not None and self._rush.on and len(silent) < count:
             self._rush.mixed()
         for error in slots.send(count, silent):
             self._datagrams.failed("send", error)
         self._heard(0)
 
-    def _take(self, index: int) -> bool:
+    def _take(self, index: int, query: Query | None) -> bool:
         """Hand a message to the server; return whether it is answered already."""
         slots = self._slots
         envelope = slots.envelope(index)
         later = partial(self._post, envelope) if envelope else partial(self._send_from, [])
-        reply = self._answer(slots.message(index), slots.client(index), later)
+        reply = self._answer(slots.message(index), slots.client(index), later, query)
         if not reply:
             return False
         slots.put(index, reply)

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from heimdall.message.query import SERVFAIL, Client, question_of, refusal
+from heimdall.message.query import SERVFAIL, Client, Query, question_of, refusal
 from heimdall.message.wire import HEADER, Malformed
 from heimdall.tally import Count, Tally
 
@@ -22,15 +22,19 @@ QUIET = 60.0
 
 _MOST_PLACES = 100
 
+Left = tuple[int, Query | None]
+"""A message of a batch that nobody knew the reply to: its number, and what it asks where that was read."""
+
 
 class Engine(Protocol):
     """The server, as a socket sees it."""
 
-    def take(self, wire: bytes, client: Client, stream: bool, later: Later) -> bytes | None:
+    def take(self, wire: bytes, client: Client, stream: bool, later: Later, query: Query | None = None) -> bytes | None:
         """Take one message of a client.
 
         :param wire: the message, without the length that precedes it on a stream.
         :param stream: whether it came over a stream.
+        :param query: what it asks, where that was read already, and memory does not know it.
         :return: the reply; no bytes where silence is due; None when ``later`` is called, once, with the reply.
         """
 

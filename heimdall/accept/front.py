@@ -104,21 +104,24 @@ class Front:
         self._query_log = query_log
         self.repeats.lead(client_gates, udp_size)
 
-    def take(self, wire: bytes, client: Client, stream: bool, later: Later) -> bytes | None:
+    def take(self, wire: bytes, client: Client, stream: bool, later: Later, query: Query | None = None) -> bytes | None:
         """Take one message of a client.
 
         :param wire: the message, without the length that precedes it on a stream.
         :param client: the address it came from, as the socket gives it: host first.
         :param stream: whether it came over a stream.
         :param later: sends the reply when it is not known at once.
+        :param query: what it asks, where that was read already, and memory does not know it.
         :return: the reply, when it is known at once, or no bytes where silence is due. None otherwise: then
             ``later`` is called once with the reply, perhaps before this returns.
         """
         started = self._seconds()
         self.queries.add("tcp" if stream else "udp")
-        repeat = None if stream else self.repeats.get(wire)
+        new = query is not None
+        repeat = None if stream or new else self.repeats.get(wire)
         if repeat is not None:
             query = repeat.query
+        if query is not None:
             query.wire, query.client = wire, client
         else:
             message = read(wire, client, stream)
@@ -131,7 +134,7 @@ class Front:
             verdict = judge(query)
             if verdict is not None:
                 return self._judged(query, verdict, started)
-        known = self._recall(query, started)
+        known = None if new else self._recall(query, started)
         if known is not None:
             answer, body, place = known
             reply = self._reply(query, answer, body, started)

@@ -13,7 +13,7 @@ from zope.interface import classImplements
 
 from heimdall.accept.engine import Faults, Later
 from heimdall.accept.sockets import IP_PKTINFO
-from heimdall.message.query import Client
+from heimdall.message.query import Client, Query
 
 BATCH: Final = 64
 """Datagrams that are read before the reactor gets its turn again."""
@@ -33,7 +33,7 @@ class Taker(Protocol):
     clock: IReactorTime
     faults: Faults
 
-    def answer(self, wire: bytes, client: Client, later: Later) -> bytes | None:
+    def answer(self, wire: bytes, client: Client, later: Later, query: Query | None = None) -> bytes | None:
         """Hand a message to the server; return its reply, SERVFAIL if it failed."""
 
     def failed(self, way: str, error: OSError) -> None:

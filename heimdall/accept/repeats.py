@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from twisted.internet.interfaces import IReactorTime
 
 from heimdall.accept.alike import Alike
+from heimdall.accept.engine import Left
 from heimdall.accept.slots import STRIDE, Slots
 from heimdall.interfaces import Drop, IAddressGate, IGate, IHotCache
 from heimdall.message.answer import Answer
@@ -118,17 +119,17 @@ class Repeats:
         self._repeats[repeat.query.wire[2:]] = repeat
         return repeat
 
-    def answer(self, slots: Slots, count: int) -> tuple[list[int], list[int]]:
+    def answer(self, slots: Slots, count: int) -> tuple[list[Left], list[int]]:
         """Write the replies to those of ``count`` messages over them that came before and are still so answered.
 
         This loop is what a query from memory costs, besides its share of two system calls.
 
-        :return: which messages have to be taken the long way, and which get no reply.
+        :return: the messages that have to be taken the long way, and which get no reply.
         """
         now = self._seconds()
         repeats, hosts, again, counting = self._repeats.get, self._hosts.get, self._again, self._counting
         view, sizes = slots.view, slots.sizes
-        left: list[int] = []
+        left: list[Left] = []
         silent: list[int] = []
         answered = 0
         for index, (length, (host,)) in enumerate(zip(slots.lengths(count), slots.hosts(count), strict=True)):
@@ -136,11 +137,14 @@ class Repeats:
             rest = view[start : start - 2 + length].tobytes()
             repeat = repeats(rest)
             if repeat is None:
-                repeat = self._first(rest, now)
+                query = self._alike.read(rest)
+                if query is not None:
+                    repeat = self._first(query, now)
+                if repeat is None:
+                    left.append((index, query and self._alike.whole(query)))
+                    continue
             elif not (again(repeat.place, repeat.body, now) or self._refit(repeat, now)):
-                repeat = None
-            if repeat is None:
-                left.append(index)
+                left.append((index, repeat.query.again(0.0)))
                 continue
             client = hosts(host)
             if client is None or counting:
@@ -167,11 +171,10 @@ class Repeats:
             self._times.observe(self._seconds() - now, by=answered)
         return left, silent
 
-    def _first(self, rest: bytes, now: float) -> Repeat | None:
+    def _first(self, query: Query, now: float) -> Repeat | None:
         """Return what a message is that never came before but is alike to others, if memory knows what it is told."""
-        query = self._alike.read(rest)
-        known = query and self._recall(query, now)
-        if not query or not known:
+        known = self._recall(query, now)
+        if known is None:
             return None
         answer, body, place = known
         reply = fit(query, answer, body, self._udp_size)

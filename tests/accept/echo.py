@@ -13,7 +13,7 @@ from heimdall.accept.crowd import Crowd
 from heimdall.accept.engine import Faults, Later
 from heimdall.accept.slots import possible
 from heimdall.accept.stream import Stream
-from heimdall.message.query import Client, make
+from heimdall.message.query import Client, Query, make
 from heimdall.message.wire import HEADER, from_text
 from tests.ports import NO_IPV6
 
@@ -91,7 +91,7 @@ class Echo(DNSServerFactory):
         self.waiting: list[tuple[bytes, Client, Later]] = []
         self.taken: list[tuple[bytes, Client, bool]] = []
 
-    def take(self, wire: bytes, client: Client, stream: bool, later: Later) -> bytes | None:
+    def take(self, wire: bytes, client: Client, stream: bool, later: Later, query: Query | None = None) -> bytes | None:
         """Take a message."""
         self.taken.append((wire, client, stream))
         if len(wire) < HEADER:

@@ -45,7 +45,7 @@ class Same(SynchronousTestCase):
     @settings(max_examples=300, deadline=None)
     @given(st.data())
     def test_read(self, data: st.DataObject) -> None:
-        """Whatever comes, where memory has an answer to what was read, a full look reads the same."""
+        """Whatever comes, where memory has an answer to what was read, or its name is sound: a full look reads that."""
         memory, shapes = Memory(1_000_000), Alike()
         names = data.draw(st.lists(NAMES, min_size=1, max_size=4))
         for name in names:
@@ -63,14 +63,22 @@ class Same(SynchronousTestCase):
         found = shapes.read(bytes(wire[2:]))
         known = memory.get(found, 0.0) if found else None
         if found and known:
-            full = learnt(bytes(wire))
-            for slot in set(dir(full)) - {"client", "wire"}:
-                value = getattr(full, slot)
-                if not slot.startswith("_") and not callable(value):
-                    self.assertEqual(getattr(found, slot), value, slot)
-            self.assertEqual(found.wire[2:], full.wire[2:])
+            full = self.check(found, bytes(wire))
             answer, body, _ = known
             self.assertEqual(fit(found, answer, body)[2:], fit(full, answer, body)[2:])
+        whole = found and shapes.whole(found)
+        if whole:
+            self.check(whole, bytes(wire))
+
+    def check(self, found: Query, wire: bytes) -> Query:
+        """Check that a message means what was found in it; return what a full look reads."""
+        full = learnt(wire)
+        for slot in set(dir(full)) - {"client", "wire"}:
+            value = getattr(full, slot)
+            if not slot.startswith("_") and not callable(value):
+                self.assertEqual(getattr(found, slot), value, slot)
+        self.assertEqual(found.wire[2:], full.wire[2:])
+        return full
 
 
 class Shapes(SynchronousTestCase):
@@ -99,6 +107,22 @@ class Shapes(SynchronousTestCase):
         shapes.learn(first)
         shapes.read(query_wire("b.example")[2:])
         self.assertEqual(first.name, b"\1a\7example\0")
+
+    def test_whole(self) -> None:
+        """A copy is made of a sound name, which the next message leaves alone; a label that is too long makes none."""
+        shapes = Alike()
+        shapes.learn(learnt(query_wire("a.example")))
+        found = shapes.read(query_wire("b.example")[2:])
+        assert found is not None
+        whole = shapes.whole(found)
+        assert whole is not None
+        bad = query_wire("c.example").replace(b"\1c\7", b"\1c\x47")
+        other = shapes.read(bad[2:])
+        assert other is not None
+        self.assertIsNone(shapes.whole(other))
+        long = shapes.read(query_wire("c.example").replace(b"\1c\7example\0", b"\1c\5exam\0")[2:])
+        self.assertIsNone(long and shapes.whole(long))
+        self.assertEqual(whole.name, b"\1b\7example\0")
 
     def test_subnet(self) -> None:
         """A message that tells of a client's subnet is read in full each time."""

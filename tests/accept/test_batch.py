@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from heimdall.accept import mmsg, slots
 from heimdall.accept.batch import BatchReader
 from heimdall.accept.datagram import Datagrams
+from heimdall.accept.engine import Left
 from heimdall.accept.reader import BATCH, LARGEST, Reader, WideReader
 from heimdall.accept.slots import Slots
 from heimdall.accept.sockets import bind
@@ -26,15 +27,17 @@ from tests.ports import NO_IPV6
 class Forgetful:
     """Knows what a message of one name is told, and of another that it gets no reply."""
 
-    def answer(self, slots: Slots, count: int) -> tuple[list[int], list[int]]:
-        left: list[int] = []
+    def answer(self, slots: Slots, count: int) -> tuple[list[Left], list[int]]:
+        left: list[Left] = []
         silent: list[int] = []
         for index in range(count):
             wire = slots.message(index)
             if b"known" in wire:
                 slots.put(index, wire[:2] + b"known")
+            elif b"hush" in wire:
+                silent.append(index)
             else:
-                (silent if b"hush" in wire else left).append(index)
+                left.append((index, None))
         return left, silent
 
 

@@ -44,9 +44,11 @@ class Source:
 
     def __init__(self) -> None:
         self.asked: list[Deferred[Answer]] = []
+        self.queries: list[Query] = []
 
     def ask(self, query: Query) -> Deferred[Answer]:
         """Note the question."""
+        self.queries.append(query)
         self.asked.append(Deferred())
         return self.asked[-1]
 

@@ -53,8 +53,9 @@ class Case(SynchronousTestCase):
         count = self.slots.receive()
         self.assertEqual(count, len(wires))
         left, silent = self.front.repeats.answer(self.slots, count)
-        self.assertEqual(list(self.slots.send(count, [*left, *silent])), [])
-        return [self.client.recv(4096) for _ in range(count - len(left) - len(silent))], left, silent
+        self.assertEqual(list(self.slots.send(count, [*(index for index, _ in left), *silent])), [])
+        replies = [self.client.recv(4096) for _ in range(count - len(left) - len(silent))]
+        return replies, [index for index, _ in left], silent
 
     def taken(self, wire: bytes) -> bytes | None:
         """Take a message the long way."""
@@ -87,6 +88,21 @@ class Known(Case):
         self.assertEqual(sum(self.front._times.buckets), 6)
         (kept,) = self.memory.inspect(question().name, 0.0)
         self.assertEqual(kept.uses, 6)
+
+    def test_read_once(self) -> None:
+        """What a message like others asks that memory does not know is handed on; it means what a full look reads."""
+        self.taken(self.wire)
+        other = query_wire("b.example", use_edns=0)
+        self.client.send(other)
+        self.client.send(self.wire)
+        self.memory.forget(question().key)
+        left, _ = self.front.repeats.answer(self.slots, self.slots.receive())
+        for (_, query), name in zip(left, ("b.example", "a.example"), strict=True):
+            assert query is not None
+            self.assertEqual(query.key, question(name).key)
+        query = left[0][1]
+        self.assertIsNone(self.front.take(other, ("192.0.2.1", 53), False, print, query))
+        self.assertEqual([(asked.wire, asked.client) for asked in self.source.queries], [(other, ("192.0.2.1", 53))])
 
     def test_ages(self) -> None:
         """The TTL sinks with the seconds until the answer is no more; then the long way is taken."""
