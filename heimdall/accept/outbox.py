@@ -25,8 +25,7 @@ class Outbox:
     def post(self, envelope: Envelope, reply: bytes, _client: Client) -> None:
         """Send a reply with the others of this turn."""
         place = self._waiting
-        self._slots.address(place, envelope)
-        self._slots.put(place, reply)
+        self._slots.fill(place, envelope, reply)
         self._waiting = place + 1
         if self._timer is None:
             self._timer = self._clock.callLater(0, self._send)

@@ -11,7 +11,7 @@ import ctypes
 import os
 import socket
 from collections.abc import Collection, Iterable
-from functools import cache
+from functools import cache, lru_cache
 from struct import Struct
 from typing import Final
 
@@ -85,7 +85,7 @@ class Slots:
         start = index * self._head
         if not self._six:
             port, host = _IPV4.unpack_from(self._heads, start)
-            return socket.inet_ntop(socket.AF_INET, host), port
+            return _ipv4(host), port
         port, flow, host = _IPV6.unpack_from(self._heads, start)
         (scope,) = _SCOPE.unpack_from(self._heads, start)
         return socket.inet_ntop(socket.AF_INET6, host), port, flow, scope
@@ -97,10 +97,12 @@ class Slots:
         start = index * self._head
         return self._heads[start : start + self._head].tobytes()
 
-    def address(self, index: int, envelope: Envelope) -> None:
-        """Have a slot that nothing is read into send to where another one's datagram came from."""
-        start = index * self._head
-        self._heads[start : start + self._head] = envelope
+    def fill(self, index: int, envelope: Envelope, reply: bytes) -> None:
+        """Write a reply into a slot that nothing is read into, to be sent to where another one's datagram came from."""
+        head, start, size = self._head, index * STRIDE, len(reply)
+        self._heads[index * head : index * head + head] = envelope
+        self.view[start : start + size] = reply
+        self.sizes[index] = size
 
     def put(self, index: int, reply: bytes) -> None:
         """Write the reply to a datagram over it."""
@@ -138,6 +140,12 @@ class Slots:
         for at in range(self._control, count * self._head, self._head):
             if not self._six or heads[at : at + 2].tobytes() != _LINK_LOCAL:
                 heads[at + interface : at + interface + 4] = b"\0\0\0\0"
+
+
+@lru_cache(maxsize=10_000)
+def _ipv4(host: bytes) -> str:
+    """Return an address as text: whoever asks, asks again."""
+    return socket.inet_ntop(socket.AF_INET, host)
 
 
 @cache

@@ -154,27 +154,26 @@ class Memory:
             key = query.key
         table = self._table
         form, shared = table.form(answer)
-        size = ENTRY_BYTES + len(key) + len(answer.body)
-        if not shared:
-            size += FORM_BYTES + SPOT_BYTES * len(form.spots)
-        place = self._index.get(key)
-        if place is None:
+        size = ENTRY_BYTES + len(key) + len(answer.body) + (0 if shared else FORM_BYTES + SPOT_BYTES * len(form.spots))
+        held = self._index.get(key)
+        if held is None:
             place = self._index[key] = table.enter(key)
-            table.origins[place] = _NUMBERS.get(answer.origin, 0)
             self._order.enter(place, size)
         else:
+            place = held
             self._order.resize(place, size)
-        if not isinstance(answer, Stale):
+        source = answer.source if isinstance(answer, Stale) else ""
+        if held is None or not source:
             table.origins[place] = _NUMBERS.get(answer.origin, 0)
-        elif answer.source != "memory":
-            table.origins[place] = _NUMBERS.get(answer.source, 0)
+        if source and source != "memory":
+            table.origins[place] = _NUMBERS.get(source, 0)
         table.forms[place] = form
         table.bodies[place] = answer.body
         table.types[place], table.ends[place] = query.qtype, len(query.name)
         table.ages[place] = 0
         table.born[place] = now
-        table.expires[place] = now + answer.ttl
-        table.dies[place] = now + answer.ttl + self._window if dies is None else dies
+        table.expires[place] = expires = now + answer.ttl
+        table.dies[place] = expires + self._window if dies is None else dies
         fades = answer.keep and self._fresh_share < 1
         table.refresh_at[place] = now + answer.ttl * self._fresh_share if fades else inf
         table.until[place] = 0.0

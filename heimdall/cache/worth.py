@@ -43,6 +43,7 @@ class Worth:
 
     def __init__(self, seal: Seal, covers: Covers, window: int, ceilings: tuple[int, int]) -> None:
         self._seal, self._covers, self._window, self._ceilings = seal, covers, window, ceilings
+        self._least = min(ceilings)
         self.node = 0
         """The number of this node, for the values that it stores."""
         self._rubbish = Count("heimdall_cache_redis_rubbish_total", "Values that are no answer.", "reason")
@@ -63,7 +64,7 @@ class Worth:
             return "rubbish", None
         if self._covers(query.name, asked):
             return "flushed", None
-        if answer.ttl > min(self._ceilings):
+        if answer.ttl > self._least:
             answer = answer.bounded(0, *self._ceilings)
         if left > (query.least and query.least + NEWER):
             return "hit", answer

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from struct import Struct
 
 _TTL = Struct("!I")
 _TTL_AND_SIZE = Struct("!IH")
 _OWNER = b"\xc0\x0c"
+_ALONE = (6,)
 
 
 def walk(wire: bytes, at: int, count: int, question: bytes) -> tuple[tuple[int, ...], list[int], int] | None:
@@ -21,6 +22,11 @@ def walk(wire: bytes, at: int, count: int, question: bytes) -> tuple[tuple[int, 
     :return: None if one of them is not, or is cut short.
     """
     head = _OWNER + question[-4:]
+    if count == 1:
+        if at + 12 > len(wire) or wire[at : at + 6] != head:
+            return None
+        ttl, size = _TTL_AND_SIZE.unpack_from(wire, at + 6)
+        return (_ALONE, [ttl], at + 12 + size) if at + 12 + size <= len(wire) else None
     spots, ttls = [], []
     end, last = at, len(wire) - 12
     for _ in range(count):
@@ -33,8 +39,12 @@ def walk(wire: bytes, at: int, count: int, question: bytes) -> tuple[tuple[int, 
     return (tuple(spots), ttls, end) if end <= len(wire) else None
 
 
-def aged(body: bytes, spots: Iterable[int], age: int) -> bytes:
+def aged(body: bytes, spots: Sequence[int], age: int) -> bytes:
     """Return the records with each TTL lowered by ``age`` seconds, none below 0."""
+    if len(spots) == 1:
+        spot = spots[0]
+        (ttl,) = _TTL.unpack_from(body, spot)
+        return body[:spot] + _TTL.pack(ttl - age if ttl > age else 0) + body[spot + 4 :]
     image = bytearray(body)
     for spot in spots:
         (ttl,) = _TTL.unpack_from(image, spot)
