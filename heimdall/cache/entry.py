@@ -106,12 +106,12 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
     end = len(value) - SIZE
     if not seal.fits(key, value[:end], value[end:]):
         raise Rubbish("forged" if seal.keyed else "damaged")
-    times, _, marks, *counts = _NARROW.unpack_from(value)
+    marks, answers, authorities, additionals = value[10], value[11], value[12], value[13]
     at = _NARROW.size
     if marks & _COUNTED_WIDE:
         if end < _WIDE.size:
             raise Rubbish("malformed")
-        times, _, marks, *counts = _WIDE.unpack_from(value)
+        _, _, marks, answers, authorities, additionals = _WIDE.unpack_from(value)
         at = _WIDE.size
     scope = None
     if marks & _SCOPED:
@@ -119,15 +119,16 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
         at += 1
     if marks > _MARKS or at > end or (scope is not None and scope > 128):
         raise Rubbish("malformed")
-    stored, before = times >> 16 & _LATEST, times & 0xFFFF
+    stored, before = int.from_bytes(value[1:6], "big"), value[6] << 8 | value[7]
     age = now - stored * TICK
     if age < -TOLERANCE:
         raise Rubbish("future")
-    age = max(age, 0.0)
-    answers, authorities, additionals = counts
-    question = key[:size]
-    usual = None if authorities or additionals else _usual(value[at:end], answers, question, int(age))
-    body, spots, ttl = usual or _aged(_BEFORE + question + value[at:end], HEADER + size, sum(counts), int(age))
+    if age < 0:
+        age = 0.0
+    seconds, count = int(age), answers + authorities + additionals
+    question, records_in = key[:size], value[at:end]
+    usual = _usual(records_in, answers, question, seconds) if count == answers else None
+    body, spots, ttl = usual or _aged(_BEFORE + question + records_in, HEADER + size, count, seconds)
     return (
         Answer(
             question,
@@ -136,7 +137,7 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
             (answers, authorities, additionals),
             body,
             spots,
-            max(ttl - int(age), 0),
+            ttl - seconds if ttl > seconds else 0,
             True,
             "redis",
             scope=scope,

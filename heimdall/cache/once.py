@@ -69,7 +69,9 @@ class Once:
         self._sweep: IDelayedCall | None = None
         self.landed: Callable[[Query, Answer, int], object] | None = None
         """Called at the end of each flight that somebody waits for: with its question, the answer, and how many do."""
-        self._asked = Count("heimdall_cache_once_asked_total", "Questions that memory did not know.", "result")
+        self._asked = Count(
+            "heimdall_cache_once_asked_total", "Questions that neither memory nor Redis had ready.", "result"
+        )
         self._stale_given = Count("heimdall_cache_once_stale_total", "Stale answers given behind a failure.", "reason")
         self._faults = Count("heimdall_cache_once_faults_total", "Questions whose source met a bug.")
         self._quiet_until = 0.0

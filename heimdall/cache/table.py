@@ -78,7 +78,10 @@ class Table:
         self.forms += [NOTHING] * GROWTH
         self.bodies += [b""] * GROWTH
         for column in self._numbers:
-            column.extend([0] * GROWTH)
+            if isinstance(column, array):
+                column.frombytes(bytes(GROWTH * column.itemsize))
+            else:
+                column.extend(bytes(GROWTH))
         self._free += range(first + GROWTH - 1, first - 1, -1)
 
     def clear(self, place: int) -> None:
