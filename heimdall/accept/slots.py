@@ -99,10 +99,9 @@ class Slots:
 
     def fill(self, index: int, envelope: Envelope, reply: bytes) -> None:
         """Write a reply into a slot that nothing is read into, to be sent to where another one's datagram came from."""
-        head, start, size = self._head, index * STRIDE, len(reply)
-        self._heads[index * head : index * head + head] = envelope
-        self.view[start : start + size] = reply
-        self.sizes[index] = size
+        start = index * self._head
+        self._heads[start : start + self._head] = envelope
+        self.put(index, reply)
 
     def put(self, index: int, reply: bytes) -> None:
         """Write the reply to a datagram over it."""

@@ -8,6 +8,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
+from heimdall.cache.worth import Judged
 from heimdall.interfaces import Ongoing, Told
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
@@ -24,9 +25,10 @@ class Seen:
 
     __slots__ = ("judged", "late", "now", "values")
 
-    def __init__(self, values: list[object] | None, now: float, *, late: bool = False) -> None:
-        self.values, self.now, self.late = values, now, late
-        self.judged: tuple[str, Answer | None] | None = None
+    def __init__(
+        self, values: list[object] | None, now: float, judged: Judged | None = None, *, late: bool = False
+    ) -> None:
+        self.values, self.now, self.judged, self.late = values, now, judged, late
 
 
 class Look:

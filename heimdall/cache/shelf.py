@@ -54,11 +54,11 @@ class Shelf:
         """Tell somebody what lies ready; see :meth:`~heimdall.cache.reading.Asking.found`."""
         if not asker.open:
             return  # he is told by others, or has given up: then a lease of ours ends by itself
-        seen = Seen(values, now)
+        judged = None
         value = None if values is None else values[0]
         if isinstance(value, bytes):
             query = asker.query
-            seen.judged = result, answer = self._worth.judge(query, query.key, value, now)
+            judged = result, answer = self._worth.judge(query, query.key, value, now)
             if result == "hit" and answer is not None:
                 self._lookups.add("hit")
                 if answer.ttl:
@@ -68,7 +68,7 @@ class Shelf:
                 if self._once.landed is not None:
                     self._once.landed(query, answer, 1)
                 return
-        self._go_on(asker, seen)
+        self._go_on(asker, Seen(values, now, judged))
 
     def late(self, asker: Asker) -> None:
         """Let somebody ask on, since Redis takes too long; what it says after all is looked for again."""

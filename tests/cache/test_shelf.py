@@ -47,7 +47,7 @@ class Case(SharedCase):
 
     def looked(self) -> int:
         """How many keys were looked up."""
-        return sum(len(command) - 1 for command in self.link.commands if command[0] in (b"MGET", "MGET"))
+        return sum(len(command) - 1 for command in self.link.commands if command[0] == b"MGET")
 
 
 class Ready(Case):
