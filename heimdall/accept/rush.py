@@ -17,12 +17,15 @@ from heimdall.accept.engine import Later
 from heimdall.message.query import Query
 from heimdall.tally import Count, Gauge, Tally
 
-STEP: Final = 8
-"""Questions that are let go on before the sockets are read again: a turn of the reactor is as long as they take."""
+TURN: Final = 0.001
+"""Seconds that a turn of the reactor may take: so long who asks for what is known waits for the sockets to be read."""
+
+FEWEST: Final = 8
+"""Questions that are let go on in each turn, however long it takes."""
 
 LEAP: Final = 64
-"""Questions that are let go on where nobody asks for what is known, and waits for the turn to end: the more go on
-together, the less each of them costs."""
+"""Questions that are let go on at most, and where nobody asks for what is known: the more go on together, the less each
+of them costs."""
 
 MIXED: Final = 1.0
 """Seconds behind a question that was known in which such are expected."""
@@ -50,6 +53,8 @@ class Rush:
         self._timer: IDelayedCall | None = None
         self._told = False
         self._mixed_until = 0.0
+        self._began = 0.0
+        self._step = FEWEST
         self.on = False
         self._dropped = Count("heimdall_accept_rush_dropped_total", "Questions given up since too many waited.")
         self.tallies: list[Tally] = [
@@ -72,17 +77,9 @@ class Rush:
         self._mixed_until = self._clock.seconds() + MIXED
 
     def catch_up(self) -> None:
-        """Let some questions go on; the next ones follow when the reactor has had its turn."""
-        step = STEP if self._clock.seconds() < self._mixed_until else LEAP
-        for _ in range(min(step, len(self._waiting))):
-            self._go_on(*self._waiting.popleft())
-        self.on = bool(self._waiting)
-        if self._waiting:
-            if self._timer is None:
-                self._timer = self._clock.callLater(0, self._next)
-        elif self._told:
-            self._told = False
-            self._log.info("New questions are asked as they come again")
+        """Let some questions go on, if none did in this turn of the reactor; the next ones follow in the next turn."""
+        if self._timer is None:
+            self._let_go()
 
     def close(self) -> None:
         """Let all that wait go on now."""
@@ -93,5 +90,22 @@ class Rush:
             self._timer = None
 
     def _next(self) -> None:
+        """Let more go on in each turn than in the one before, until it takes too long."""
         self._timer = None
-        self.catch_up()
+        if self._clock.seconds() - self._began > TURN:
+            self._step = max(self._step * 3 // 4, FEWEST)
+        else:
+            self._step = min(self._step + 1, LEAP)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._began = self._clock.seconds()
+        step = self._step if self._began < self._mixed_until else LEAP
+        for _ in range(min(step, len(self._waiting))):
+            self._go_on(*self._waiting.popleft())
+        self.on = bool(self._waiting)
+        if self._waiting:
+            self._timer = self._clock.callLater(0, self._next)
+        elif self._told:
+            self._told = False
+            self._log.info("New questions are asked as they come again")

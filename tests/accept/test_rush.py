@@ -13,7 +13,7 @@ from heimdall.accept.datagram import Datagrams
 from heimdall.accept.engine import Faults
 from heimdall.accept.front import Front
 from heimdall.accept.reader import BATCH
-from heimdall.accept.rush import LEAP, MIXED, MOST, STEP, Rush
+from heimdall.accept.rush import FEWEST, LEAP, MIXED, MOST, TURN, Rush
 from heimdall.accept.sockets import bind
 from heimdall.cache.memory import Memory
 from heimdall.message.answer import Answer
@@ -25,11 +25,22 @@ from tests.cache.questions import positive, question
 from tests.message.messages import query_wire
 
 
+class Turns(Clock):
+    """A clock with turns like those of a reactor: what is called for in one is done in the next."""
+
+    def turn(self, took: float = 0.0) -> None:
+        """Let the turn that is under way take so long, and begin the next one."""
+        self.rightNow += took
+        due, self.calls = [call for call in self.calls if call.getTime() <= self.rightNow], []
+        for call in due:
+            call.func(*call.args, **call.kw)
+
+
 class Holding(SynchronousTestCase):
     """Questions that wait."""
 
     def setUp(self) -> None:
-        self.clock = Clock()
+        self.clock = Turns()
         self.gone: list[bytes] = []
         self.rush = Rush(self.clock, lambda query, started, later: self.gone.append(query.name))
 
@@ -40,17 +51,36 @@ class Holding(SynchronousTestCase):
             self.rush.hold(one, 0.0, lambda *_: None)
         return [one.name for one in asked]
 
+    def turn(self, took: float = 0.0) -> int:
+        """Let the turn that is under way take so long; return how many go on in the next."""
+        before = len(self.gone)
+        self.rush.mixed()
+        self.clock.turn(took)
+        return len(self.gone) - before
+
     def test_steps(self) -> None:
         """They go on in the order in which they came, a few at each turn of the reactor, until none is left."""
         self.rush.on = True
         self.rush.mixed()
-        names = self.hold(2 * STEP + 1)
+        names = self.hold(2 * FEWEST + 1)
         self.rush.catch_up()
-        self.assertEqual(self.gone, names[:STEP])
         self.rush.catch_up()
-        self.assertTrue(self.rush.on)
-        self.clock.advance(0)
+        self.assertEqual((self.gone, self.rush.on), (names[:FEWEST], True))
+        self.clock.turn()
         self.assertEqual((self.gone, self.rush.on, self.clock.getDelayedCalls()), (names, False, []))
+
+    def test_turn(self) -> None:
+        """As many go on in a turn as it has time for: more and more while it is short, fewer when it is long."""
+        self.hold(MOST)
+        self.rush.mixed()
+        self.rush.catch_up()
+        self.assertEqual([self.turn() for _ in range(5)], list(range(FEWEST + 1, FEWEST + 6)))
+        self.assertEqual(self.turn(2 * TURN), (FEWEST + 5) * 3 // 4)
+        self.assertEqual([self.turn(2 * TURN) for _ in range(3)], [FEWEST] * 3)
+        for _ in range(LEAP):
+            self.hold(LEAP)
+            most = self.turn()
+        self.assertEqual(most, LEAP)
 
     def test_leaps(self) -> None:
         """More go on together while nobody asks for what is known, or has not for a while."""
@@ -58,12 +88,10 @@ class Holding(SynchronousTestCase):
         self.rush.catch_up()
         self.assertEqual(self.gone, names[:LEAP])
         self.rush.mixed()
-        self.clock.rightNow += MIXED / 2
-        self.rush.catch_up()
-        self.assertEqual(self.gone, names[: LEAP + STEP])
-        self.clock.rightNow += MIXED / 2
-        self.rush.catch_up()
-        self.assertEqual(self.gone, names[: 2 * LEAP + STEP])
+        self.clock.turn(MIXED / 2)
+        self.assertEqual(self.gone, names[: LEAP + FEWEST])
+        self.clock.turn(MIXED / 2)
+        self.assertEqual(self.gone, names[: 2 * LEAP + FEWEST])
 
     def test_bounded(self) -> None:
         """Too many cost the oldest, and one line in the log until all is well again."""
@@ -165,7 +193,7 @@ class Flood(SynchronousTestCase):
             (reader,) = waiting.readers
             reader.doRead()
             self.assertEqual(client.recv(4096)[3] & 15, 0)
-            self.assertEqual(len(source.asked), rush.STEP)
+            self.assertEqual(len(source.asked), rush.FEWEST)
             for _ in range(5):
                 clock.advance(0)
             self.assertEqual(len(source.asked), 3 * BATCH)
