@@ -13,8 +13,8 @@ PATH = """
     cache/bounds cache/once cache/waiting cache/memory cache/table cache/eviction
     cache/redis cache/look cache/reading cache/flight cache/worth cache/entry cache/seal
     cache/writer cache/lease cache/frequent cache/shelf
-    fetch/route fetch/upstream fetch/health fetch/server fetch/udp fetch/port fetch/poll fetch/wheel fetch/dice
-    fetch/reply
+    fetch/route fetch/upstream fetch/attempt fetch/health fetch/server fetch/udp fetch/port fetch/poll
+    fetch/wheel fetch/dice fetch/reply
 """
 
 extensions = []

@@ -126,12 +126,13 @@ class IHotCache(Interface):
 class IExchange(Interface):
     """The way to one server over one transport."""
 
-    def exchange(query: Query, timeout: float) -> Deferred[Answer]:
+    def tell(query: Query, timeout: float, told: Told) -> Ongoing:
         """Send a question and wait for the reply that matches it in id, question, address and port.
 
         :param timeout: seconds.
-        :return: fires with the answer; fails with :class:`NoAnswer` when none came in time or the server is
-            not there. Cancelling gives the place up.
+        :param told: called with the answer, or with a failure: :class:`NoAnswer` when none came in time or the server
+            is not there. Maybe before this returns.
+        :return: what gives the place up.
         """
 
     def close() -> None:

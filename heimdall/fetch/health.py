@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from heimdall.interfaces import IExchange
 
-UNKNOWN = 0.25
+UNKNOWN: Final = 0.25
 """Seconds to wait for a server whose round-trip time is not known."""
 
-SHORTEST, LONGEST = 0.1, 0.4
+SHORTEST: Final = 0.1
+LONGEST: Final = 0.4
 """The bounds of how long a server is waited for before another is asked as well, in seconds."""
 
-MISSES = 3
-SILENCE = 1.5
+MISSES: Final = 3
+SILENCE: Final = 1.5
 """A server is down after so many questions without a reply, over at least so many seconds."""
 
-LOOK, FIRST_PROBE, LAST_PROBE = 10.0, 1.0, 30.0
+LOOK: Final = 10.0
+FIRST_PROBE: Final = 1.0
+LAST_PROBE: Final = 30.0
 """Seconds between two looks at a server that others are preferred to: while it answers, and, longer each time,
 while it does not."""
 
-USUAL, RARE = 1 / 8, 1 / 2
+USUAL: Final = 1 / 8
+RARE: Final = 1 / 2
 """The share that a new round-trip time has in the smoothed one (RFC 6298); it is larger after a long pause, where
 what is known is old."""
 

@@ -3,50 +3,50 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from heimdall.fetch.reply import Mismatch, check, silent, unreachable
 from heimdall.fetch.wheel import Waiting
-from heimdall.message.answer import Answer
+from heimdall.interfaces import NoAnswer, Told
 from heimdall.message.wire import HEADER
 
 if TYPE_CHECKING:
     from heimdall.fetch.udp import Udp
 
-MOST_STRAYS = 100
+MOST_STRAYS: Final = 100
 """Replies that match nothing, after which a port is given up: somebody may be guessing."""
 
-READS = 32
+READS: Final = 32
 """Datagrams read at one wake-up of a socket, so that no server can keep the reactor busy."""
 
 
 class Flight:
-    """One question on its way: what its reply must match, and who waits for it."""
+    """One question on its way: what its reply must match, and who is told; by a ``port`` until it has ended."""
 
-    __slots__ = ("deferred", "identity", "port", "question", "slot")
+    __slots__ = ("identity", "port", "question", "slot", "told")
 
-    slot: set[Waiting]
-
-    def __init__(self, port: Port, identity: int, question: bytes) -> None:
-        self.port = port
-        self.identity = identity
+    def __init__(self, question: bytes, told: Told) -> None:
+        self.port: Port | None = None
+        self.identity = 0
         self.question = question
-        self.deferred: Deferred[Answer] = Deferred(self.cancel)
+        self.told = told
+        self.slot: set[Waiting] | None = None
 
-    def cancel(self, _deferred: Deferred[Answer]) -> None:
+    def cancel(self) -> None:
         """Give the place up: nobody waits any more."""
-        self.port.forget(self)
+        if self.port is not None:
+            self.port.forget(self)
+            self.told(Failure(CancelledError()))
 
     def late(self) -> None:
         """End it without a reply."""
-        self.port.forget(self)
-        self.port.owner.ledger.failed.add("timeout")
-        self.deferred.errback(silent())
+        if self.port is not None:
+            self.port.end_one(self, "timeout", silent())
 
 
 class Port:
@@ -74,14 +74,15 @@ class Port:
         """Return what the reactor calls this descriptor in its log."""
         return "heimdall.fetch"
 
-    def send(self, wire: bytes, flight: Flight) -> None:
-        """Send a question.
+    def send(self, wire: bytes, identity: int, flight: Flight) -> None:
+        """Send a question under an id that no other one in flight here has.
 
         :raises OSError: the system did not take it.
         """
         self.uses -= 1
         self._sock.send(wire)
-        self.flights[flight.identity] = flight
+        self.flights[identity] = flight
+        flight.port, flight.identity = self, identity
         self.owner.inflight += 1
 
     def doRead(self) -> None:
@@ -105,7 +106,7 @@ class Port:
                 self._stray(str(mismatch))
                 continue
             self.forget(flight)
-            flight.deferred.callback(answer)
+            flight.told(answer)
             # Another one that has come already wakes us again, at less than the price of looking in vain.
             return
 
@@ -128,14 +129,20 @@ class Port:
     def end(self, what: str, reason: str) -> None:
         """Fail everything in flight here; ``what`` is the label it is counted by."""
         for flight in list(self.flights.values()):
-            if flight.identity in self.flights:
-                self.forget(flight)
-                self.owner.ledger.failed.add(what)
-                flight.deferred.errback(unreachable(reason))
+            if flight.port is self:
+                self.end_one(flight, what, unreachable(reason))
+
+    def end_one(self, flight: Flight, what: str, error: NoAnswer) -> None:
+        """Fail one that is in flight here."""
+        self.forget(flight)
+        self.owner.ledger.failed.add(what)
+        flight.told(Failure(error))
 
     def forget(self, flight: Flight) -> None:
         """Take a question off the list, it waits no more; behind its last one a retired port is closed."""
-        flight.slot.discard(flight)
+        if flight.slot is not None:
+            flight.slot.discard(flight)
+        flight.port = None
         del self.flights[flight.identity]
         self.owner.inflight -= 1
         if self.retired and not self.flights:

@@ -5,30 +5,35 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from ipaddress import ip_address
+from typing import Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
+from heimdall.asking import exchange
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.stream import Stream
 from heimdall.fetch.udp import Udp, Write
-from heimdall.interfaces import IExchange, NoAnswer
+from heimdall.interfaces import IExchange, NoAnswer, Ongoing, Told
 from heimdall.message.answer import TC, Answer
 from heimdall.message.query import FORMERR, NOTIMP, Query, write
 
-PLAIN = 900.0
+PLAIN: Final = 900.0
 """Seconds that a server which refused EDNS is asked without it."""
 
-CONNECT = 2.0
+CONNECT: Final = 2.0
 """Seconds a TCP connection may take to be made."""
 
-WHOLE = 2.5
+WHOLE: Final = 2.5
 """Seconds that TCP may take after TC; then the truncated answer has to do."""
 
-_SERVER = re.compile(r"(tcp://)?(?:\[(?P<six>[^\]]+)\]|(?P<four>[^:\[\]]+))(?::(?P<port>\d{1,5}))?")
+_SERVER: Final = re.compile(r"(tcp://)?(?:\[(?P<six>[^\]]+)\]|(?P<four>[^:\[\]]+))(?::(?P<port>\d{1,5}))?")
+
+Look = Callable[[Answer, IExchange, Query, float], Answer | Deferred[Answer]]
+"""What finds out what an answer is worth."""
 
 
 class Server:
@@ -63,38 +68,36 @@ class Server:
         with_opt = not self._plain_until and query not in self._bare
         return write(query, identity, ad=self._ad, with_opt=with_opt, subnet=self._subnet)
 
-    def exchange(self, query: Query, timeout: float) -> Deferred[Answer]:
+    def tell(self, query: Query, timeout: float, told: Told) -> Asked:
         """Ask; see :class:`~heimdall.interfaces.IExchange`."""
         now = self._clock.seconds()
         if self._plain_until and now >= self._plain_until:
             self._plain_until = 0.0
-        exchange = self._datagram or self._stream
+        way = self._datagram or self._stream
         look = self._follow if self._plain_until or query in self._bare else self._look
-        return exchange.exchange(query, timeout).addCallback(look, exchange, query, now + timeout)
+        return Asked(look, way, query, now, timeout, told)
 
-    def _look(self, answer: Answer, exchange: IExchange, query: Query, ends: float) -> Answer | Deferred[Answer]:
+    def _look(self, answer: Answer, way: IExchange, query: Query, ends: float) -> Answer | Deferred[Answer]:
         """Ask without EDNS if that may be what the server did not take."""
-        if not answer.rcode and not answer.flags & TC:
-            return answer
         left = ends - self._clock.seconds()
         if answer.rcode not in (FORMERR, NOTIMP) or left <= 0:
-            return self._follow(answer, exchange, query, ends)
+            return self._follow(answer, way, query, ends)
         if query.trace is not None:
             query.trace.note("upstream", "takes no EDNS, asked without")
         self._bare.add(query)
-        again = exchange.exchange(query, left).addBoth(self._dressed, query)
+        again = exchange(way, query, left).addBoth(self._dressed, query)
         again.addCallbacks(self._plain, self._still, errbackArgs=(answer,))
-        return again.addCallback(self._follow, exchange, query, ends)
+        return again.addCallback(self._follow, way, query, ends)
 
-    def _follow(self, answer: Answer, exchange: IExchange, query: Query, ends: float) -> Answer | Deferred[Answer]:
+    def _follow(self, answer: Answer, way: IExchange, query: Query, ends: float) -> Answer | Deferred[Answer]:
         """Get the whole of an answer that was cut to fit a datagram."""
         left = ends - self._clock.seconds()
-        if not answer.flags & TC or exchange is self._stream or left <= 0:
+        if not answer.flags & TC or way is self._stream or left <= 0:
             return answer
         if query.trace is not None:
             query.trace.note("upstream", "truncated, asked over TCP")
         left = min(left, WHOLE)
-        return self._stream.exchange(query, left).addCallbacks(self._whole, self._cut, errbackArgs=(answer,))
+        return exchange(self._stream, query, left).addCallbacks(self._whole, self._cut, errbackArgs=(answer,))
 
     def _whole(self, answer: Answer) -> Answer:
         self._ledger.truncated.add("tcp")
@@ -128,6 +131,42 @@ class Server:
 
 
 classImplements(Server, IExchange)
+
+
+class Asked:
+    """A question on its way to a server. Nearly all of what comes back is told as it is.
+
+    :param look: called with any other answer, the way it came, the query and when its time is over; returns what to
+        tell.
+    """
+
+    __slots__ = ("_ends", "_look", "_query", "_told", "_way", "_work")
+
+    def __init__(self, look: Look, way: IExchange, query: Query, now: float, timeout: float, told: Told) -> None:
+        self._look, self._way, self._query, self._ends = look, way, query, now + timeout
+        self._told: Told | None = told
+        self._work: Ongoing | None = None
+        work = way.tell(query, timeout, self._came)
+        if self._told is not None and self._work is None:
+            self._work = work
+
+    def _came(self, outcome: Answer | Failure) -> None:
+        if isinstance(outcome, Failure) or not (outcome.rcode or outcome.flags & TC):
+            self._end(outcome)
+            return
+        looking: Deferred[Answer] = succeed(outcome).addCallback(self._look, self._way, self._query, self._ends)
+        self._work = looking
+        looking.addBoth(self._end)
+
+    def _end(self, outcome: Answer | Failure) -> None:
+        told, self._told, self._work = self._told, None, None
+        if told is not None:
+            told(outcome)
+
+    def cancel(self) -> None:
+        """Give it up; see :class:`~heimdall.interfaces.Ongoing`."""
+        if self._work is not None:
+            self._work.cancel()
 
 
 def reach(

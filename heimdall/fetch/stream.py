@@ -20,7 +20,7 @@ from heimdall.fetch.dice import Dice
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.reply import Mismatch, check, silent, unreachable
 from heimdall.fetch.udp import Write
-from heimdall.interfaces import IExchange, NoAnswer
+from heimdall.interfaces import IExchange, NoAnswer, Ongoing, Told
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
 from heimdall.message.wire import HEADER
@@ -121,8 +121,11 @@ class Stream:
         """Questions that wait for a reply."""
         return len(self._flights)
 
-    def exchange(self, query: Query, timeout: float) -> Deferred[Answer]:
+    def tell(self, query: Query, timeout: float, told: Told) -> Ongoing:
         """Ask; see :class:`~heimdall.interfaces.IExchange`."""
+        return self._ask(query, timeout).addBoth(told)
+
+    def _ask(self, query: Query, timeout: float) -> Deferred[Answer]:
         if len(self._flights) >= self._most:
             self._ledger.failed.add("full")
             return fail(unreachable("too many questions wait for this server"))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Callable
+from typing import Final
 
-from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime
+from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from heimdall.fetch.dice import Dice
@@ -16,20 +17,19 @@ from heimdall.fetch.poll import Poll
 from heimdall.fetch.port import Flight, Port
 from heimdall.fetch.reply import unreachable
 from heimdall.fetch.wheel import Wheel
-from heimdall.interfaces import IExchange
-from heimdall.message.answer import Answer
+from heimdall.interfaces import IExchange, Told
 from heimdall.message.query import Query
 
-FIRST_PORT = 10240
+FIRST_PORT: Final = 10240
 """Our ports lie from here to 65535: above those where services usually listen."""
 
-LEAST_USES = 64
+LEAST_USES: Final = 64
 """Questions a port is used for, at least; up to three times as many, so that ports do not change all at once."""
 
-MOST_AGE = 30.0
+MOST_AGE: Final = 30.0
 """Seconds that a port is used for."""
 
-TRIES = 20
+TRIES: Final = 20
 """Ports drawn for one socket before the system is left to choose."""
 
 
@@ -74,39 +74,40 @@ class Udp:
         self.ledger = ledger
         self.inflight = 0
 
-    def exchange(self, query: Query, timeout: float) -> Deferred[Answer]:
+    def tell(self, query: Query, timeout: float, told: Told) -> Flight:
         """Ask; see :class:`~heimdall.interfaces.IExchange`."""
+        flight = Flight(query.key[: len(query.question)], told)
         if self.inflight >= self._most:
-            return self._failed("full", "too many questions wait for this server")
+            self._failed(flight, "full", "too many questions wait for this server")
+            return flight
         try:
-            flight = self._send(query)
+            self._send(query, flight)
         except ConnectionRefusedError as error:
-            return self._failed("refused", f"the question cannot be sent: {error.strerror}")
+            self._failed(flight, "refused", f"the question cannot be sent: {error.strerror}")
         except OSError as error:
-            return self._failed("socket", f"the question cannot be sent: {error.strerror}")
-        flight.slot = self._wheel.wait(flight, self._clock.seconds() + timeout)
-        return flight.deferred
+            self._failed(flight, "socket", f"the question cannot be sent: {error.strerror}")
+        else:
+            flight.slot = self._wheel.wait(flight, self._clock.seconds() + timeout)
+        return flight
 
-    def _send(self, query: Query) -> Flight:
+    def _send(self, query: Query, flight: Flight) -> None:
         port = self._pick()
         try:
-            return self._send_by(port, query)
+            self._send_by(port, query, flight)
         except ConnectionRefusedError:
             # So the system tells that an earlier question was refused; this one has not left yet.
             port.refuse()
-            return self._send_by(self._pick(), query)
+            self._send_by(self._pick(), query, flight)
 
-    def _send_by(self, port: Port, query: Query) -> Flight:
+    def _send_by(self, port: Port, query: Query, flight: Flight) -> None:
         identity = self._dice.draw()
         while identity in port.flights:
             identity = self._dice.draw()
-        flight = Flight(port, identity, query.key[: len(query.question)])
-        port.send(self._write(query, identity), flight)
-        return flight
+        port.send(self._write(query, identity), identity, flight)
 
-    def _failed(self, what: str, reason: str) -> Deferred[Answer]:
+    def _failed(self, flight: Flight, what: str, reason: str) -> None:
         self.ledger.failed.add(what)
-        return fail(unreachable(reason))
+        flight.told(Failure(unreachable(reason)))
 
     def _pick(self) -> Port:
         """Return a socket by chance, a new one in the place of one that is worn."""

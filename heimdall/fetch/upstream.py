@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -12,19 +12,22 @@ from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from heimdall.asking import deferred
+from heimdall.fetch.attempt import Try
 from heimdall.fetch.health import Upstream
 from heimdall.fetch.ledger import Ledger
-from heimdall.fetch.rank import GOOD, rank
+from heimdall.fetch.rank import rank
 from heimdall.fetch.reply import silent
 from heimdall.fetch.wheel import Waiting, Wheel
-from heimdall.interfaces import IExchange, ITeller, NoAnswer, Told
+from heimdall.interfaces import IExchange, ITeller, Told
 from heimdall.message.answer import Answer
 from heimdall.message.query import AD, SERVFAIL, Query
 
-RETRY, GROWTH = 0.4, 1.5
+RETRY: Final = 0.4
+GROWTH: Final = 1.5
 """Seconds before a server is asked a second time, and how much longer the pause before each further time is."""
 
-ROUNDS, ROUNDS_REFUSED = 5, 3
+ROUNDS: Final = 5
+ROUNDS_REFUSED: Final = 3
 """How often one server is asked one question at most, and how often if it says at once that it cannot be reached."""
 
 
@@ -113,57 +116,6 @@ class Group:
 classImplements(Group, ITeller)
 
 
-class Try:
-    """One question sent to one server; ``look`` if nobody waits for it, ``missed`` once its patience is over."""
-
-    __slots__ = ("deferred", "flight", "look", "missed", "sent", "server")
-
-    def __init__(self, flight: Flight, server: Upstream, sent: float, look: bool) -> None:
-        self.flight = flight
-        self.server = server
-        self.sent = sent
-        self.look = look
-        self.missed = False
-        server.inflight += 1
-        server.health.asked(sent)
-        self.deferred = server.exchange.exchange(flight.query, flight.ends - sent)
-
-    def listen(self) -> None:
-        """Wait for the outcome."""
-        self.deferred.addCallbacks(self._answered, self._failed)
-
-    def _answered(self, answer: Answer) -> None:
-        group = self.flight.group
-        took = group.clock.seconds() - self.sent
-        self.server.inflight -= 1
-        group.ledger.seconds.observe(took)
-        if self.server.health.replied(took, answer.rcode in GOOD):
-            group.log.info("upstream {server} answers again", server=self.server.text)
-        if self.flight.query.trace is not None:
-            self.flight.query.trace.note("upstream", "answered", took=took, server=self.server.text, rcode=answer.rcode)
-        self.flight.answered(self, answer)
-
-    def _failed(self, failure: Failure) -> None:
-        self.server.inflight -= 1
-        if failure.check(CancelledError):
-            return
-        if not failure.check(NoAnswer):
-            self.flight.group.log.failure("a bug in the way to upstream {server}", failure, server=self.server.text)
-        if self.flight.query.trace is not None:
-            self.flight.query.trace.note("upstream", "did not answer", server=self.server.text)
-        self.miss()
-        self.flight.failed(self)
-
-    def miss(self) -> None:
-        """Note that it has been waited for in vain."""
-        group = self.flight.group
-        if self.missed or group.closed:
-            return
-        self.missed = True
-        if self.server.health.missed(self.sent, group.clock.seconds()):
-            group.log.warn("upstream {server} does not answer: it is asked only now and then", server=self.server.text)
-
-
 class Flight:
     """One question on its way through a group."""
 
@@ -210,7 +162,7 @@ class Flight:
             self.query.trace.note("upstream", f"asked ({why})", server=server.text)
         one = Try(self, server, self.group.clock.seconds(), why == "look")
         self._tries.append(one)
-        one.listen()
+        one.start()
 
     def _wake_in(self, wait: float) -> None:
         group = self.group
@@ -293,5 +245,5 @@ class Flight:
         if not self._done:
             self._end("cancelled")
             for one in list(self._tries):
-                one.deferred.cancel()
+                one.cancel()
             self.told(Failure(CancelledError()))

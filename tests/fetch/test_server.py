@@ -14,12 +14,13 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from heimdall.asking import exchange
 from heimdall.fetch import server
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.server import PLAIN, Server, parse, reach
-from heimdall.interfaces import IExchange, NoAnswer
+from heimdall.interfaces import IExchange, NoAnswer, Ongoing, Told
 from heimdall.message import query as queries
-from heimdall.message.answer import TC, Answer
+from heimdall.message.answer import TC
 from heimdall.message.answer import make as answer_of
 from heimdall.message.query import FORMERR, NOTIMP, Query, make
 from heimdall.message.wire import from_text
@@ -60,14 +61,14 @@ class Transports(Case):
     def test_udp(self) -> Steps:
         """A question goes over UDP, once."""
         self.assertTrue(verifyObject(IExchange, self.server))
-        yield self.server.exchange(ask(), 5)
+        yield exchange(self.server, ask(), 5)
         self.assertEqual([asked.over for asked in self.upstream.asked], ["udp"])
 
     @inlineCallbacks
     def test_truncated(self) -> Steps:
         """A truncated reply is asked for again over TCP, and the whole answer is the result."""
         self.upstream.when("big.example", "TXT", say=[f'"{"b" * 200}{at}"' for at in range(50)], truncate=True)
-        answer = yield self.server.exchange(ask("big.example", 16), 5)
+        answer = yield exchange(self.server, ask("big.example", 16), 5)
         self.assertEqual((answer.counts[0], answer.flags & TC), (50, 0))
         self.assertEqual([asked.over for asked in self.upstream.asked], ["udp", "tcp"])
         self.assertEqual(self.ledger.truncated.counts, {("tcp",): 1})
@@ -76,7 +77,7 @@ class Transports(Case):
     def test_truncated_without_tcp(self) -> Steps:
         """Where TCP fails the truncated answer is the result, and may not be kept."""
         self.upstream.when("big.example", say=["192.0.2.1"], truncate=True, hang_up=True)
-        answer = yield self.server.exchange(ask("big.example"), 5)
+        answer = yield exchange(self.server, ask("big.example"), 5)
         self.assertTrue(answer.flags & TC)
         self.assertFalse(answer.keep)
         self.assertEqual(self.ledger.truncated.counts, {("kept",): 1})
@@ -87,26 +88,26 @@ class Transports(Case):
         self.patch(server, "WHOLE", 0.05)
         self.upstream.when("big.example", say=["192.0.2.1"], truncate=True)
         self.upstream.when("big.example", over="tcp", drop=True)
-        answer = yield self.server.exchange(ask("big.example"), 5)
+        answer = yield exchange(self.server, ask("big.example"), 5)
         self.assertTrue(answer.flags & TC)
 
     @inlineCallbacks
     def test_tcp_only(self) -> Steps:
         """A server given with tcp:// is asked over TCP at once."""
         way = self.reach("tcp://")
-        yield way.exchange(ask(), 5)
+        yield exchange(way, ask(), 5)
         self.assertEqual([asked.over for asked in self.upstream.asked], ["tcp"])
         way.close()
-        yield self.assertFailure(way.exchange(ask(), 5), NoAnswer)
+        yield self.assertFailure(exchange(way, ask(), 5), NoAnswer)
 
     @inlineCallbacks
     def test_cancel(self) -> Steps:
         """Cancelling while TCP is under way stops that as well."""
         self.upstream.when("big.example", truncate=True)
         self.upstream.when("big.example", over="tcp", drop=True)
-        deferred = self.server.exchange(ask("big.example"), 5)
+        deferred = exchange(self.server, ask("big.example"), 5)
         while not self.upstream.count(over="tcp"):
-            yield self.server.exchange(ask(), 5)
+            yield exchange(self.server, ask(), 5)
         deferred.cancel()
         self.failureResultOf(deferred)
         self.assertEqual(self.ledger.truncated.counts, {})
@@ -118,17 +119,17 @@ class Questions(Case):
     @inlineCallbacks
     def test_flags(self) -> Steps:
         """RD is set, CD and DO are the client's, and EDNS tells that 1232 bytes are taken."""
-        yield self.server.exchange(ask(do=True, cd=True), 5)
+        yield exchange(self.server, ask(do=True, cd=True), 5)
         query = self.query()
         self.assertEqual(dns.flags.to_text(query.flags), "RD CD")
         self.assertEqual((query.edns, query.payload, query.ednsflags), (0, 1232, dns.flags.DO))
-        yield self.server.exchange(ask(), 5)
+        yield exchange(self.server, ask(), 5)
         self.assertEqual((dns.flags.to_text(self.query().flags), self.query().ednsflags), ("RD", 0))
 
     @inlineCallbacks
     def test_ad(self) -> Steps:
         """A trusted server is told that the AD bit is wanted (RFC 6840, 5.7)."""
-        yield self.reach(ad=True).exchange(ask(), 5)
+        yield exchange(self.reach(ad=True), ask(), 5)
         self.assertEqual(dns.flags.to_text(self.query().flags), "RD AD")
 
     @inlineCallbacks
@@ -138,9 +139,9 @@ class Questions(Case):
         wire = bytes.fromhex("000001000001000000000001") + from_text("www.example") + b"\0\1\0\1"
         query = queries.read(wire + b"\0\0\x29\4\xd0\0\0\0\0" + len(option).to_bytes(2, "big") + option)
         assert isinstance(query, Query)
-        yield self.server.exchange(query, 5)
+        yield exchange(self.server, query, 5)
         self.assertEqual(self.query().options, ())
-        yield self.reach(subnet=True).exchange(query, 5)
+        yield exchange(self.reach(subnet=True), query, 5)
         self.assertEqual(self.query().options[0].to_text(), "ECS 198.51.100.0/24 scope/0")
 
 
@@ -152,7 +153,7 @@ class Plain(Case):
         """A server that takes no EDNS is asked again without, and so is every later question."""
         self.upstream.when("*", say=["192.0.2.1"], edns="formerr")
         for _ in range(2):
-            answer = yield self.server.exchange(ask(), 5)
+            answer = yield exchange(self.server, ask(), 5)
             self.assertEqual(answer.rcode, 0)
         self.assertEqual([self.query(at).edns for at in range(3)], [0, -1, -1])
         self.assertEqual(self.ledger.plain.total(), 1)
@@ -161,7 +162,7 @@ class Plain(Case):
     def test_refused_at_once(self) -> Steps:
         """Of many questions that were on their way when it turned out, each is asked again without."""
         self.upstream.when("*", say=["192.0.2.1"], edns="formerr")
-        answers = yield gatherResults([self.server.exchange(ask(f"n{number}.example"), 5) for number in range(20)])
+        answers = yield gatherResults([exchange(self.server, ask(f"n{number}.example"), 5) for number in range(20)])
         self.assertEqual([answer.rcode for answer in answers], [0] * 20)
         self.assertEqual(self.upstream.count(), 40)
 
@@ -169,14 +170,14 @@ class Plain(Case):
     def test_refused_over_tcp(self) -> Steps:
         """The same holds over TCP."""
         self.upstream.when("*", say=["192.0.2.1"], edns="formerr")
-        answer = yield self.reach("tcp://").exchange(ask(), 5)
+        answer = yield exchange(self.reach("tcp://"), ask(), 5)
         self.assertEqual(answer.rcode, 0)
 
     @inlineCallbacks
     def test_ignored(self) -> Steps:
         """A server that ignores EDNS is fine as it is."""
         self.upstream.when("*", say=["192.0.2.1"], edns="ignore")
-        answer = yield self.server.exchange(ask(), 5)
+        answer = yield exchange(self.server, ask(), 5)
         self.assertEqual((answer.rcode, len(self.upstream.asked)), (0, 1))
 
     @inlineCallbacks
@@ -184,9 +185,9 @@ class Plain(Case):
         """A server that cannot answer one question with or without EDNS goes on being asked with it."""
         for rcode in (FORMERR, NOTIMP):
             self.upstream.when("odd.example", rcode=rcode)
-            answer = yield self.server.exchange(ask("odd.example"), 5)
+            answer = yield exchange(self.server, ask("odd.example"), 5)
             self.assertEqual(answer.rcode, rcode)
-            yield self.server.exchange(ask(), 5)
+            yield exchange(self.server, ask(), 5)
             self.assertEqual(self.query().edns, 0)
         self.assertEqual(self.upstream.count("odd.example"), 4)
         self.assertEqual(self.ledger.plain.total(), 0)
@@ -196,14 +197,14 @@ class Plain(Case):
         """A server that refuses EDNS and is silent without it has refused: that is the answer."""
         self.upstream.when("odd.example", drop=True)
         self.upstream.when("odd.example", rcode=NOTIMP, times=1)
-        answer = yield self.server.exchange(ask("odd.example"), 0.2)
+        answer = yield exchange(self.server, ask("odd.example"), 0.2)
         self.assertEqual(answer.rcode, NOTIMP)
 
     @inlineCallbacks
     def test_truncated_without(self) -> Steps:
         """Without EDNS an answer is truncated sooner; TCP follows."""
         self.upstream.when("big.example", say=["192.0.2.1"], truncate=True, edns="formerr")
-        answer = yield self.server.exchange(ask("big.example"), 5)
+        answer = yield exchange(self.server, ask("big.example"), 5)
         self.assertEqual((answer.flags & TC, answer.counts[0]), (0, 1))
 
 
@@ -215,10 +216,10 @@ class Written:
         self.write, self.rcodes, self.clock, self.takes = write, rcodes, clock, takes
         self.sent: list[bytes] = []
 
-    def exchange(self, query: Query, timeout: float) -> Deferred[Answer]:
+    def tell(self, query: Query, timeout: float, told: Told) -> Ongoing:
         self.sent.append(self.write(query, 0))
         self.clock.advance(self.takes)
-        return succeed(answer_of(query, self.rcodes.pop(0), "upstream"))
+        return succeed(answer_of(query, self.rcodes.pop(0), "upstream")).addBoth(told)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -242,18 +243,18 @@ class Memory(SynchronousTestCase):
     def test_forgotten(self) -> None:
         """After a quarter of an hour EDNS is tried again."""
         way = self.server([FORMERR, 0, 0, 0])
-        self.successResultOf(way.exchange(ask(), 5))
+        self.successResultOf(exchange(way, ask(), 5))
         self.clock.advance(PLAIN - 1)
-        self.successResultOf(way.exchange(ask(), 5))
+        self.successResultOf(exchange(way, ask(), 5))
         self.clock.advance(1)
-        self.successResultOf(way.exchange(ask(), 5))
+        self.successResultOf(exchange(way, ask(), 5))
         plain = len(ask().key) - 1 + 12
         self.assertEqual([len(wire) == plain for wire in self.written.sent], [False, True, True, False])
 
     def test_no_time_left(self) -> None:
         """When the time is over the answer is what came, whatever else might be tried."""
         way = self.server([FORMERR], takes=5)
-        self.assertEqual(self.successResultOf(way.exchange(ask(), 5)).rcode, FORMERR)
+        self.assertEqual(self.successResultOf(exchange(way, ask(), 5)).rcode, FORMERR)
 
 
 class Addresses(SynchronousTestCase):

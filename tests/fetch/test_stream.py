@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import alsoProvides
 from zope.interface.verify import verifyObject
 
+from heimdall.asking import exchange
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.stream import IDLE, Stream
 from heimdall.interfaces import IExchange, NoAnswer
@@ -68,11 +69,11 @@ class Exchanges(Case):
     def test_one_connection(self) -> Steps:
         """One hundred questions share one connection, and each gets its own answer."""
         self.assertTrue(verifyObject(IExchange, self.stream))
-        asked = [self.stream.exchange(ask(f"n{number}.example"), 5) for number in range(100)]
+        asked = [exchange(self.stream, ask(f"n{number}.example"), 5) for number in range(100)]
         self.assertEqual(self.stream.inflight, 100)
         for number, answer in enumerate((yield gatherResults(asked))):
             self.assertEqual(answer.question, ask(f"n{number}.example").key[:-1])
-        yield self.stream.exchange(ask(), 5)
+        yield exchange(self.stream, ask(), 5)
         self.assertEqual(len({asked.port for asked in self.upstream.asked}), 1)
         self.assertEqual(self.stream.inflight, 0)
 
@@ -80,8 +81,8 @@ class Exchanges(Case):
     def test_out_of_order(self) -> Steps:
         """A reply that is ready is not held up by one that is not (RFC 7766, 6.2.1.1)."""
         self.upstream.when("slow.example", say=["192.0.2.2"], delay=NEVER)
-        slow = self.stream.exchange(ask("slow.example"), NEVER)
-        yield self.stream.exchange(ask(), 60)
+        slow = exchange(self.stream, ask("slow.example"), NEVER)
+        yield exchange(self.stream, ask(), 60)
         self.assertNoResult(slow)
         (late,) = self.upstream._delayed
         late.reset(0)
@@ -91,7 +92,7 @@ class Exchanges(Case):
     def test_large(self) -> Steps:
         """A message of 40 kB comes through whole."""
         self.upstream.when("huge.example", "TXT", say=[f'"{"x" * 200}{number}"' for number in range(190)])
-        answer = yield self.stream.exchange(ask("huge.example", 16), 5)
+        answer = yield exchange(self.stream, ask("huge.example", 16), 5)
         self.assertEqual(answer.counts[0], 190)
 
     @inlineCallbacks
@@ -99,8 +100,8 @@ class Exchanges(Case):
         """Replies with a wrong id or question, malformed or too short, are counted and waited past."""
         self.upstream.when("forged.example", say=["192.0.2.1"], lies=["id", "question", "cut"])
         self.upstream.when("short.example", garbage=b"short")
-        yield self.stream.exchange(ask("forged.example"), 5)
-        waiting = self.stream.exchange(ask("short.example"), NEVER)
+        yield exchange(self.stream, ask("forged.example"), 5)
+        waiting = exchange(self.stream, ask("short.example"), NEVER)
         yield self.until(lambda: self.ledger.mismatched.total() == 4)
         self.assertNoResult(waiting)
         waiting.cancel()
@@ -113,8 +114,8 @@ class Exchanges(Case):
     def test_full(self) -> Steps:
         """One question more than may be in flight fails at once."""
         small = self.exchange(most=2)
-        waiting = [small.exchange(ask(), 5) for _ in range(2)]
-        yield self.failed(small.exchange(ask(), 5))
+        waiting = [exchange(small, ask(), 5) for _ in range(2)]
+        yield self.failed(exchange(small, ask(), 5))
         yield gatherResults(waiting)
         self.assertEqual(self.ledger.failed.counts, {("full",): 1})
 
@@ -122,7 +123,7 @@ class Exchanges(Case):
     def test_cancel(self) -> Steps:
         """Cancelling gives the place up, before and after there is a connection."""
         for _ in range(2):
-            deferred = self.stream.exchange(ask(), 5)
+            deferred = exchange(self.stream, ask(), 5)
             deferred.cancel()
             yield self.assertFailure(deferred, CancelledError)
             self.assertEqual(self.stream.inflight, 0)
@@ -132,7 +133,7 @@ class Exchanges(Case):
     def test_ids(self) -> Steps:
         """No two questions in flight have the same id."""
         self.stream._dice._pool = b"\0\5\0\5\0\5\0\6"
-        yield gatherResults([self.stream.exchange(ask(), 5) for _ in range(2)])
+        yield gatherResults([exchange(self.stream, ask(), 5) for _ in range(2)])
         self.assertEqual([asked.identity for asked in self.upstream.asked], [5, 6])
 
 
@@ -144,15 +145,15 @@ class Losses(Case):
         """A closed port is told at once, and the next question tries again."""
         port = free_port()
         away = self.exchange(port)
-        yield self.failed(away.exchange(ask(), 5))
-        yield self.failed(away.exchange(ask(), 5))
+        yield self.failed(exchange(away, ask(), 5))
+        yield self.failed(exchange(away, ask(), 5))
         self.assertEqual(self.ledger.failed.counts, {("connect",): 2})
 
     @inlineCallbacks
     def test_cancelled_by_another(self) -> Steps:
         """A question that is cancelled while others fail is ended once."""
         away = self.exchange(free_port())
-        first, second = away.exchange(ask(), 5), away.exchange(ask(), 5)
+        first, second = exchange(away, ask(), 5), exchange(away, ask(), 5)
         first.addErrback(lambda _: second.cancel())
         yield self.assertFailure(second, CancelledError)
         self.assertEqual(self.ledger.failed.counts, {("connect",): 1})
@@ -161,35 +162,35 @@ class Losses(Case):
     def test_hung_up(self) -> Steps:
         """A server that closes a fresh connection without a word has failed."""
         self.upstream.when("bye.example", hang_up=True)
-        yield self.failed(self.stream.exchange(ask("bye.example"), 5))
+        yield self.failed(exchange(self.stream, ask("bye.example"), 5))
         self.assertEqual(self.ledger.failed.counts, {("lost",): 1})
         self.assertEqual(self.upstream.count("bye.example"), 1)
 
     @inlineCallbacks
     def test_asked_again(self) -> Steps:
         """What is in flight on a connection that had served before is asked once more on a fresh one."""
-        yield self.stream.exchange(ask(), 5)
+        yield exchange(self.stream, ask(), 5)
         self.upstream.when("bye.example", say=["192.0.2.3"])
         self.upstream.when("bye.example", hang_up=True, times=1)
-        answer = yield self.stream.exchange(ask("bye.example"), 5)
+        answer = yield exchange(self.stream, ask("bye.example"), 5)
         self.assertEqual(answer.rcode, 0)
         self.assertEqual(self.upstream.count("bye.example"), 2)
 
     @inlineCallbacks
     def test_asked_again_once(self) -> Steps:
         """A question is asked a second time, not a third."""
-        yield self.stream.exchange(ask(), 5)
+        yield exchange(self.stream, ask(), 5)
         self.upstream.when("bye.example", hang_up=True)
-        yield self.failed(self.stream.exchange(ask("bye.example"), 5))
+        yield self.failed(exchange(self.stream, ask("bye.example"), 5))
         self.assertEqual(self.upstream.count("bye.example"), 2)
 
     @inlineCallbacks
     def test_restarted(self) -> Steps:
         """After the server was restarted the next question finds it again."""
-        yield self.stream.exchange(ask(), 5)
+        yield exchange(self.stream, ask(), 5)
         yield self.upstream.stop()
         self.upstream.start()
-        yield self.stream.exchange(ask(), 5)
+        yield exchange(self.stream, ask(), 5)
         self.assertEqual(len({asked.port for asked in self.upstream.asked}), 2)
 
     @inlineCallbacks
@@ -198,13 +199,13 @@ class Losses(Case):
         clock = Clock()
         stream = self.exchange(clock=clock)
         self.upstream.silent = True
-        failed = self.failed(stream.exchange(ask(), 1))
+        failed = self.failed(exchange(stream, ask(), 1))
         yield self.until(self.upstream.count)
         clock.advance(1)
         yield failed
         self.assertEqual(self.ledger.failed.counts, {("timeout",): 1})
         self.upstream.silent = False
-        yield stream.exchange(ask(), 1)
+        yield exchange(stream, ask(), 1)
         self.assertEqual(len({asked.port for asked in self.upstream.asked}), 2)
 
     @inlineCallbacks
@@ -213,39 +214,39 @@ class Losses(Case):
         clock = Clock()
         stream = self.exchange(clock=clock)
         self.upstream.when("drop.example", drop=True)
-        dropped = self.failed(stream.exchange(ask("drop.example"), 1))
-        yield stream.exchange(ask(), 1)
+        dropped = self.failed(exchange(stream, ask("drop.example"), 1))
+        yield exchange(stream, ask(), 1)
         clock.advance(1)
         yield dropped
-        yield stream.exchange(ask(), 1)
+        yield exchange(stream, ask(), 1)
         self.assertEqual(len({asked.port for asked in self.upstream.asked}), 1)
 
     @inlineCallbacks
     def test_close(self) -> Steps:
         """Closing fails what is in flight, on a connection or waiting for one, and what is asked afterwards."""
         self.upstream.when("slow.example", delay=NEVER, say=["192.0.2.1"])
-        yield self.stream.exchange(ask(), 5)
-        waiting = [self.failed(self.stream.exchange(ask("slow.example"), 5))]
+        yield exchange(self.stream, ask(), 5)
+        waiting = [self.failed(exchange(self.stream, ask("slow.example"), 5))]
         other = self.exchange()
-        waiting.append(self.failed(other.exchange(ask(), 5)))
+        waiting.append(self.failed(exchange(other, ask(), 5)))
         self.stream.close()
         other.close()
         yield gatherResults(waiting)
-        yield self.failed(self.stream.exchange(ask(), 5))
+        yield self.failed(exchange(self.stream, ask(), 5))
 
     @inlineCallbacks
     def test_idle(self) -> Steps:
         """A connection without questions is closed after ten seconds, and the next question opens another."""
         clock = Clock()
         stream = self.exchange(clock=clock)
-        yield stream.exchange(ask(), 5)
+        yield exchange(stream, ask(), 5)
         clock.advance(IDLE - 0.1)
-        yield stream.exchange(ask(), 5)
+        yield exchange(stream, ask(), 5)
         clock.advance(IDLE - 0.1)
         self.assertEqual(len(self.upstream._connections), 1)
         clock.advance(0.2)
         yield self.until(lambda: not self.upstream._connections)
-        yield stream.exchange(ask(), 5)
+        yield exchange(stream, ask(), 5)
         self.assertEqual(len({asked.port for asked in self.upstream.asked}), 2)
 
 
@@ -257,7 +258,7 @@ class NeverConnected(SynchronousTestCase):
         memory = MemoryReactorClock()
         endpoint = TCP4ClientEndpoint(memory, "192.0.2.1", 53)
         stream = Stream(memory, endpoint, write=write, ledger=Ledger())
-        deferred = stream.exchange(ask(), 1)
+        deferred = exchange(stream, ask(), 1)
         memory.advance(1)
         self.failureResultOf(deferred, NoAnswer)
         factory = memory.tcpClients[0][2]

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
+from heimdall.asking import exchange
 from heimdall.fetch import udp
 from heimdall.fetch.dice import Dice
 from heimdall.fetch.ledger import Ledger
@@ -73,7 +74,7 @@ class Exchanges(Case):
     def test_seams(self) -> None:
         """It is an exchange, and its sockets are what a reactor reads."""
         self.assertTrue(verifyObject(IExchange, self.udp))
-        self.udp.exchange(ask(), 1).addErrback(lambda _: None)
+        exchange(self.udp, ask(), 1).addErrback(lambda _: None)
         (port,) = self.udp._ring
         self.assertTrue(verifyObject(IReadDescriptor, port))
         self.assertEqual(port.logPrefix(), "heimdall.fetch")
@@ -81,14 +82,14 @@ class Exchanges(Case):
     @inlineCallbacks
     def test_answer(self) -> Steps:
         """The answer to the question comes back, and nothing is left in flight."""
-        answer = yield self.udp.exchange(ask(), 5)
+        answer = yield exchange(self.udp, ask(), 5)
         self.assertEqual((answer.rcode, answer.counts, answer.body[-4:]), (0, (1, 0, 0), bytes((192, 0, 2, 1))))
         self.assertEqual(self.udp.inflight, 0)
 
     @inlineCallbacks
     def test_many(self) -> Steps:
         """Each of 200 questions in flight at once gets its own answer, whatever order the replies come in."""
-        asked = [self.udp.exchange(ask(f"n{number}.example"), 5) for number in range(200)]
+        asked = [exchange(self.udp, ask(f"n{number}.example"), 5) for number in range(200)]
         answers = yield gatherResults(asked)
         for number, answer in enumerate(answers):
             self.assertEqual(answer.question, ask(f"n{number}.example").key[:-1])
@@ -98,7 +99,7 @@ class Exchanges(Case):
     def test_silence(self) -> Steps:
         """A question without a reply ends after its time-out, and is counted."""
         self.upstream.silent = True
-        yield self.failed(self.udp.exchange(ask(), 0.05))
+        yield self.failed(exchange(self.udp, ask(), 0.05))
         self.assertEqual(self.ledger.failed.counts, {("timeout",): 1})
         self.assertEqual(self.udp.inflight, 0)
 
@@ -107,17 +108,17 @@ class Exchanges(Case):
         """A closed port is told at once, also for the questions after the first."""
         yield self.upstream.stop()
         for _ in range(20):
-            yield self.failed(self.udp.exchange(ask(), 60))
+            yield self.failed(exchange(self.udp, ask(), 60))
         self.assertEqual(self.ledger.failed.counts, {("refused",): 20})
         self.upstream.start()
-        yield self.udp.exchange(ask(), 60)
+        yield exchange(self.udp, ask(), 60)
 
     @inlineCallbacks
     def test_refused_on_one_socket(self) -> Steps:
         """On one socket as well, a refusal ends what was in flight and lets the next question out."""
         yield self.upstream.stop()
         one = self.exchange(ports=1)
-        asked = [self.failed(one.exchange(ask(), 5)) for _ in range(5)]
+        asked = [self.failed(exchange(one, ask(), 5)) for _ in range(5)]
         yield gatherResults(asked)
         self.assertEqual(one.inflight, 0)
 
@@ -126,7 +127,7 @@ class Exchanges(Case):
         """A refusal that the system tells at a read ends what is in flight, each question once."""
         yield self.upstream.stop()
         one = self.exchange(ports=1)
-        first, second = one.exchange(ask(), 5), one.exchange(ask("other.example"), 5)
+        first, second = exchange(one, ask(), 5), exchange(one, ask("other.example"), 5)
         first.addErrback(lambda _: second.cancel())
         one._ring[0].doRead()
         self.failureResultOf(second)
@@ -137,7 +138,7 @@ class Exchanges(Case):
         """A question that is cancelled while others fail is ended once."""
         self.upstream.silent = True
         one = self.exchange(ports=1)
-        first, second = one.exchange(ask(), 5), one.exchange(ask("other.example"), 5)
+        first, second = exchange(one, ask(), 5), exchange(one, ask("other.example"), 5)
         first.addErrback(lambda _: second.cancel())
         one.close()
         yield self.assertFailure(second, CancelledError)
@@ -150,9 +151,9 @@ class Exchanges(Case):
         one = self.exchange(ports=1)
         waiting = []
         for _ in range(2):
-            waiting.append(self.failed(one.exchange(ask("slow.example"), NEVER)))
+            waiting.append(self.failed(exchange(one, ask("slow.example"), NEVER)))
             for _ in range(udp.LEAST_USES * 3):
-                yield one.exchange(ask(), 60)
+                yield exchange(one, ask(), 60)
         self.assertEqual((len(one._leaving), len(one._ring)), (1, 1))
         one.close()
         yield gatherResults(waiting)
@@ -161,7 +162,7 @@ class Exchanges(Case):
     def test_cancel(self) -> Steps:
         """Cancelling gives the place up, and a reply that comes later is waited past."""
         self.upstream.when("slow.example", say=["192.0.2.1"], delay=0.05)
-        deferred = self.udp.exchange(ask("slow.example"), 5)
+        deferred = exchange(self.udp, ask("slow.example"), 5)
         deferred.cancel()
         yield self.assertFailure(deferred, CancelledError)
         self.assertEqual(self.udp.inflight, 0)
@@ -169,13 +170,24 @@ class Exchanges(Case):
         self.assertEqual(self.ledger.mismatched.counts, {("id",): 1})
 
     @inlineCallbacks
+    def test_told_once(self) -> Steps:
+        """Who asks is told once, and to cancel behind that changes nothing."""
+        for name, silent in (("ready.example", False), ("gone.example", True)):
+            told: list[object] = []
+            self.upstream.silent = silent
+            flight = self.udp.tell(ask(name), 0.05 if silent else 60, told.append)
+            yield Deferred.fromCoroutine(until(told.__len__))
+            flight.cancel()
+            self.assertEqual((len(told), self.udp.inflight), (1, 0))
+
+    @inlineCallbacks
     def test_close(self) -> Steps:
         """Closing fails what is in flight, and what is asked afterwards."""
         self.upstream.silent = True
-        waiting = self.failed(self.udp.exchange(ask(), 5))
+        waiting = self.failed(exchange(self.udp, ask(), 5))
         self.udp.close()
         yield waiting
-        yield self.failed(self.udp.exchange(ask(), 5))
+        yield self.failed(exchange(self.udp, ask(), 5))
         self.assertEqual(self.udp._ring, [])
 
     @inlineCallbacks
@@ -183,8 +195,8 @@ class Exchanges(Case):
         """One question more than may be in flight fails at once."""
         self.upstream.silent = True
         small = self.exchange(most=3)
-        waiting = [self.failed(small.exchange(ask(), 5)) for _ in range(3)]
-        yield self.failed(small.exchange(ask(), 5))
+        waiting = [self.failed(exchange(small, ask(), 5)) for _ in range(3)]
+        yield self.failed(exchange(small, ask(), 5))
         self.assertEqual(self.ledger.failed.counts, {("full",): 1})
         small.close()
         yield gatherResults(waiting)
@@ -195,7 +207,7 @@ class Exchanges(Case):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
         try:
-            yield self.failed(self.udp.exchange(ask(), 5))
+            yield self.failed(exchange(self.udp, ask(), 5))
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         self.assertEqual(self.ledger.failed.counts, {("socket",): 1})
@@ -205,7 +217,7 @@ class Exchanges(Case):
         """A server that no route leads to fails at once, and leaves no socket open."""
         before = len(os.listdir("/proc/self/fd"))
         nowhere = Udp(CLOCK, IReactorFDSet(reactor), "255.255.255.255", 53, write=write, ledger=self.ledger)
-        yield self.failed(nowhere.exchange(ask(), 5))
+        yield self.failed(exchange(nowhere, ask(), 5))
         self.assertEqual(len(os.listdir("/proc/self/fd")), before)
         self.assertEqual(self.ledger.failed.counts, {("socket",): 1})
 
@@ -224,7 +236,7 @@ class Six(Case):
     @inlineCallbacks
     def test_answer(self) -> Steps:
         """A server with an IPv6 address answers like any other."""
-        answer = yield self.udp.exchange(ask(), 5)
+        answer = yield exchange(self.udp, ask(), 5)
         self.assertEqual(answer.rcode, 0)
 
 
@@ -234,7 +246,7 @@ class Lies(Case):
     @inlineCallbacks
     def lie(self, label: str, *lies: str) -> Steps:
         self.upstream.when("forged.example", say=["192.0.2.2"], lies=lies)
-        answer = yield self.udp.exchange(ask("forged.example"), 5)
+        answer = yield exchange(self.udp, ask("forged.example"), 5)
         self.assertEqual(answer.body[-4:], bytes((192, 0, 2, 2)))
         self.assertEqual(self.ledger.mismatched.counts, {(label,): len(lies)} if label else {})
 
@@ -265,7 +277,7 @@ class Lies(Case):
         ]
         for number, change in enumerate(changes, 1):
             self.upstream.when("odd.example", make=lambda query, change=change: change(query.to_wire()))
-            waiting = self.udp.exchange(ask("odd.example"), NEVER)
+            waiting = exchange(self.udp, ask("odd.example"), NEVER)
             yield Deferred.fromCoroutine(until(lambda number=number: self.ledger.mismatched.total() == number))  # type: ignore[misc]
             self.assertNoResult(waiting)
             waiting.cancel()
@@ -281,7 +293,7 @@ class Lies(Case):
             return bytes(wire[:2] + b"\x81\x80" + wire[4:12] + wire[12:].upper())
 
         self.upstream.when("case.example", make=shout)
-        answer = yield self.udp.exchange(ask("case.example"), 5)
+        answer = yield exchange(self.udp, ask("case.example"), 5)
         self.assertEqual(answer.question, ask("case.example").key[:-1])
 
     @inlineCallbacks
@@ -289,8 +301,8 @@ class Lies(Case):
         """A port that gets many replies which match nothing takes no more questions."""
         one = self.exchange(ports=1)
         self.upstream.when("guess.example", say=["192.0.2.1"], lies=["id"] * MOST_STRAYS)
-        yield one.exchange(ask("guess.example"), 5)
-        yield one.exchange(ask(), 5)
+        yield exchange(one, ask("guess.example"), 5)
+        yield exchange(one, ask(), 5)
         first, second = (asked.port for asked in self.upstream.asked)
         self.assertNotEqual(first, second)
 
@@ -302,7 +314,7 @@ class Ports(Case):
     def test_spread(self) -> Steps:
         """Over 4000 questions ids and ports are spread evenly, and no socket carries more than its share."""
         for _ in range(20):
-            yield gatherResults([self.udp.exchange(ask(), 5) for _ in range(200)])
+            yield gatherResults([exchange(self.udp, ask(), 5) for _ in range(200)])
         ids = [asked.identity for asked in self.upstream.asked]
         ports = Counter(asked.port for asked in self.upstream.asked)
         self.assertEqual(len(ids), 4000)
@@ -322,7 +334,7 @@ class Ports(Case):
         """A socket that has served its time gives way to one on another port, and is closed."""
         one = self.exchange(ports=1)
         for _ in range(udp.LEAST_USES * 4):
-            yield one.exchange(ask(), 5)
+            yield exchange(one, ask(), 5)
         self.assertGreater(len({asked.port for asked in self.upstream.asked}), 1)
         self.assertEqual((len(one._ring), len(one._leaving)), (1, 0))
 
@@ -330,13 +342,13 @@ class Ports(Case):
     def test_old(self) -> Steps:
         """A port that is half a minute old is not used any more, however little it was used."""
         clock = Clock()
-        exchange = Udp(
+        way = Udp(
             clock, IReactorFDSet(reactor), self.host, self.upstream.port, write=write, ledger=self.ledger, ports=1
         )
-        self.addCleanup(exchange.close)
-        yield exchange.exchange(ask(), 5)
+        self.addCleanup(way.close)
+        yield exchange(way, ask(), 5)
         clock.advance(udp.MOST_AGE)
-        yield exchange.exchange(ask(), 5)
+        yield exchange(way, ask(), 5)
         first, second = (asked.port for asked in self.upstream.asked)
         self.assertNotEqual(first, second)
 
@@ -345,9 +357,9 @@ class Ports(Case):
         """A worn socket stays open for the replies it still expects, and no more of them than there are others."""
         one = self.exchange(ports=1)
         self.upstream.when("slow.example", say=["192.0.2.9"], delay=NEVER)
-        slow = one.exchange(ask("slow.example"), NEVER)
+        slow = exchange(one, ask("slow.example"), NEVER)
         for _ in range(udp.LEAST_USES * 3):
-            yield one.exchange(ask(), 60)
+            yield exchange(one, ask(), 60)
         self.assertEqual(len(one._leaving), 1)
         (late,) = self.upstream._delayed
         late.reset(0)
@@ -361,10 +373,10 @@ class Ports(Case):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
             other.bind(("0.0.0.0", 0))
             taken = other.getsockname()[1]
-            exchange = self.exchange()
-            exchange._dice._pool = bytes(4096)
+            way = self.exchange()
+            way._dice._pool = bytes(4096)
             with mock.patch.object(udp, "FIRST_PORT", taken):
-                yield exchange.exchange(ask(), 5)
+                yield exchange(way, ask(), 5)
         self.assertNotEqual(self.upstream.asked[0].port, taken)
 
 
@@ -415,12 +427,12 @@ class Mutants(TestCase):
         port: Any = IReactorUDP(reactor).listenUDP(0, upstream, "127.0.0.1", 8192)
         self.addCleanup(port.stopListening)
         ledger = Ledger()
-        exchange = Udp(CLOCK, IReactorFDSet(reactor), "127.0.0.1", port.getHost().port, write=write, ledger=ledger)
-        self.addCleanup(exchange.close)
+        way = Udp(CLOCK, IReactorFDSet(reactor), "127.0.0.1", port.getHost().port, write=write, ledger=ledger)
+        self.addCleanup(way.close)
         outcomes: list[object] = []
         gate = DeferredSemaphore(200)
         asked = [
-            gate.run(exchange.exchange, ask(f"m{number % 7}.example"), 0.05).addBoth(outcomes.append)
+            gate.run(exchange, way, ask(f"m{number % 7}.example"), 0.05).addBoth(outcomes.append)
             for number in range(20000)
         ]
         yield gatherResults(asked)
@@ -428,5 +440,5 @@ class Mutants(TestCase):
         self.assertEqual(bad, [])
         self.assertGreater(upstream.count, 19000)
         self.assertGreater(ledger.mismatched.total(), 1000)
-        self.assertEqual(exchange.inflight, 0)
+        self.assertEqual(way.inflight, 0)
         self.assertEqual(self.flushLoggedErrors(), [])

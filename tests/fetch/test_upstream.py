@@ -14,7 +14,7 @@ from zope.interface.verify import verifyObject
 
 from heimdall.fetch.reply import silent, unreachable
 from heimdall.fetch.upstream import Group
-from heimdall.interfaces import IExchange, ISource, NoAnswer
+from heimdall.interfaces import IExchange, ISource, NoAnswer, Ongoing, Told
 from heimdall.message.answer import Answer, make
 from heimdall.message.edns import NO_REACHABLE_AUTHORITY
 from heimdall.message.query import AD, FORMERR, NOTIMP, NXDOMAIN, REFUSED, SERVFAIL, Query
@@ -35,7 +35,10 @@ class Fake:
         self.waiting: dict[Deferred[Answer], IDelayedCall] = {}
         self.error: Exception = unreachable("refused")
 
-    def exchange(self, query: Query, timeout: float) -> Deferred[Answer]:
+    def tell(self, query: Query, timeout: float, told: Told) -> Ongoing:
+        return self._ask(timeout, query).addBoth(told)
+
+    def _ask(self, timeout: float, query: Query) -> Deferred[Answer]:
         self.times.append(self.clock.seconds())
         if self.delay is not None and self.delay < 0:
             return fail(self.error)
@@ -191,6 +194,15 @@ class OneServer(Case):
         self.wait(deferred)
         self.failureResultOf(deferred, NoAnswer)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
+
+    def test_asked_by_a_bug(self) -> None:
+        """What raises when it is told an answer is logged, and neither the server nor the next question pays for it."""
+        group = self.group(0.01)
+        group.tell(WWW, lambda outcome: 1 // 0)  # type: ignore[arg-type]
+        self.clock.advance(0.01)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual((group.servers[0].inflight, group.servers[0].health.misses, group.flights), (0, 0, set()))
+        self.assertEqual(self.rcode(group), 0)
 
 
 class SeveralServers(Case):
