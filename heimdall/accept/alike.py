@@ -6,13 +6,15 @@ is one. Clients know few. What a shape means was read once, from a message that 
 
 from __future__ import annotations
 
+from typing import Final
+
 from heimdall.message.query import Query
 from heimdall.message.wire import HEADER, Malformed, question_end
 
 MOST = 1000
 """Shapes that are remembered; past that all are forgotten, and those in use are there again at once."""
 
-_NAME = HEADER - 2
+_NAME: Final = HEADER - 2
 
 
 class Alike:

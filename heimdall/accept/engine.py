@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol
+from typing import Final, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -17,10 +17,10 @@ from heimdall.tally import Count, Tally
 Later = Callable[[bytes, Client], object]
 """What sends a reply that was not known at once: called with the message and the client's address."""
 
-QUIET = 60.0
+QUIET: Final = 60.0
 """Seconds in which the same bug is logged once."""
 
-_MOST_PLACES = 100
+_MOST_PLACES: Final = 100
 
 Left = tuple[int, Query | None]
 """A message of a batch that nobody knew the reply to: its number, and what it asks where that was read."""

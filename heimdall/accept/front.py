@@ -201,7 +201,8 @@ class Front:
 
     def _reply(self, query: Query, answer: Answer, body: bytes, started: float) -> bytes:
         reply = fit(query, answer, body, self._udp_size)
-        self.answers.add(*labels(answer))
+        origin, rcode = labels(answer)
+        self.answers.add(origin, rcode)
         self._times.observe(self._seconds() - started)
         if self._query_log:
             self._log.info(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import socket
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 
 class _Iovec(ctypes.Structure):
@@ -36,13 +36,13 @@ class _Header(ctypes.Structure):
     _fields_ = (("message", _Message), ("length", ctypes.c_uint))
 
 
-SIZE = ctypes.sizeof(_Header)
+SIZE: Final = ctypes.sizeof(_Header)
 """Bytes from one header to the next."""
 
-CONTROL = socket.CMSG_SPACE(20)
+CONTROL: Final = socket.CMSG_SPACE(20)
 """Bytes that packet information takes: that of IPv6 has 20, with what stands before it."""
 
-_WORD = ctypes.sizeof(ctypes.c_ulong)
+_WORD: Final = ctypes.sizeof(ctypes.c_ulong)
 
 
 class Room:

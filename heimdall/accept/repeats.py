@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -29,10 +30,7 @@ MOST = 10_000
 MOST_HOSTS = 50_000
 """Hosts of whom it is remembered that they may ask; then all are judged anew."""
 
-RCODES = {0: "noerror", 1: "formerr", 2: "servfail", 3: "nxdomain", 4: "notimp", 5: "refused", 16: "badvers"}
-
-PLAIN = ("memory", "noerror")
-"""The labels of nearly all answers."""
+RCODES: Final = {0: "noerror", 1: "formerr", 2: "servfail", 3: "nxdomain", 4: "notimp", 5: "refused", 16: "badvers"}
 
 
 def labels(answer: Answer) -> tuple[str, str]:
@@ -41,9 +39,12 @@ def labels(answer: Answer) -> tuple[str, str]:
 
 
 class Repeat:
-    """A message that was answered from memory: the query it is, and the reply to it for the image ``body``."""
+    """A message that was answered from memory: the query it is, and the reply to it for the image ``body``.
 
-    __slots__ = ("body", "labels", "place", "query", "reply")
+    ``plain``  whether it is counted as nearly all answers are: memory knew it, and it is no failure
+    """
+
+    __slots__ = ("body", "labels", "place", "plain", "query", "reply")
 
     def __init__(self, query: Query, answer: Answer, place: int, body: bytes, reply: bytes) -> None:
         self.query = query
@@ -53,7 +54,8 @@ class Repeat:
         """Take note of the reply, and of what it was made from."""
         self.place = place if place >= 0 else ~place
         self.body, self.reply = body, reply[2:]
-        self.labels = PLAIN if answer.origin == "memory" and not answer.rcode else labels(answer)
+        self.labels = labels(answer)
+        self.plain = self.labels == ("memory", "noerror")
 
 
 class Repeats:
@@ -160,14 +162,15 @@ class Repeats:
             size = len(reply)
             view[start : start + size] = reply
             sizes[index] = size + 2
-            if repeat.labels is PLAIN:
+            if repeat.plain:
                 answered += 1
             else:
-                self._answers.add(*repeat.labels)
+                origin, rcode = repeat.labels
+                self._answers.add(origin, rcode)
                 self._times.observe(self._seconds() - now)
         self._queries.add("udp", by=count - len(left))
         if answered:
-            self._answers.add(*PLAIN, by=answered)
+            self._answers.add("memory", "noerror", by=answered)
             self._times.observe(self._seconds() - now, by=answered)
         return left, silent
 

@@ -114,13 +114,8 @@ class Slots:
 
         :param but: those that have none.
         """
-        headers = self._headers
         if but:
-            kept = sorted(set(range(count)).difference(but))
-            for place, index in enumerate(kept):
-                if place != index:
-                    headers[place * SIZE : (place + 1) * SIZE] = headers[index * SIZE : (index + 1) * SIZE]
-            count = len(kept)
+            count = self._close_up(count, set(but))
         errors: list[OSError] = []
         sent = 0
         while sent < count:
@@ -131,6 +126,17 @@ class Slots:
                 done = 1
             sent += done
         return errors
+
+    def _close_up(self, count: int, but: set[int]) -> int:
+        """Put the headers of those that are to be sent side by side; return how many they are."""
+        headers, size = self._headers, SIZE
+        at = 0
+        for index in range(count):
+            if index not in but:
+                if at != index * size:
+                    headers[at : at + size] = headers[index * size : (index + 1) * size]
+                at += size
+        return at // size
 
     def _let_go(self, count: int) -> None:
         """Let the replies leave from the address that was asked, by any interface: see ``reader``."""

@@ -8,24 +8,24 @@ from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 from attrs import frozen
 from twisted.logger import Logger
 
-RECEIVE_BUFFER = 4 << 20
+RECEIVE_BUFFER: Final = 4 << 20
 """Bytes the kernel may hold of datagrams that we have not read: what a burst needs. It may grant less."""
 
-STREAM_BUFFER = 64 << 10
+STREAM_BUFFER: Final = 64 << 10
 """Bytes the kernel may hold for one connection: of queries we have not read, and of replies its client has not."""
 
-BACKLOG = 1024
+BACKLOG: Final = 1024
 """Connections that may wait to be accepted."""
 
-IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
+IP_PKTINFO: Final = getattr(socket, "IP_PKTINFO", 8)
 
-_ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-_ATTEMPTS = 16
+_ABSENT: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+_ATTEMPTS: Final = 16
 
 _log = Logger()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from typing import Final
 
 from zope.interface import classImplements
 
@@ -18,8 +19,8 @@ from heimdall.tally import Count, Tally
 MOST_KNOWN = 50_000
 """Clients whose verdict is remembered; then all are judged anew, a few microseconds each."""
 
-_MAPPED = IPv6Network("::ffff:0:0/96")
-_ERROR = ExtendedError(PROHIBITED, "this network may not ask here")
+_MAPPED: Final = IPv6Network("::ffff:0:0/96")
+_ERROR: Final = ExtendedError(PROHIBITED, "this network may not ask here")
 
 
 class Acl:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import classImplements
 
@@ -18,7 +20,7 @@ MOST_BUCKETS = 100_000
 MOST_KNOWN = 50_000
 """Clients whose prefix is remembered; then all are worked out anew, a few microseconds each."""
 
-_ERROR = ExtendedError(PROHIBITED, "too many queries from this network")
+_ERROR: Final = ExtendedError(PROHIBITED, "too many queries from this network")
 
 
 class Limit:

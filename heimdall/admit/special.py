@@ -12,6 +12,7 @@ answer of whoever runs it must pass.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from attrs import frozen
 from zope.interface import classImplements
@@ -22,17 +23,21 @@ from heimdall.message.query import ANY, NXDOMAIN, Query
 from heimdall.message.wire import from_text, suffixes
 from heimdall.tally import Count, Tally
 
-A, PTR, HINFO, AAAA, DS = 1, 12, 13, 28, 43
+A: Final = 1
+PTR: Final = 12
+HINFO: Final = 13
+AAAA: Final = 28
+DS: Final = 43
 
-TTL = 10800
+TTL: Final = 10800
 """Seconds that the records of an empty zone live (RFC 6303, 3)."""
 
-ANY_TTL = 3600
+ANY_TTL: Final = 3600
 """Seconds that the answer to ANY lives: long, as RFC 8482 asks for in 4.2."""
 
-_TOPS = ("invalid", "test", "local", "onion", "alt")
+_TOPS: Final = ("invalid", "test", "local", "onion", "alt")
 
-_EMPTY = (
+_EMPTY: Final = (
     # RFC 6303, 4.1 and 4.2; RFC 7793
     "10.in-addr.arpa",
     *(f"{second}.172.in-addr.arpa" for second in range(16, 32)),
@@ -55,12 +60,12 @@ _EMPTY = (
     "service.arpa",  # RFC 9665
 )
 
-_LOOPBACK = {A: b"\x7f\0\0\1", AAAA: b"\0" * 15 + b"\1"}
-_POINTERS = ("1.0.0.127.in-addr.arpa", "1." + "0." * 31 + "ip6.arpa")
-_LOCALHOST = b"\x09localhost\0"
+_LOOPBACK: Final = {A: b"\x7f\0\0\1", AAAA: b"\0" * 15 + b"\1"}
+_POINTERS: Final = ("1.0.0.127.in-addr.arpa", "1." + "0." * 31 + "ip6.arpa")
+_LOCALHOST: Final = b"\x09localhost\0"
 # RFC 6303, 3: mailbox, serial, refresh, retry, expire, minimum
-_SOA_TAIL = b"\x06nobody\x07invalid\0" + b"".join(n.to_bytes(4, "big") for n in (1, 3600, 1200, 604800, TTL))
-_RFC8482 = b"\x07RFC8482\0"
+_SOA_TAIL: Final = b"\x06nobody\x07invalid\0" + b"".join(n.to_bytes(4, "big") for n in (1, 3600, 1200, 604800, TTL))
+_RFC8482: Final = b"\x07RFC8482\0"
 
 
 @frozen(eq=False)

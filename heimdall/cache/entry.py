@@ -36,16 +36,20 @@ REASONS: Final = ("short", "version", "damaged", "forged", "malformed", "future"
 # upstream was asked; the number of the node that asked; the marks; the counts, wide if one is over 255; the scope, if
 # there is one. Then the records, and at the end the seal of all that. An address record makes 44 bytes, the most that
 # Redis keeps beside its own head of a value in one block of 64.
-_NARROW = Struct("!QHBBBB")
-_WIDE = Struct("!QHBHHH")
-_TTL = Struct("!I")
-_WITH_AA, _WITH_AD, _NO_NAME, _SCOPED, _COUNTED_WIDE = 1, 2, 4, 8, 16
-_MARKS = 31
-_LONG_AGO = 0xFFFF
-_LATEST = (1 << 40) - 1
-_LONGEST = 0x7FFFFFFF
-_BEFORE = b"\0" * HEADER
-_OPT = OPT.to_bytes(2, "big")
+_NARROW: Final = Struct("!QHBBBB")
+_WIDE: Final = Struct("!QHBHHH")
+_TTL: Final = Struct("!I")
+_WITH_AA: Final = 1
+_WITH_AD: Final = 2
+_NO_NAME: Final = 4
+_SCOPED: Final = 8
+_COUNTED_WIDE: Final = 16
+_MARKS: Final = 31
+_LONG_AGO: Final = 0xFFFF
+_LATEST: Final = (1 << 40) - 1
+_LONGEST: Final = 0x7FFFFFFF
+_BEFORE: Final = b"\0" * HEADER
+_OPT: Final = OPT.to_bytes(2, "big")
 
 
 class Rubbish(ValueError):
@@ -163,9 +167,10 @@ def _usual(body: bytes, count: int, question: bytes, age: int) -> tuple[bytes, t
     if walked is None:
         return None
     spots, ttls, end = walked
-    if end != len(body) or max(ttls) > _LONGEST:
+    lowest, highest = (ttls[0], ttls[0]) if count == 1 else (min(ttls), max(ttls))
+    if end != len(body) or highest > _LONGEST:
         return None
-    return aged(body, spots, age) if age else body, spots, min(ttls)
+    return aged(body, spots, age) if age else body, spots, lowest
 
 
 def _aged(message: bytes, at: int, count: int, age: int) -> tuple[bytes, tuple[int, ...], int]:

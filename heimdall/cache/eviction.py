@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from typing import Final
 
 from heimdall.cache.table import Table
 
-_MOST_CHANCES = 3
-_SMALL_SHARE = 10
-_DEAD_ALLOWED = 1000
+_MOST_CHANCES: Final = 3
+_SMALL_SHARE: Final = 10
+_DEAD_ALLOWED: Final = 1000
 
 
 class Eviction:

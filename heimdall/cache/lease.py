@@ -22,7 +22,8 @@ KIND: Final = b"W"
 LASTS: Final = 0.35
 """Seconds that a lease lasts when nobody ends or renews it: so long a dead leader is waited for."""
 
-SHORTEST, LONGEST = 0.03, 2.5
+SHORTEST: Final = 0.03
+LONGEST: Final = 2.5
 """Seconds that a follower is patient with a leader that is alive, at least and at most: what is left of the time for a
 query must do for asking ourselves. While nothing is known of the upstream: the most."""
 

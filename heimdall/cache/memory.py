@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from math import inf
+from typing import Final
 
 from attrs import frozen
 from zope.interface import classImplements
@@ -16,18 +17,18 @@ from heimdall.message.query import NXDOMAIN, Query
 from heimdall.message.spots import aged
 from heimdall.tally import Count, Gauge, Tally
 
-ENTRY_BYTES = 330
+ENTRY_BYTES: Final = 330
 """What an answer takes besides its key and its records: its place in each table (a test measures it).
 
 A table doubles when it is full, so this is the mean: 310 bytes just before, 370 just behind it.
 """
 
-FORM_BYTES = 450
+FORM_BYTES: Final = 450
 """What the form of an answer takes that none before had; ``SPOT_BYTES`` the place of each TTL in it."""
 
-SPOT_BYTES = 40
+SPOT_BYTES: Final = 40
 
-_NUMBERS = {origin: number for number, origin in enumerate(ORIGINS)}
+_NUMBERS: Final = {origin: number for number, origin in enumerate(ORIGINS)}
 
 
 @frozen
@@ -259,9 +260,8 @@ class Memory:
 
     def _all(self, query: Query) -> list[int]:
         """Return what is held for a query, under whatever key, the closest first."""
-        index, keys = self._index, query.keys() if query.subnet is not None else [query.key, _any_type(query)]
-        if index.keys().isdisjoint(keys):
-            return []  # as for nearly all that is asked for
+        index = self._index
+        keys = query.keys() if query.subnet is not None else [query.key, _any_type(query)]
         return [index[key] for key in keys if key in index]
 
     def _answer(self, place: int) -> Answer:

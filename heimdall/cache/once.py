@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -25,12 +25,12 @@ from heimdall.message.edns import ExtendedError
 from heimdall.message.query import NXDOMAIN, SERVFAIL, Query
 from heimdall.tally import Count, Gauge, Tally
 
-QUIET = 60.0
+QUIET: Final = 60.0
 """Seconds in which a source that breaks is logged once."""
 
-_TOO_LATE = ExtendedError(edns.NO_REACHABLE_AUTHORITY, "no upstream answered in time")
-_TOO_MANY = ExtendedError(edns.OTHER, "too many queries are waiting")
-_BROKEN = ExtendedError(edns.OTHER, "a source failed")
+_TOO_LATE: Final = ExtendedError(edns.NO_REACHABLE_AUTHORITY, "no upstream answered in time")
+_TOO_MANY: Final = ExtendedError(edns.OTHER, "too many queries are waiting")
+_BROKEN: Final = ExtendedError(edns.OTHER, "a source failed")
 
 
 class Once:

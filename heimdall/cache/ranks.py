@@ -49,14 +49,14 @@ EXACT: Final = 1 << 31
 SETTLED: Final = 12.0
 """Seconds after which every node that is asked for a name has told so: each tells every ten."""
 
-_AGAIN = 5.0  # when a node tells of a name again, so much later, the others have had their turn
-_MOVES = 500  # halvings after which the landmark moves; a float takes 1023
-_MOST_IDLE = 400  # halvings that are told apart, of the time in which nobody counted
-_ROW = Struct("!IIII")
-_ASKED = Struct("!f")
-_SIZE = Struct("!H")
-_FACTS = Struct("!dfffI")
-_NODE = Struct("!IH")
+_AGAIN: Final = 5.0  # when a node tells of a name again, so much later, the others have had their turn
+_MOVES: Final = 500  # halvings after which the landmark moves; a float takes 1023
+_MOST_IDLE: Final = 400  # halvings that are told apart, of the time in which nobody counted
+_ROW: Final = Struct("!IIII")
+_ASKED: Final = Struct("!f")
+_SIZE: Final = Struct("!H")
+_FACTS: Final = Struct("!dfffI")
+_NODE: Final = Struct("!IH")
 
 _ADD: Final = Script(
     f"""

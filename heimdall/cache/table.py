@@ -8,19 +8,20 @@ and TTL share one object that says the rest: most addresses look alike.
 from __future__ import annotations
 
 from array import array
+from typing import Final
 
 from heimdall.message.answer import Answer, Stale
 
-MOST_FORMS = 10_000
+MOST_FORMS: Final = 10_000
 """Forms that are shared; past that all are forgotten, and answers to come share new ones."""
 
-GROWTH = 1024
+GROWTH: Final = 1024
 """Places that are made at once."""
 
-ORIGINS = ("upstream", "redis", "memory", "stale", "local", "blocked", "file")
+ORIGINS: Final[tuple[str, ...]] = ("upstream", "redis", "memory", "stale", "local", "blocked", "file")
 """Who may have known an answer; a user's own source may say something else, which counts as upstream."""
 
-NOTHING = Answer(b"", 0)
+NOTHING: Final = Answer(b"", 0)
 """What stands in a place that is free."""
 
 

@@ -24,7 +24,7 @@ Covers = Callable[[bytes, float], bool]
 Judged = tuple[str, Answer | None]
 """What :meth:`Worth.judge` says of a value."""
 
-_NOT_NEWS: Final = ("redis", "stale")
+_NOT_NEWS: Final[tuple[str, ...]] = ("redis", "stale")
 
 
 def never(name: bytes, asked: float) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from struct import Struct
-from typing import Any
+from typing import Any, Final
 
 from heimdall.message import edns
 from heimdall.message.edns import ExtendedError
@@ -11,20 +11,24 @@ from heimdall.message.query import NXDOMAIN, Query
 from heimdall.message.spots import aged, patched
 from heimdall.message.wire import HEADER
 
-AA, TC = 0x0400, 0x0200
+AA: Final = 0x0400
+TC: Final = 0x0200
 
-NS, CNAME, SOA, RRSIG = 2, 5, 6, 46
+NS: Final = 2
+CNAME: Final = 5
+SOA: Final = 6
+RRSIG: Final = 46
 
-STALE_TTL = 30
+STALE_TTL: Final = 30
 """The TTL of a stale answer, in seconds (RFC 8767, 4)."""
 
-MOST_RECORDS = 4096
+MOST_RECORDS: Final = 4096
 """Records a message may hold: of the smallest useful ones, 16 bytes each, fewer fit 64 KiB."""
 
-_TTL = Struct("!I")
-_FIXED = Struct("!HHIH")
+_TTL: Final = Struct("!I")
+_FIXED: Final = Struct("!HHIH")
 
-FIELDS = (
+FIELDS: Final[tuple[str, ...]] = (
     "question", "rcode", "flags", "counts", "body", "spots", "ttl", "keep", "origin", "errors", "negative", "scope",
 )  # fmt: skip
 """The attributes of an answer."""

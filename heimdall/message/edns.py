@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from struct import Struct
+from typing import Final
 
 from attrs import evolve, field, frozen
 
 from heimdall.message.wire import Malformed
 
-OPT = 41
-DO = 0x8000
-CLIENT_SUBNET = 8
-EXTENDED_ERROR = 15
+OPT: Final = 41
+DO: Final = 0x8000
+CLIENT_SUBNET: Final = 8
+EXTENDED_ERROR: Final = 15
 
-UDP_SIZE = 1232
+UDP_SIZE: Final = 1232
 """The largest UDP message we send or ask for: it passes any path that carries IPv6 (RFC 9715)."""
 
-_OPTION = Struct("!HH")
-_FIXED = Struct("!BHHBBHH")
+_OPTION: Final = Struct("!HH")
+_FIXED: Final = Struct("!BHHBBHH")
 # What a longest prefix may be: a network, never a person (RFC 7871, 11.1).
-_LIMITS = {1: (24, 4), 2: (56, 16)}
+_LIMITS: Final = {1: (24, 4), 2: (56, 16)}
 # The lengths that answers are kept by: an answer for a shorter scope is kept for the next longer of these,
 # so that a look-up knows its keys without asking which scopes exist.
-_LENGTHS = {1: (24, 16, 8, 0), 2: (56, 48, 32, 0)}
+_LENGTHS: Final = {1: (24, 16, 8, 0), 2: (56, 48, 32, 0)}
 
 
 @frozen
@@ -33,15 +34,15 @@ class ExtendedError:
     text: str = ""
 
 
-OTHER = 0
-STALE_ANSWER = 3
-BLOCKED = 15
-PROHIBITED = 18
-STALE_NXDOMAIN = 19
-NOT_AUTHORITATIVE = 20
-NO_REACHABLE_AUTHORITY = 22
-NETWORK_ERROR = 23
-INVALID_QUERY_TYPE = 30
+OTHER: Final = 0
+STALE_ANSWER: Final = 3
+BLOCKED: Final = 15
+PROHIBITED: Final = 18
+STALE_NXDOMAIN: Final = 19
+NOT_AUTHORITATIVE: Final = 20
+NO_REACHABLE_AUTHORITY: Final = 22
+NETWORK_ERROR: Final = 23
+INVALID_QUERY_TYPE: Final = 30
 
 
 def opt(do: bool = False, rcode: int = 0, options: bytes = b"", size: int = UDP_SIZE) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from heimdall.message import edns
 from heimdall.message.edns import ExtendedError, Subnet
@@ -12,20 +12,29 @@ from heimdall.message.wire import HEADER, Malformed, question_end, records
 if TYPE_CHECKING:
     from heimdall.message.trace import Trace
 
-FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, BADVERS = 1, 2, 3, 4, 5, 16
+FORMERR: Final = 1
+SERVFAIL: Final = 2
+NXDOMAIN: Final = 3
+NOTIMP: Final = 4
+REFUSED: Final = 5
+BADVERS: Final = 16
 
-RD, CD, AD = 0x0100, 0x0010, 0x0020
+RD: Final = 0x0100
+CD: Final = 0x0010
+AD: Final = 0x0020
 
 Client = tuple[str, int] | tuple[str, int, int, int]
 """A client's address as the socket gives it, host and port first; IPv6 has the flow and the scope behind them."""
 
-IN = b"\0\1"
-ANY = 255
-_NXNAME = 128
+IN: Final = b"\0\1"
+ANY: Final = 255
+_NXNAME: Final = 128
 
-_HEAD = Struct("!HHHHHH")
-_QUESTION_ONLY = b"\0\1\0\0\0\0\0\0"
-_WITH_ONE_ADDITIONAL = b"\0\1\0\0\0\0\0\1"
+_HEAD: Final = Struct("!HHHHHH")
+_OPT: Final = edns.opt()
+_OPT_DO: Final = edns.opt(do=True)
+_QUESTION_ONLY: Final = b"\0\1\0\0\0\0\0\0"
+_WITH_ONE_ADDITIONAL: Final = b"\0\1\0\0\0\0\0\1"
 
 
 class Query:
@@ -199,8 +208,9 @@ def write(query: Query, identity: int, *, ad: bool = False, with_opt: bool = Tru
     head = _HEAD.pack(identity, flags, 1, 0, 0, with_opt)
     if not with_opt:
         return head + question
-    options = query.subnet.to_option() if subnet and query.subnet else b""
-    return head + question + edns.opt(query.do, options=options)
+    if subnet and query.subnet:
+        return head + question + edns.opt(query.do, options=query.subnet.to_option())
+    return head + question + (_OPT_DO if query.do else _OPT)
 
 
 def make(name: bytes, qtype: int, *, do: bool = False, cd: bool = False) -> Query:

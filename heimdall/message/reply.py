@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from struct import Struct
+from typing import Final
 
 from heimdall.message import edns
 from heimdall.message.answer import AA, TC, Answer
@@ -11,12 +12,12 @@ from heimdall.message.edns import ExtendedError
 from heimdall.message.query import AD, CD, RD, SERVFAIL, Query
 from heimdall.message.wire import HEADER, records
 
-_HEAD = Struct("!HHHHH")
-_QR_RA = 0x8080
-_OPT = edns.opt()
-_OPT_DO = edns.opt(do=True)
+_HEAD: Final = Struct("!HHHHH")
+_QR_RA: Final = 0x8080
+_OPT: Final = edns.opt()
+_OPT_DO: Final = edns.opt(do=True)
 
-STREAM_SIZE = 65535
+STREAM_SIZE: Final = 65535
 
 
 def fit(query: Query, answer: Answer, body: bytes, udp_size: int = edns.UDP_SIZE) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from struct import Struct
+from typing import Final
 
 from heimdall.message import edns
 from heimdall.message.answer import MOST_RECORDS, RRSIG, SOA, TC, Answer
@@ -11,10 +12,10 @@ from heimdall.message.query import AD, ANY, NXDOMAIN, question_of
 from heimdall.message.spots import patched, walk
 from heimdall.message.wire import HEADER, Malformed, counts, records
 
-_TTL = Struct("!I")
-_LONGEST = 0x7FFFFFFF
-_ROOT_OPT = b"\0\0\x29"
-_ODD = (edns.OPT.to_bytes(2, "big"), RRSIG.to_bytes(2, "big"))
+_TTL: Final = Struct("!I")
+_LONGEST: Final = 0x7FFFFFFF
+_ROOT_OPT: Final = b"\0\0\x29"
+_ODD: Final[tuple[bytes, ...]] = (edns.OPT.to_bytes(2, "big"), RRSIG.to_bytes(2, "big"))
 
 
 def read(wire: bytes, question: bytes = b"") -> Answer:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from struct import Struct
+from typing import Final
 
-_TTL = Struct("!I")
-_TTL_AND_SIZE = Struct("!IH")
-_OWNER = b"\xc0\x0c"
-_ALONE = (6,)
+_TTL: Final = Struct("!I")
+_TTL_AND_SIZE: Final = Struct("!IH")
+_OWNER: Final = b"\xc0\x0c"
+_ALONE: Final[tuple[int, ...]] = (6,)
 
 
 def walk(wire: bytes, at: int, count: int, question: bytes) -> tuple[tuple[int, ...], list[int], int] | None:

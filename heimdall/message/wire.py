@@ -8,14 +8,15 @@ a label's length is at most 63 and the first capital letter is 65.
 import re
 from collections.abc import Iterator
 from struct import Struct
+from typing import Final
 
-HEADER = 12
+HEADER: Final = 12
 """Bytes of a DNS header: id, flags, and four counts of 16 bits each."""
 
-_COUNTS = Struct("!HHHH")
-_RECORD = Struct("!HHIH")
+_COUNTS: Final = Struct("!HHHH")
+_RECORD: Final = Struct("!HHIH")
 # Most names in lists are plain: they are taken apart here, the rest by dnspython.
-_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 
 
 class Malformed(ValueError):
