@@ -183,7 +183,7 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
         once.landed = sharing.hot.missed.landed if cache.hot_names else None
 
     # What lies ready in Redis is taken from there before a flight begins.
-    shelf = None if sharing is None else Shelf(sharing.source, memory, once, clock)
+    shelf = None if sharing is None else Shelf(sharing.source, memory, once)
     first: ISource = shelf or once
 
     # admit: what depends on the client is judged before memory, what depends on the name behind it, so that

@@ -107,7 +107,7 @@ class Waiting(SynchronousTestCase):
         paths = []
         for _ in range(2):
             memory, shared = Memory(1_000_000), Shared(link, Bounds(self.source), clock)
-            paths.append(Shelf(shared, memory, Once(memory, shared, clock), clock))
+            paths.append(Shelf(shared, memory, Once(memory, shared, clock)))
         wanted = positive("n.example")
 
         def ask(name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from twisted.internet.interfaces import IReactorFDSet
 
 from heimdall.accept.engine import Left
-from heimdall.accept.outbox import Outbox
+from heimdall.accept.outbox import Outbox, Way
 from heimdall.accept.reader import BATCH, Reader, Taker, WideReader
 from heimdall.accept.rush import Rush
 from heimdall.accept.slots import Slots
@@ -46,7 +46,6 @@ class BatchReader(WideReader):
         self._rush, self._known, self._wide = rush, known, wide
         self._slots = Slots(udp, wide)
         self._outbox = Outbox(Slots(udp, wide), datagrams.clock, datagrams.failed)
-        self._post = self._outbox.post
 
     def doRead(self) -> None:
         """Answer the datagrams that are there: a batch, and some more while those are full."""
@@ -85,7 +84,7 @@ class BatchReader(WideReader):
         """Hand a message to the server; return whether it is answered already."""
         slots = self._slots
         envelope = slots.envelope(index)
-        later = partial(self._post, envelope) if envelope else partial(self._send_from, [])
+        later = Way(self._outbox, envelope).send if envelope else partial(self._send_from, [])
         reply = self._answer(slots.message(index), slots.client(index), later, query)
         if not reply:
             return False

@@ -10,7 +10,6 @@ A message that came before may not even come here: see ``repeats``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import ClassVar, Final
 
 from twisted.internet.defer import Deferred
@@ -159,7 +158,7 @@ class Front:
             return self._judged(query, make(query, REFUSED, "local", _NOT_RECURSIVE), started)
         self._pending += 1
         try:
-            self._tell(query, partial(self._told, query, started, later))
+            self._tell(query, Guest(self, query, started, later).told)
         except Exception:
             self._pending -= 1
             raise
@@ -215,7 +214,8 @@ class Front:
             )
         return reply
 
-    def _told(self, query: Query, started: float, later: Later, outcome: Answer | Failure) -> None:
+    def told(self, query: Query, started: float, later: Later, outcome: Answer | Failure) -> None:
+        """Send the reply to a query that had to wait for what came of it."""
         if isinstance(outcome, Failure):
             self._broken(outcome, query, later)
             return
@@ -242,3 +242,16 @@ class Front:
         if self._drained is not None and not self._pending:
             drained, self._drained = self._drained, None
             drained.callback(None)
+
+
+class Guest:
+    """A client who waits for what comes of his query, since when, and what sends him the reply."""
+
+    __slots__ = ("_front", "_later", "_query", "_started")
+
+    def __init__(self, front: Front, query: Query, started: float, later: Later) -> None:
+        self._front, self._query, self._started, self._later = front, query, started, later
+
+    def told(self, outcome: Answer | Failure) -> None:
+        """Take what came of it."""
+        self._front.told(self._query, self._started, self._later, outcome)

@@ -22,7 +22,7 @@ class Outbox:
         self._waiting = 0
         self._timer: IDelayedCall | None = None
 
-    def post(self, envelope: Envelope, reply: bytes, _client: Client) -> None:
+    def post(self, envelope: Envelope, reply: bytes) -> None:
         """Send a reply with the others of this turn."""
         place = self._waiting
         self._slots.fill(place, envelope, reply)
@@ -43,3 +43,16 @@ class Outbox:
         count, self._waiting = self._waiting, 0
         for error in self._slots.send(count):
             self._failed("send", error)
+
+
+class Way:
+    """The way to one client by an outbox."""
+
+    __slots__ = ("_envelope", "_outbox")
+
+    def __init__(self, outbox: Outbox, envelope: Envelope) -> None:
+        self._outbox, self._envelope = outbox, envelope
+
+    def send(self, reply: bytes, _client: Client) -> None:
+        """Send him a reply."""
+        self._outbox.post(self._envelope, reply)

@@ -123,7 +123,8 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
         at += 1
     if marks > _MARKS or at > end or (scope is not None and scope > 128):
         raise Rubbish("malformed")
-    stored, before = int.from_bytes(value[1:6], "big"), value[6] << 8 | value[7]
+    stored = value[1] << 32 | value[2] << 24 | value[3] << 16 | value[4] << 8 | value[5]
+    before = value[6] << 8 | value[7]
     age = now - stored * TICK
     if age < -TOLERANCE:
         raise Rubbish("future")

@@ -88,6 +88,8 @@ class Reading:
         self._leased: list[Asking] = []
         self._waiting = 0
         self._scheduled = False
+        self.at = 0.0
+        """When Redis replied last, on our clock."""
         self._times = Times("heimdall_cache_redis_lookup_seconds", "The look-ups of one turn, there and back.")
         errors = Count("heimdall_cache_redis_read_errors_total", "Look-ups in vain, whole batches.", "reason")
         self._trouble = Trouble(clock.seconds, "read", errors)
@@ -118,7 +120,7 @@ class Reading:
         :param leasing: take the lease of what is not there; for one key only.
         """
         self._waiting += 1
-        (self._leased if leasing and self.leasing else self._gathered).append(asking)
+        (self._leased if leasing else self._gathered).append(asking)
         if not self._scheduled:
             self._scheduled = True
             self._clock.callLater(0, self._send)
@@ -128,7 +130,7 @@ class Reading:
         self._scheduled = False
         gathered, self._gathered = self._gathered, []
         leased, self._leased = self._leased, []
-        for looks, leasing in ((gathered, False), (leased, True)):
+        for looks, leasing in ((gathered, False), (leased, self.leasing)):
             places: dict[int, list[Asking]] = {}
             for look in looks:
                 places.setdefault(self._link.place(look.keys[0]), []).append(look)
@@ -152,7 +154,8 @@ class Reading:
 
     def _over(self, batch: _Batch) -> None:
         self._waiting -= len(batch.looks)
-        self._times.observe(self._clock.seconds() - batch.began)
+        self.at = self._clock.seconds()
+        self._times.observe(self.at - batch.began)
         if batch.timer.active():
             batch.timer.cancel()
 

@@ -7,7 +7,6 @@ is done for it here.
 from __future__ import annotations
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
@@ -29,11 +28,10 @@ class Shelf:
     :param once: asked next, and at once for what is on its way, has a client's subnet, or is followed by an operator.
     """
 
-    def __init__(self, shared: Shared, memory: IHotCache, once: Once, clock: IReactorTime) -> None:
+    def __init__(self, shared: Shared, memory: IHotCache, once: Once) -> None:
         self.head = shared.head
         self._reading, self._worth, self._lookups = shared.reading, shared.worth, shared.lookups
         self._memory, self._once, self._flights = memory, once, once.flights
-        self._clock = clock
         self._askers: dict[bytes, Asker] = {}
 
     def ask(self, query: Query) -> Deferred[Answer]:
@@ -62,7 +60,7 @@ class Shelf:
             if result == "hit" and answer is not None:
                 self._lookups.add("hit")
                 if answer.ttl:
-                    self._memory.put(query, answer, self._clock.seconds())
+                    self._memory.put(query, answer, self._reading.at)
                 self._leave(asker)
                 asker.told(answer)
                 if self._once.landed is not None:

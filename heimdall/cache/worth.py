@@ -65,7 +65,8 @@ class Worth:
         if self._covers(query.name, asked):
             return "flushed", None
         if answer.ttl > self._least:
-            answer = answer.bounded(0, *self._ceilings)
+            ceiling, negative = self._ceilings
+            answer = answer.bounded(0, ceiling, negative)
         if left > (query.least and query.least + NEWER):
             return "hit", answer
         if left > 0:

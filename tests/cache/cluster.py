@@ -57,7 +57,7 @@ class One:
         self.sharing = share(redis, cache, reactor, self.memory, upstream)
         self.once = Once(self.memory, self.sharing.source, reactor)
         self.once.landed = self.sharing.hot.missed.landed
-        self.shelf = Shelf(self.sharing.source, self.memory, self.once, reactor)
+        self.shelf = Shelf(self.sharing.source, self.memory, self.once)
         self.memory.refresh = self.once.refresh
         self.sharing.flushes.forgets.append(lambda flush: self.once.forget(flush.matches))
         self.sharing.hot.node = id(self) & 0xFFFF

@@ -33,7 +33,7 @@ class Case(SharedCase):
         self.once = Once(self.memory, self.shared, self.clock)
         self.hot: list[tuple[Query, Answer, int]] = []
         self.once.landed = lambda *landed: self.hot.append(landed)
-        self.shelf = Shelf(self.shared, self.memory, self.once, self.clock)
+        self.shelf = Shelf(self.shared, self.memory, self.once)
 
     def covers(self, name: bytes, asked: float) -> bool:
         """Whether the test says that a name was flushed; a bug for one, while its upstream was not asked."""
@@ -84,7 +84,7 @@ class Ready(Case):
     def test_no_ttl(self) -> None:
         """What may not live here at all is given, and not held."""
         self.shared.worth = Worth(Seal(), self.covers, 0, (0, 0))
-        self.shelf = Shelf(self.shared, self.memory, self.once, self.clock)
+        self.shelf = Shelf(self.shared, self.memory, self.once)
         self.lay(positive(ttl=60))
         asked = self.shelf.ask(question())
         self.turn()
@@ -171,7 +171,7 @@ class NotReady(Case):
         shelves = []
         for member in (one, two):
             memory = Memory(1_000_000)
-            shelves.append(Shelf(member.shared, memory, Once(memory, member.shared, self.clock), self.clock))
+            shelves.append(Shelf(member.shared, memory, Once(memory, member.shared, self.clock)))
         waiting = [shelf.ask(question()) for shelf in shelves]
         self.turn()
         self.assertEqual([len(member.source.asked) for member in (one, two)], [1, 0])
