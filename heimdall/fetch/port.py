@@ -12,7 +12,7 @@ from zope.interface import classImplements
 
 from heimdall.fetch.reply import Mismatch, check, silent, unreachable
 from heimdall.fetch.wheel import Waiting
-from heimdall.interfaces import NoAnswer, Told
+from heimdall.interfaces import Told
 from heimdall.message.wire import HEADER
 
 if TYPE_CHECKING:
@@ -30,23 +30,30 @@ class Flight:
 
     __slots__ = ("identity", "port", "question", "slot", "told")
 
+    slot: set[Waiting]
+
     def __init__(self, question: bytes, told: Told) -> None:
         self.port: Port | None = None
         self.identity = 0
         self.question = question
         self.told = told
-        self.slot: set[Waiting] | None = None
 
     def cancel(self) -> None:
         """Give the place up: nobody waits any more."""
-        if self.port is not None:
-            self.port.forget(self)
-            self.told(Failure(CancelledError()))
+        self.end(CancelledError())
 
     def late(self) -> None:
         """End it without a reply."""
-        if self.port is not None:
-            self.port.end_one(self, "timeout", silent())
+        self.end(silent(), "timeout")
+
+    def end(self, error: Exception, *what: str) -> None:
+        """Give the place up and tell an error, unless it has ended; ``what`` is the label that it is counted by."""
+        port = self.port
+        if port is not None:
+            port.forget(self)
+            for label in what:
+                port.owner.ledger.failed.add(label)
+            self.told(Failure(error))
 
 
 class Port:
@@ -129,19 +136,11 @@ class Port:
     def end(self, what: str, reason: str) -> None:
         """Fail everything in flight here; ``what`` is the label it is counted by."""
         for flight in list(self.flights.values()):
-            if flight.port is self:
-                self.end_one(flight, what, unreachable(reason))
-
-    def end_one(self, flight: Flight, what: str, error: NoAnswer) -> None:
-        """Fail one that is in flight here."""
-        self.forget(flight)
-        self.owner.ledger.failed.add(what)
-        flight.told(Failure(error))
+            flight.end(unreachable(reason), what)
 
     def forget(self, flight: Flight) -> None:
         """Take a question off the list, it waits no more; behind its last one a retired port is closed."""
-        if flight.slot is not None:
-            flight.slot.discard(flight)
+        flight.slot.discard(flight)
         flight.port = None
         del self.flights[flight.identity]
         self.owner.inflight -= 1

@@ -140,14 +140,15 @@ class Asked:
         tell.
     """
 
-    __slots__ = ("_ends", "_look", "_query", "_told", "_way", "_work")
+    __slots__ = ("_ends", "_look", "_over", "_query", "_told", "_way", "_work")
 
     def __init__(self, look: Look, way: IExchange, query: Query, now: float, timeout: float, told: Told) -> None:
         self._look, self._way, self._query, self._ends = look, way, query, now + timeout
-        self._told: Told | None = told
+        self._told = told
+        self._over = False
         self._work: Ongoing | None = None
         work = way.tell(query, timeout, self._came)
-        if self._told is not None and self._work is None:
+        if not self._over and self._work is None:
             self._work = work
 
     def _came(self, outcome: Answer | Failure) -> None:
@@ -159,9 +160,8 @@ class Asked:
         looking.addBoth(self._end)
 
     def _end(self, outcome: Answer | Failure) -> None:
-        told, self._told, self._work = self._told, None, None
-        if told is not None:
-            told(outcome)
+        self._over, self._work = True, None
+        self._told(outcome)
 
     def cancel(self) -> None:
         """Give it up; see :class:`~heimdall.interfaces.Ongoing`."""

@@ -256,6 +256,13 @@ class Memory(SynchronousTestCase):
         way = self.server([FORMERR], takes=5)
         self.assertEqual(self.successResultOf(exchange(way, ask(), 5)).rcode, FORMERR)
 
+    def test_told_once(self) -> None:
+        """Who asks is told once, and to cancel behind that changes nothing."""
+        told: list[object] = []
+        asked = self.server([0]).tell(ask(), 5, told.append)
+        asked.cancel()
+        self.assertEqual(len(told), 1)
+
 
 class Addresses(SynchronousTestCase):
     """How a server is written."""

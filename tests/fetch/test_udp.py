@@ -181,6 +181,15 @@ class Exchanges(Case):
             self.assertEqual((len(told), self.udp.inflight), (1, 0))
 
     @inlineCallbacks
+    def test_bug(self) -> Steps:
+        """A bug of who is told is logged and ends that socket; the next question leaves by another."""
+        one = self.exchange(ports=1)
+        one.tell(ask(), 60, lambda outcome: 1 // 0)  # type: ignore[arg-type]
+        yield Deferred.fromCoroutine(until(lambda: self.flushLoggedErrors(ZeroDivisionError)))
+        yield exchange(one, ask(), 60)
+        self.assertEqual((one.inflight, len(one._ring)), (0, 1))
+
+    @inlineCallbacks
     def test_close(self) -> Steps:
         """Closing fails what is in flight, and what is asked afterwards."""
         self.upstream.silent = True
