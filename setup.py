@@ -8,7 +8,7 @@ PATH = """
     tally asking
     message/wire message/spots message/query message/reply message/answer message/response
     accept/reader accept/slots accept/batch accept/rush accept/outbox accept/repeats accept/alike
-    accept/front
+    accept/front accept/passing
     admit/acl admit/limit admit/special
     cache/bounds cache/once cache/waiting cache/memory cache/table cache/eviction
     cache/redis cache/look cache/reading cache/flight cache/worth cache/entry cache/seal

@@ -12,7 +12,7 @@ from zope.interface import Interface
 
 from heimdall.message.answer import Answer
 from heimdall.message.edns import ExtendedError
-from heimdall.message.query import Query
+from heimdall.message.query import Client, Query
 
 
 class NoAnswer(Exception):
@@ -57,6 +57,20 @@ class IGate(Interface):
 
 class IAddressGate(IGate):
     """A gate whose verdict depends on the client's address alone and never changes: it may be remembered."""
+
+
+class IRateGate(IGate):
+    """A gate whose verdict depends on the client's address, and on how much it asks: for many queries it is asked once.
+
+    A query that is let pass this way is not judged.
+    """
+
+    def admit(client: Client, count: int) -> bool:
+        """Let some more queries of a client pass, all or none.
+
+        :param client: its address, as the socket gives it; the port is that of one of them.
+        :return: whether they may pass. If not, nothing has changed, and each of them is judged by itself.
+        """
 
 
 class ISource(Interface):

@@ -72,20 +72,20 @@ class BatchReader(WideReader):
             left, silent = self._known.answer(slots, count)
         except Exception as bug:
             self._datagrams.faults.refuse(slots.message(0), bug)
-            left, silent = [(index, None) for index in range(count)], []
-        silent += [index for index, query in left if not self._take(index, query)]
+            left, silent = [(index, None, False) for index in range(count)], []
+        silent += [index for index, query, passed in left if not self._take(index, query, passed)]
         if self._rush is not None and self._rush.on and len(silent) < count:
             self._rush.mixed()
         for error in slots.send(count, silent):
             self._datagrams.failed("send", error)
         self._heard(0)
 
-    def _take(self, index: int, query: Query | None) -> bool:
+    def _take(self, index: int, query: Query | None, passed: bool) -> bool:
         """Hand a message to the server; return whether it is answered already."""
         slots = self._slots
         envelope = slots.envelope(index)
         later = Way(self._outbox, envelope).send if envelope else partial(self._send_from, [])
-        reply = self._answer(slots.message(index), slots.client(index), later, query)
+        reply = self._answer(slots.message(index), slots.client(index), later, query, passed)
         if not reply:
             return False
         slots.put(index, reply)

@@ -72,10 +72,12 @@ class Datagrams(dns.DNSDatagramProtocol):
         if reply:
             self._write(reply, addr)
 
-    def answer(self, wire: bytes, client: Client, later: Later, query: Query | None = None) -> bytes | None:
+    def answer(
+        self, wire: bytes, client: Client, later: Later, query: Query | None = None, passed: bool = False
+    ) -> bytes | None:
         """Hand a message to the server; return its reply, SERVFAIL if it failed."""
         try:
-            return self._engine.take(wire, client, False, later, query)
+            return self._engine.take(wire, client, False, later, query, passed)
         except Exception as error:
             return self.faults.refuse(wire, error)
 

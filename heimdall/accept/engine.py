@@ -22,19 +22,23 @@ QUIET: Final = 60.0
 
 _MOST_PLACES: Final = 100
 
-Left = tuple[int, Query | None]
-"""A message of a batch that nobody knew the reply to: its number, and what it asks where that was read."""
+Left = tuple[int, Query | None, bool]
+"""A message of a batch that nobody knew the reply to: its number, what it asks where that was read, and whether its
+client has been let pass."""
 
 
 class Engine(Protocol):
     """The server, as a socket sees it."""
 
-    def take(self, wire: bytes, client: Client, stream: bool, later: Later, query: Query | None = None) -> bytes | None:
+    def take(
+        self, wire: bytes, client: Client, stream: bool, later: Later, query: Query | None = None, passed: bool = False
+    ) -> bytes | None:
         """Take one message of a client.
 
         :param wire: the message, without the length that precedes it on a stream.
         :param stream: whether it came over a stream.
         :param query: what it asks, where that was read already, and memory does not know it.
+        :param passed: whether the gates for clients have let it pass.
         :return: the reply; no bytes where silence is due; None when ``later`` is called, once, with the reply.
         """
 

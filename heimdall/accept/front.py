@@ -103,7 +103,9 @@ class Front:
         self._query_log = query_log
         self.repeats.lead(client_gates, udp_size)
 
-    def take(self, wire: bytes, client: Client, stream: bool, later: Later, query: Query | None = None) -> bytes | None:
+    def take(
+        self, wire: bytes, client: Client, stream: bool, later: Later, query: Query | None = None, passed: bool = False
+    ) -> bytes | None:
         """Take one message of a client.
 
         :param wire: the message, without the length that precedes it on a stream.
@@ -111,6 +113,7 @@ class Front:
         :param stream: whether it came over a stream.
         :param later: sends the reply when it is not known at once.
         :param query: what it asks, where that was read already, and memory does not know it.
+        :param passed: whether the gates for clients have let it pass.
         :return: the reply, when it is known at once, or no bytes where silence is due. None otherwise: then
             ``later`` is called once with the reply, perhaps before this returns.
         """
@@ -129,10 +132,13 @@ class Front:
             query = message
             if query.subnet is not None and not self._client_subnet:
                 query.subnet = None
-        for judge in self._client_gates:
-            verdict = judge(query)
-            if verdict is not None:
-                return self._judged(query, verdict, started)
+        if not passed:
+            for judge in self._client_gates:
+                verdict = judge(query)
+                if verdict is not None:
+                    return self._judged(query, verdict, started)
+        if not (stream or new or repeat):
+            self.repeats.learn(query)
         known = None if new else self._recall(query, started)
         if known is not None:
             answer, body, place = known

@@ -33,7 +33,9 @@ class Taker(Protocol):
     clock: IReactorTime
     faults: Faults
 
-    def answer(self, wire: bytes, client: Client, later: Later, query: Query | None = None) -> bytes | None:
+    def answer(
+        self, wire: bytes, client: Client, later: Later, query: Query | None = None, passed: bool = False
+    ) -> bytes | None:
         """Hand a message to the server; return its reply, SERVFAIL if it failed."""
 
     def failed(self, way: str, error: OSError) -> None:

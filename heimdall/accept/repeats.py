@@ -16,19 +16,17 @@ from twisted.internet.interfaces import IReactorTime
 
 from heimdall.accept.alike import Alike
 from heimdall.accept.engine import Left
+from heimdall.accept.passing import Passing
 from heimdall.accept.slots import STRIDE, Slots
-from heimdall.interfaces import Drop, IAddressGate, IGate, IHotCache
+from heimdall.interfaces import Drop, IGate, IHotCache
 from heimdall.message.answer import Answer
 from heimdall.message.edns import UDP_SIZE
-from heimdall.message.query import Client, Query
+from heimdall.message.query import Query
 from heimdall.message.reply import fit
 from heimdall.tally import Count, Times
 
 MOST = 10_000
 """Messages that are remembered; past that the oldest is forgotten, and if it is in use it is soon there again."""
-
-MOST_HOSTS = 50_000
-"""Hosts of whom it is remembered that they may ask; then all are judged anew."""
 
 RCODES: Final = {0: "noerror", 1: "formerr", 2: "servfail", 3: "nxdomain", 4: "notimp", 5: "refused", 16: "badvers"}
 
@@ -81,7 +79,6 @@ class Repeats:
         # One goes for one that comes: to free ten thousand at once would be a pause of milliseconds.
         self._repeats: OrderedDict[bytes, Repeat] = OrderedDict()
         self._alike = Alike()
-        self._hosts: dict[bytes, Client] = {}
         self.lead((), UDP_SIZE)
 
     def lead(self, gates: Sequence[IGate], udp_size: int) -> None:
@@ -90,16 +87,18 @@ class Repeats:
         :param gates: those that judge a client.
         :param udp_size: the longest reply, in bytes.
         """
-        self._lasting = [gate.judge for gate in gates if IAddressGate.providedBy(gate)]
-        self._counting = [gate.judge for gate in gates if not IAddressGate.providedBy(gate)]
+        self._passing = Passing(gates)
         self._udp_size = udp_size
         self._repeats.clear()
         self._alike.forget()
-        self._hosts.clear()
 
     def get(self, wire: bytes) -> Repeat | None:
         """Return what is known of a message, if it came before."""
         return self._repeats.get(wire[2:])
+
+    def learn(self, query: Query) -> None:
+        """Remember what a message looks like, to read the next one like it by one look-up."""
+        self._alike.learn(query)
 
     def put(self, query: Query, answer: Answer, place: int, body: bytes, reply: bytes) -> None:
         """Remember what a message means and what it is told, for when it comes again, or one like it.
@@ -110,7 +109,6 @@ class Repeats:
         if repeat is not None:
             repeat.set(answer, place, body, reply)
             return
-        self._alike.learn(query)
         if place >= 0:
             self._keep(Repeat(query, answer, place, body, reply))
 
@@ -129,12 +127,14 @@ class Repeats:
         :return: the messages that have to be taken the long way, and which get no reply.
         """
         now = self._seconds()
-        repeats, hosts, again, counting = self._repeats.get, self._hosts.get, self._again, self._counting
+        repeats, again = self._repeats.get, self._again
         view, sizes = slots.view, slots.sizes
+        hosts = slots.hosts(count)
+        apart = self._passing.apart(hosts)
         left: list[Left] = []
         silent: list[int] = []
         answered = 0
-        for index, (length, (host,)) in enumerate(zip(slots.lengths(count), slots.hosts(count), strict=True)):
+        for index, length in enumerate(slots.lengths(count)):
             start = index * STRIDE + 2
             rest = view[start : start - 2 + length].tobytes()
             repeat = repeats(rest)
@@ -143,14 +143,13 @@ class Repeats:
                 if query is not None:
                     repeat = self._first(query, now)
                 if repeat is None:
-                    left.append((index, query and self._alike.whole(query)))
+                    left.append((index, query and self._alike.whole(query), not apart or hosts[index] not in apart))
                     continue
             elif not (again(repeat.place, repeat.body, now) or self._refit(repeat, now)):
-                left.append((index, repeat.query.again(0.0)))
+                left.append((index, repeat.query.again(0.0), not apart or hosts[index] not in apart))
                 continue
-            client = hosts(host)
-            if client is None or counting:
-                verdict = self._judge(slots, index, host, client, repeat.query)
+            if apart and hosts[index] in apart:
+                verdict = self._passing.judge(slots, index, hosts[index], repeat.query)
                 if verdict is not None:
                     reply = self._judged(repeat.query, verdict, now)
                     if reply:
@@ -194,23 +193,3 @@ class Repeats:
         reply = fit(repeat.query, answer, body, self._udp_size)
         repeat.set(answer, place, body, reply)
         return True
-
-    def _judge(
-        self, slots: Slots, index: int, host: bytes, client: Client | None, query: Query
-    ) -> Answer | Drop | None:
-        """Return what the gates say of a message; those that look at the address alone are asked once a host."""
-        query.wire = slots.message(index)
-        query.client = client or slots.client(index)
-        if client is None:
-            for judge in self._lasting:
-                verdict = judge(query)
-                if verdict is not None:
-                    return verdict
-            if len(self._hosts) >= MOST_HOSTS:
-                self._hosts.clear()
-            self._hosts[host] = query.client
-        for judge in self._counting:
-            verdict = judge(query)
-            if verdict is not None:
-                return verdict
-        return None

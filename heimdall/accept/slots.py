@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from functools import cache, lru_cache
 from struct import Struct
 from typing import Final
@@ -23,7 +23,7 @@ STRIDE: Final = LARGEST + 64
 """Bytes from one slot to the next: no power of two, or all of them would share a few lines of the CPU's caches."""
 
 _NAMES: Final = {socket.AF_INET: 16, socket.AF_INET6: 28}
-_HOSTS: Final = {socket.AF_INET: "4x4s", socket.AF_INET6: "8x16s"}
+_HOST6: Final = "8x16s"
 _IPV4: Final = Struct("!2xH4s")
 _IPV6: Final = Struct("!2xHI16s")
 _SCOPE: Final = Struct("@24xI")
@@ -31,6 +31,9 @@ _LINK_LOCAL: Final = b"\xfe\x80"
 
 Envelope = bytes
 """An address, and where wide the packet information, as the kernel has them."""
+
+Host = int | bytes
+"""An address alone, to tell hosts apart: as the kernel has it."""
 
 
 class Slots:
@@ -55,8 +58,8 @@ class Slots:
         self._lengths, self._controls = room.lengths, room.controls
         self.view, self.sizes = room.data, room.sizes
         self._fresh_headers, self._fresh_iovecs = bytes(room.headers), bytes(room.iovecs)
-        host = Struct(_HOSTS[udp.family])
-        self._host = Struct(f"{_HOSTS[udp.family]}{room.head - host.size}x")
+        self._hosts4 = room.heads.cast("I")[1 :: room.head // 4]
+        self._hosts6 = Struct(f"{_HOST6}{room.head - 24}x") if self._six else None
 
     def receive(self) -> int:
         """Read what is there, up to a batch; return how many datagrams that are, or -1 if there was an error."""
@@ -71,9 +74,11 @@ class Slots:
         """Return of the first ``count`` datagrams the bytes of each."""
         return self._lengths[:count].tolist()
 
-    def hosts(self, count: int) -> Iterable[tuple[bytes]]:
-        """Return who sent the first ``count`` datagrams: the address alone, as the kernel has it."""
-        return self._host.iter_unpack(self._heads[: count * self._head])
+    def hosts(self, count: int) -> Sequence[Host]:
+        """Return who sent each of the first ``count`` datagrams."""
+        if self._hosts6 is None:
+            return self._hosts4[:count].tolist()
+        return [host for (host,) in self._hosts6.iter_unpack(self._heads[: count * self._head])]
 
     def message(self, index: int) -> bytes:
         """Return one datagram."""

@@ -8,10 +8,10 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import classImplements
 
 from heimdall.admit import address
-from heimdall.interfaces import DROP, Drop, IGate
+from heimdall.interfaces import DROP, Drop, IRateGate
 from heimdall.message.answer import Answer, make
 from heimdall.message.edns import PROHIBITED, ExtendedError
-from heimdall.message.query import REFUSED, Query
+from heimdall.message.query import REFUSED, Client, Query
 from heimdall.tally import Count, Gauge, Tally
 
 MOST_BUCKETS = 100_000
@@ -72,25 +72,29 @@ class Limit:
 
     def judge(self, query: Query) -> Answer | Drop | None:
         """Return silence, or REFUSED over a stream, to who asks too much."""
-        host = query.client[0]
+        if self.admit(query.client, 1):
+            return None
+        self._limited.add()
+        return make(query, REFUSED, "local", _ERROR) if query.stream else DROP
+
+    def admit(self, client: Client, count: int) -> bool:
+        """Take some tokens of a client, all or none; return whether they were there."""
+        host = client[0]
         prefix = self._prefixes.get(host)
         if prefix is None:
             if not host:
-                return None
+                return True
             prefix = self._learn(host)
         now = self._clock.seconds()
         full = self._young.get(prefix)
         if full is None:
             full = self._enter(prefix)
-        ahead = full - now
-        if ahead <= 0 or ahead > self._astray:
-            self._young[prefix] = now + self._step
-            return None
-        if ahead <= self._furthest:
-            self._young[prefix] = full + self._step
-            return None
-        self._limited.add()
-        return make(query, REFUSED, "local", _ERROR) if query.stream else DROP
+        if full < now or full - now > self._astray:
+            full = now
+        if full - now + (count - 1) * self._step > self._furthest:
+            return False
+        self._young[prefix] = full + count * self._step
+        return True
 
     def _enter(self, prefix: int) -> float:
         """Bring a bucket into the young generation; return when it is full."""
@@ -115,4 +119,4 @@ class Limit:
         return int(client) >> self._cut[client.version] << 1 | (client.version == 6)
 
 
-classImplements(Limit, IGate)
+classImplements(Limit, IRateGate)

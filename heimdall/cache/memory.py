@@ -104,13 +104,14 @@ class Memory:
         The place is less than 0, its number inverted, when nobody was given the answer before in this second. The
         answer has neither question nor records nor TTL of its own.
         """
-        table = self._table
-        place = self._index.get(query.key) if query.subnet is None else None
+        table, plain = self._table, query.subnet is None
+        if plain:
+            place = self._index.get(query.key)
+        else:
+            place = next((one for one in self._all(query) if now < table.expires[one]), None)
         if place is None or now >= table.expires[place]:
-            for place in self._all(query):
-                if now < table.expires[place]:
-                    break
-            else:
+            place = self._index.get(_any_type(query)) if plain else None
+            if place is None or now >= table.expires[place]:
                 return None
         if now >= self.sure_until:
             if self.doubted is not None:
@@ -295,5 +296,4 @@ classImplements(Memory, IHotCache)
 
 def _any_type(query: Query) -> bytes:
     """Return the key of the answer that a name does not exist: it holds for every type (RFC 2308, 5)."""
-    end = len(query.name)
-    return query.key[:end] + b"\0\0" + query.key[end + 2 :]
+    return query.name + b"\0\0" + query.key[len(query.name) + 2 :]

@@ -76,21 +76,37 @@ class Query:
     seen: object
     trace: Trace | None
 
-    def __init__(self, wire: bytes, end: int, client: Client, stream: bool) -> None:
+    def __init__(
+        self,
+        wire: bytes,
+        flags: int,
+        question: bytes,
+        name: bytes,
+        qtype: int,
+        key: bytes,
+        client: Client = ("", 0),
+        stream: bool = False,
+        edns: bool = False,
+        do: bool = False,
+        size: int = 512,
+        subnet: Subnet | None = None,
+        least: float = 0.0,
+    ) -> None:
         self.wire = wire
-        self.flags = wire[2] << 8 | wire[3]
-        self.question = wire[HEADER:end]
-        self.name = wire[HEADER : end - 4].lower()
-        self.qtype = wire[end - 4] << 8 | wire[end - 3]
-        self.edns = self.do = False
-        self.size = 512
-        self.subnet = None
+        self.flags = flags
+        self.question = question
+        self.name = name
+        self.qtype = qtype
+        self.key = key
         self.client = client
         self.stream = stream
-        self.least = 0.0
+        self.edns = edns
+        self.do = do
+        self.size = size
+        self.subnet = subnet
+        self.least = least
         self.seen = None
         self.trace = None
-        self.key = self.name + wire[end - 4 : end] + (b"\2" if self.flags & CD else b"\0")
 
     def keys(self) -> list[bytes]:
         """Return the keys an answer may be held under, the closest first: more than one only with a subnet."""
@@ -104,10 +120,10 @@ class Query:
 
     def again(self, least: float) -> Query:
         """Return the same question, to be asked for an answer with more than ``least`` seconds to live."""
-        other = Query(self.wire, HEADER + len(self.question), self.client, self.stream)
-        other.key, other.edns, other.do, other.size, other.subnet = self.key, self.edns, self.do, self.size, self.subnet
-        other.least = least
-        return other
+        return Query(
+            self.wire, self.flags, self.question, self.name, self.qtype, self.key,
+            self.client, self.stream, self.edns, self.do, self.size, self.subnet, least,
+        )  # fmt: skip
 
 
 def read(wire: bytes, client: Client = ("", 0), stream: bool = False) -> Query | bytes | None:
@@ -125,7 +141,7 @@ def read(wire: bytes, client: Client = ("", 0), stream: bool = False) -> Query |
         if wire[4:6] != b"\0\1":
             return refusal(wire, FORMERR)
         end = question_end(wire)
-        query = Query(wire, end, client, stream)
+        query = _asked(wire, end, client, stream)
         if len(wire) != end or wire[4:12] != _QUESTION_ONLY:
             _read_rest(query, end)
     except Malformed:
@@ -135,6 +151,14 @@ def read(wire: bytes, client: Client = ("", 0), stream: bool = False) -> Query |
     if wire[end - 2 : end] == IN and (query.qtype < 128 or query.qtype > 254) and query.qtype not in (0, edns.OPT):
         return query
     return _bad_question(query, end)
+
+
+def _asked(wire: bytes, end: int, client: Client, stream: bool) -> Query:
+    """Return the query whose question ends at ``end``, as far as nothing stands behind that."""
+    name = wire[HEADER : end - 4].lower()
+    key = name + wire[end - 4 : end] + (b"\2" if wire[3] & CD else b"\0")
+    qtype = wire[end - 4] << 8 | wire[end - 3]
+    return Query(wire, wire[2] << 8 | wire[3], wire[HEADER:end], name, qtype, key, client, stream)
 
 
 class _Version(Exception):

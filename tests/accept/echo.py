@@ -91,7 +91,9 @@ class Echo(DNSServerFactory):
         self.waiting: list[tuple[bytes, Client, Later]] = []
         self.taken: list[tuple[bytes, Client, bool]] = []
 
-    def take(self, wire: bytes, client: Client, stream: bool, later: Later, query: Query | None = None) -> bytes | None:
+    def take(
+        self, wire: bytes, client: Client, stream: bool, later: Later, query: Query | None = None, passed: bool = False
+    ) -> bytes | None:
         """Take a message."""
         self.taken.append((wire, client, stream))
         if len(wire) < HEADER:

@@ -37,7 +37,7 @@ class Forgetful:
             elif b"hush" in wire:
                 silent.append(index)
             else:
-                left.append((index, None))
+                left.append((index, None, False))
         return left, silent
 
 

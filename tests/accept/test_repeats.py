@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.accept import repeats
+from heimdall.accept import passing, repeats
 from heimdall.accept.front import Front
 from heimdall.accept.slots import Slots
 from heimdall.admit.acl import Acl
@@ -53,9 +53,9 @@ class Case(SynchronousTestCase):
         count = self.slots.receive()
         self.assertEqual(count, len(wires))
         left, silent = self.front.repeats.answer(self.slots, count)
-        self.assertEqual(list(self.slots.send(count, [*(index for index, _ in left), *silent])), [])
+        self.assertEqual(list(self.slots.send(count, [*(index for index, *_ in left), *silent])), [])
         replies = [self.client.recv(4096) for _ in range(count - len(left) - len(silent))]
-        return replies, [index for index, _ in left], silent
+        return replies, [index for index, *_ in left], silent
 
     def taken(self, wire: bytes) -> bytes | None:
         """Take a message the long way."""
@@ -97,7 +97,7 @@ class Known(Case):
         self.client.send(self.wire)
         self.memory.forget(question().key)
         left, _ = self.front.repeats.answer(self.slots, self.slots.receive())
-        for (_, query), name in zip(left, ("b.example", "a.example"), strict=True):
+        for (_, query, _), name in zip(left, ("b.example", "a.example"), strict=True):
             assert query is not None
             self.assertEqual(query.key, question(name).key)
         query = left[0][1]
@@ -164,7 +164,7 @@ class Known(Case):
     def test_bounded(self) -> None:
         """However many hosts ask and messages come, what is remembered of them is bounded."""
         self.patch(repeats, "MOST", 4)
-        self.patch(repeats, "MOST_HOSTS", 2)
+        self.patch(passing, "MOST_HOSTS", 2)
         for number in range(20):
             self.memory.put(question(f"n{number}.example"), positive(f"n{number}.example"), 0.0)
             for _ in range(3):
@@ -176,7 +176,7 @@ class Known(Case):
                 client.bind((f"127.0.0.{number}", 0))
                 client.sendto(query_wire("n19.example"), self.udp.getsockname())
                 self.front.repeats.answer(self.slots, self.slots.receive())
-        self.assertLessEqual(len(self.front.repeats._hosts), 2)
+        self.assertLessEqual(len(self.front.repeats._passing._hosts), 2)
 
 
 class First(Case):
