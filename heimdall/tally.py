@@ -16,26 +16,52 @@ SECONDS: Final[Sequence[float]] = (
 """The upper bounds of the buckets that times are sorted into."""
 
 
+class Cell:
+    """One number of a :class:`Count`: ``n`` so far."""
+
+    __slots__ = ("n",)
+
+    def __init__(self) -> None:
+        self.n = 0
+
+
 class Count:
     """A number that only rises, by the values of its labels.
 
     :param name: the metric's name, ended by ``_total``.
     :param text: what is counted, in a few words.
-    :param labels: the names of its labels; ``add`` takes their values in that order.
+    :param labels: the names of its labels; ``add`` and ``cell`` take their values in that order.
     """
 
     def __init__(self, name: str, text: str, *labels: str) -> None:
         self.name, self.text, self.labels = name, text, labels
-        self.counts: dict[tuple[str, ...], int] = {} if labels else {(): 0}
+        self._cells: dict[tuple[str, ...], Cell] = {}
+        if not labels:
+            self.cell()
+
+    @property
+    def counts(self) -> dict[tuple[str, ...], int]:
+        """The numbers so far, by the values of the labels; with labels, those that are not 0."""
+        return {values: cell.n for values, cell in self._cells.items() if cell.n or not values}
+
+    def cell(self, *values: str) -> Cell:
+        """Return the number of some values: who counts the same for each query adds to its ``n``, and saves the look-up."""
+        cell = self._cells.get(values)
+        if cell is None:
+            cell = self._cells[values] = Cell()
+        return cell
 
     def add(self, *values: str, by: int = 1) -> None:
         """Count ``by`` more."""
-        self.counts[values] = self.counts.get(values, 0) + by
+        cell = self._cells.get(values)
+        if cell is None:
+            cell = self._cells[values] = Cell()
+        cell.n += by
 
     def total(self, *values: str) -> int:
         """Return the number so far, of all that have these values in their first labels."""
         size = len(values)
-        return sum(count for labels, count in self.counts.items() if labels[:size] == values)
+        return sum(cell.n for labels, cell in self._cells.items() if labels[:size] == values)
 
 
 class Gauge:

@@ -33,7 +33,8 @@ def heard(rows: Sequence[Any]) -> list[Tally]:
 
 def _count(name: str, text: str, labels: Sequence[str], counts: Sequence[Any]) -> Count:
     count = Count(name, text, *labels)
-    count.counts = {tuple(values): int(number) for values, number in counts}
+    for values, number in counts:
+        count.add(*values, by=int(number))
     return count
 
 
@@ -77,7 +78,7 @@ class Past:
             if isinstance(tally, Count):
                 count = self._same(tally, Count(tally.name, tally.text, *tally.labels))
                 for values, number in tally.counts.items():
-                    count.counts[values] = count.counts.get(values, 0) + number
+                    count.add(*values, by=number)
             elif isinstance(tally, Times):
                 times = self._same(tally, Times(tally.name, tally.text))
                 times.buckets = [old + new for old, new in zip(times.buckets, tally.buckets, strict=True)]

@@ -54,13 +54,20 @@ class Alike:
         query.key = name + ending
         return query
 
-    def whole(self, query: Query) -> Query | None:
-        """Return a copy of what was read just now, where memory had no answer; None if its name is not sound."""
+    def whole(self, query: Query, wire: bytes) -> Query | None:
+        """Return a copy of what was read just now, where memory had no answer; None if its name is not sound.
+
+        :param wire: the message with its id.
+        """
         try:
-            end = question_end(query.wire)
+            end = question_end(wire)
         except Malformed:
             return None
-        return query.again(0.0) if end == HEADER + len(query.question) else None
+        if end != HEADER + len(query.question):
+            return None
+        copy = query.again(0.0)
+        copy.wire = wire
+        return copy
 
     def forget(self) -> None:
         """Forget all shapes: they were read by other rules."""

@@ -85,7 +85,8 @@ class BatchReader(WideReader):
         slots = self._slots
         envelope = slots.envelope(index)
         later = Way(self._outbox, envelope).send if envelope else partial(self._send_from, [])
-        reply = self._answer(slots.message(index), slots.client(index), later, query, passed)
+        wire = slots.message(index) if query is None else query.wire
+        reply = self._answer(wire, slots.client(index), later, query, passed)
         if not reply:
             return False
         slots.put(index, reply)

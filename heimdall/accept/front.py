@@ -28,7 +28,7 @@ from heimdall.message.edns import ExtendedError
 from heimdall.message.query import RD, REFUSED, SERVFAIL, Client, Query, read
 from heimdall.message.reply import fit
 from heimdall.message.wire import to_text
-from heimdall.tally import Count, Gauge, Tally, Times
+from heimdall.tally import Cell, Count, Gauge, Tally, Times
 
 _CUT: Final = ExtendedError(edns.NETWORK_ERROR, "the answer could not be had whole")
 _NOT_RECURSIVE: Final = ExtendedError(edns.NOT_AUTHORITATIVE, "recursion was not desired")
@@ -69,7 +69,9 @@ class Front:
         self._pending = 0
         self._drained: Deferred[None] | None = None
         self.queries = Count("heimdall_accept_queries_total", "Messages taken from clients.", "transport")
+        self._udp, self._tcp = self.queries.cell("udp"), self.queries.cell("tcp")
         self.answers = Count("heimdall_accept_answers_total", "Replies, by who knew the answer.", "origin", "rcode")
+        self._answered: dict[tuple[str, int], Cell] = {}
         self._silent = Count("heimdall_accept_dropped_total", "Messages that get no reply.", "reason")
         self._times = Times("heimdall_accept_query_seconds", "From a query to its reply, all stations.")
         self.tallies: list[Tally] = [
@@ -118,7 +120,7 @@ class Front:
             ``later`` is called once with the reply, perhaps before this returns.
         """
         started = self._seconds()
-        self.queries.add("tcp" if stream else "udp")
+        (self._tcp if stream else self._udp).n += 1
         new = query is not None
         repeat = None if stream or new else self.repeats.get(wire)
         if repeat is not None:
@@ -206,8 +208,11 @@ class Front:
 
     def _reply(self, query: Query, answer: Answer, body: bytes, started: float) -> bytes:
         reply = fit(query, answer, body, self._udp_size)
-        origin, rcode = labels(answer)
-        self.answers.add(origin, rcode)
+        kind = answer.origin, answer.rcode
+        cell = self._answered.get(kind)
+        if cell is None:
+            cell = self._answered[kind] = self.answers.cell(*labels(answer))
+        cell.n += 1
         self._times.observe(self._seconds() - started)
         if self._query_log:
             self._log.info(

@@ -143,10 +143,13 @@ class Repeats:
                 if query is not None:
                     repeat = self._first(query, now)
                 if repeat is None:
-                    left.append((index, query and self._alike.whole(query), not apart or hosts[index] not in apart))
+                    whole = self._alike.whole(query, slots.message(index)) if query is not None else None
+                    left.append((index, whole, not apart or hosts[index] not in apart))
                     continue
             elif not (again(repeat.place, repeat.body, now) or self._refit(repeat, now)):
-                left.append((index, repeat.query.again(0.0), not apart or hosts[index] not in apart))
+                whole = repeat.query.again(0.0)
+                whole.wire = slots.message(index)
+                left.append((index, whole, not apart or hosts[index] not in apart))
                 continue
             if apart and hosts[index] in apart:
                 verdict = self._passing.judge(slots, index, hosts[index], repeat.query)

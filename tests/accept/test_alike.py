@@ -66,7 +66,7 @@ class Same(SynchronousTestCase):
             full = self.check(found, bytes(wire))
             answer, body, _ = known
             self.assertEqual(fit(found, answer, body)[2:], fit(full, answer, body)[2:])
-        whole = found and shapes.whole(found)
+        whole = found and shapes.whole(found, bytes(wire))
         if whole:
             self.check(whole, bytes(wire))
 
@@ -114,14 +114,15 @@ class Shapes(SynchronousTestCase):
         shapes.learn(learnt(query_wire("a.example")))
         found = shapes.read(query_wire("b.example")[2:])
         assert found is not None
-        whole = shapes.whole(found)
+        whole = shapes.whole(found, query_wire("b.example"))
         assert whole is not None
         bad = query_wire("c.example").replace(b"\1c\7", b"\1c\x47")
         other = shapes.read(bad[2:])
         assert other is not None
-        self.assertIsNone(shapes.whole(other))
-        long = shapes.read(query_wire("c.example").replace(b"\1c\7example\0", b"\1c\5exam\0")[2:])
-        self.assertIsNone(long and shapes.whole(long))
+        self.assertIsNone(shapes.whole(other, bad))
+        wire = query_wire("c.example").replace(b"\1c\7example\0", b"\1c\5exam\0")
+        long = shapes.read(wire[2:])
+        self.assertIsNone(long and shapes.whole(long, wire))
         self.assertEqual(whole.name, b"\1b\7example\0")
 
     def test_subnet(self) -> None:

@@ -88,7 +88,9 @@ class Hostile(Served):
         talker.transport.pauseProducing()
         await self.until(1)
         (channel,) = self.admin.site.channels
-        self.drops.labels, self.drops.counts = ("reason",), {(f"{n:04}" + "x" * 10_000,): n for n in range(1000)}
+        self.drops.labels = ("reason",)
+        for number in range(1000):
+            self.drops.add(f"{number:04}" + "x" * 10_000)
         talker.transport.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         while not self.admin.site.requests.total("200"):
             await deferLater(reactor, 0.005)
