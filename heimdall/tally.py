@@ -45,7 +45,7 @@ class Count:
         return {values: cell.n for values, cell in self._cells.items() if cell.n or not values}
 
     def cell(self, *values: str) -> Cell:
-        """Return the number of some values: who counts the same for each query adds to its ``n``, and saves the look-up."""
+        """Return the number of some values: who counts the same for each query adds to its ``n``."""
         cell = self._cells.get(values)
         if cell is None:
             cell = self._cells[values] = Cell()

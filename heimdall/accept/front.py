@@ -239,17 +239,21 @@ class Front:
         except Exception as bug:
             self._broken(Failure(bug), query, later)
         else:
-            self._send(reply, query, later)
+            self._pending -= 1
+            later(reply, query.client)
+            if self._drained is not None:
+                self._drain()
 
     def _broken(self, failure: Failure, query: Query, later: Later) -> None:
         self.answers.add("local", "servfail")
         error = failure.value
         error = error if isinstance(error, Exception) else RuntimeError(error)
-        self._send(self._faults.refuse(query.wire, error), query, later)
-
-    def _send(self, reply: bytes, query: Query, later: Later) -> None:
         self._pending -= 1
-        later(reply, query.client)
+        later(self._faults.refuse(query.wire, error), query.client)
+        self._drain()
+
+    def _drain(self) -> None:
+        """Fire for whoever waits for the last reply, if that was it."""
         if self._drained is not None and not self._pending:
             drained, self._drained = self._drained, None
             drained.callback(None)

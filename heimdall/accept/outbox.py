@@ -19,17 +19,15 @@ class Outbox:
 
     def __init__(self, slots: Slots, clock: IReactorTime, failed: Callable[[str, OSError], object]) -> None:
         self._slots, self._clock, self._failed = slots, clock, failed
-        self._waiting = 0
+        self._waiting: list[tuple[Envelope, bytes]] = []
         self._timer: IDelayedCall | None = None
 
     def post(self, envelope: Envelope, reply: bytes) -> None:
         """Send a reply with the others of this turn."""
-        place = self._waiting
-        self._slots.fill(place, envelope, reply)
-        self._waiting = place + 1
+        self._waiting.append((envelope, reply))
         if self._timer is None:
             self._timer = self._clock.callLater(0, self._send)
-        elif self._waiting == BATCH:
+        elif len(self._waiting) == BATCH:
             self.flush()
 
     def flush(self) -> None:
@@ -40,8 +38,9 @@ class Outbox:
 
     def _send(self) -> None:
         self._timer = None
-        count, self._waiting = self._waiting, 0
-        for error in self._slots.send(count):
+        waiting, self._waiting = self._waiting, []
+        self._slots.fill(waiting)
+        for error in self._slots.send(len(waiting)):
             self._failed("send", error)
 
 

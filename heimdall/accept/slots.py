@@ -102,11 +102,17 @@ class Slots:
         start = index * self._head
         return self._heads[start : start + self._head].tobytes()
 
-    def fill(self, index: int, envelope: Envelope, reply: bytes) -> None:
-        """Write a reply into a slot that nothing is read into, to be sent to where another one's datagram came from."""
-        start = index * self._head
-        self._heads[start : start + self._head] = envelope
-        self.put(index, reply)
+    def fill(self, replies: Sequence[tuple[Envelope, bytes]]) -> None:
+        """Write replies into slots that nothing is read into, each to go where another one's datagram came from.
+
+        :param replies: a batch at most.
+        """
+        heads, head, view, sizes = self._heads, self._head, self.view, self.sizes
+        for index, (envelope, reply) in enumerate(replies):
+            heads[index * head : (index + 1) * head] = envelope
+            start, size = index * STRIDE, len(reply)
+            view[start : start + size] = reply
+            sizes[index] = size
 
     def put(self, index: int, reply: bytes) -> None:
         """Write the reply to a datagram over it."""

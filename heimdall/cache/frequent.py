@@ -32,9 +32,12 @@ class Frequent:
 
         :param askers: who waited for it.
         """
-        if query.subnet is None:
-            told = answer.rcode in (0, NXDOMAIN) and answer.origin != "stale"
-            self.add(query.key, answer.origin, answer.ttl if told else -1, askers)
+        if query.subnet is not None:
+            return
+        ttl = -1
+        if answer.rcode in (0, NXDOMAIN) and answer.origin == "upstream":
+            ttl = answer.ttl
+        self.add(query.key, answer.origin, ttl, askers)
 
     def add(self, key: bytes, origin: str, ttl: int, askers: int) -> None:
         """Count some who asked a question.

@@ -54,15 +54,16 @@ class Try:
             self.flight.group.log.failure("an answer of upstream {server} was lost to a bug", server=self.server.text)
 
     def _answered(self, answer: Answer) -> None:
-        group = self.flight.group
+        flight, server = self.flight, self.server
+        group = flight.group
         took = group.clock.seconds() - self.sent
-        self.server.inflight -= 1
+        server.inflight -= 1
         group.ledger.seconds.observe(took)
-        if self.server.health.replied(took, answer.rcode in GOOD):
-            group.log.info("upstream {server} answers again", server=self.server.text)
-        if self.flight.query.trace is not None:
-            self.flight.query.trace.note("upstream", "answered", took=took, server=self.server.text, rcode=answer.rcode)
-        self.flight.answered(self, answer)
+        if server.health.replied(took, not answer.rcode or answer.rcode in GOOD):
+            group.log.info("upstream {server} answers again", server=server.text)
+        if flight.query.trace is not None:
+            flight.query.trace.note("upstream", "answered", took=took, server=server.text, rcode=answer.rcode)
+        flight.answered(self, answer)
 
     def _failed(self, failure: Failure) -> None:
         self.server.inflight -= 1

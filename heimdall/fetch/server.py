@@ -153,7 +153,8 @@ class Asked:
 
     def _came(self, outcome: Answer | Failure) -> None:
         if isinstance(outcome, Failure) or not (outcome.rcode or outcome.flags & TC):
-            self._end(outcome)
+            self._over, self._work = True, None
+            self._told(outcome)
             return
         looking: Deferred[Answer] = succeed(outcome).addCallback(self._look, self._way, self._query, self._ends)
         self._work = looking

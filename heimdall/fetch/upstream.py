@@ -19,7 +19,7 @@ from heimdall.fetch.rank import rank
 from heimdall.fetch.reply import silent
 from heimdall.fetch.wheel import Waiting, Wheel
 from heimdall.interfaces import IExchange, ITeller, Told
-from heimdall.message.answer import Answer
+from heimdall.message.answer import TC, Answer
 from heimdall.message.query import AD, SERVFAIL, Query
 
 RETRY: Final = 0.4
@@ -135,40 +135,38 @@ class Flight:
 
     def start(self) -> None:
         """Ask the best server, and along with it those that are due for a look."""
-        order = self._order
+        order, now = self._order, self.ends - self.group.deadline
         if len(order) > 1:
-            now = self.group.clock.seconds()
             due = [server for server in order[1:] if server.health.due(now)]
-            self._go_on("first")
+            self._go_on("first", now)
             for server in due:
-                self._send(server, "look")
+                self._send(server, "look", now)
         else:
-            self._go_on("first")
+            self._go_on("first", now)
 
-    def _go_on(self, why: str) -> None:
+    def _go_on(self, why: str, now: float) -> None:
         """Ask the next server, and set the time at which it is late."""
         order, asked = self._order, self._asked
         server = order[asked % len(order)]
         self._asked = asked + 1
         wait = server.health.patience if self._asked < len(order) else RETRY * GROWTH ** (self._asked // len(order) - 1)
-        self._wake_in(wait)
-        self._send(server, why)
+        self._wake_at(now + wait)
+        self._send(server, why, now)
 
-    def _send(self, server: Upstream, why: str) -> None:
+    def _send(self, server: Upstream, why: str, now: float) -> None:
         if self._done:
             return
         self.group.ledger.asked.add(why)
         if self.query.trace is not None:
             self.query.trace.note("upstream", f"asked ({why})", server=server.text)
-        one = Try(self, server, self.group.clock.seconds(), why == "look")
+        one = Try(self, server, now, why == "look")
         self._tries.append(one)
         one.start()
 
-    def _wake_in(self, wait: float) -> None:
-        group = self.group
+    def _wake_at(self, due: float) -> None:
         if self._slot is not None:
             self._slot.discard(self)
-        self._slot = group.wheel.wait(self, min(group.clock.seconds() + wait, self.ends))
+        self._slot = self.group.wheel.wait(self, min(due, self.ends))
 
     def late(self) -> None:
         """Act on what has not come in time."""
@@ -176,21 +174,22 @@ class Flight:
         for one in self._tries:
             if not one.look:
                 one.miss()
+        now = self.group.clock.seconds()
         if self._best is not None and self._asked >= len(self._order):
             self._finish(self._best)
-        elif self.group.clock.seconds() >= self.ends:
+        elif now >= self.ends:
             self.fail()
         elif self._asked >= ROUNDS * len(self._order):
-            self._wake_in(self.group.deadline)
+            self._wake_at(self.ends)
         else:
-            self._go_on("hedge" if self._asked < len(self._order) else "retry")
+            self._go_on("hedge" if self._asked < len(self._order) else "retry", now)
 
     def answered(self, one: Try, answer: Answer) -> None:
         """Take the answer of one server, unless another one's was better."""
         self._tries.remove(one)
         if self._done:
             return
-        worth = rank(answer)
+        worth = rank(answer) if answer.rcode or answer.flags & TC else None
         if worth is None:
             self._finish(answer)
             return
@@ -207,10 +206,11 @@ class Flight:
 
     def _step(self) -> None:
         """Turn to the next server at once; with none left, wait for those still asked, or for the next round."""
-        if self.group.closed or self.group.clock.seconds() >= self.ends:
+        now = self.group.clock.seconds()
+        if self.group.closed or now >= self.ends:
             self.fail()
         elif self._asked < len(self._order):
-            self._go_on("next")
+            self._go_on("next", now)
         elif any(not one.look for one in self._tries):
             return
         elif self._best is not None:

@@ -274,7 +274,8 @@ class Late(Case):
         (reader,) = self.waiting.readers
         assert isinstance(reader, BatchReader)
         self.answer_all()
-        reader._outbox._slots._heads[2:4] = b"\0\0"  # nobody can be sent anything at port 0
+        envelope, reply = reader._outbox._waiting[0]
+        reader._outbox._waiting[0] = envelope[:2] + b"\0\0" + envelope[4:], reply  # nobody can be sent to port 0
         self.clock.advance(0)
         self.assertEqual(self.errors("send", "other"), 1)
         self.assertEqual(clients[1].recv(4096), reply_to(ask("later.test", 1)))
