@@ -15,11 +15,11 @@ from twisted.logger import Logger
 from heimdall.accept.sockets import Bound
 from heimdall.cache.carry import Carry
 from heimdall.cache.flushed import Flush
-from heimdall.cache.shown import name_end
 from heimdall.config.settings import Settings
 from heimdall.console import followed
 from heimdall.interfaces import IGate
 from heimdall.message import query
+from heimdall.message.wire import name_end
 from heimdall.peers.inspect import NO_FLUSH, Told
 from heimdall.pipeline import Path, lay, lists
 from heimdall.tally import Tally

@@ -11,8 +11,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from heimdall.cache.entry import Rubbish, from_bytes, to_bytes
+from heimdall.cache.kept import Kept
 from heimdall.cache.keys import pattern
-from heimdall.cache.memory import Kept, Memory
+from heimdall.cache.memory import Memory
 from heimdall.cache.ranks import question
 from heimdall.cache.seal import Seal
 from heimdall.cache.worth import Covers, never

@@ -39,13 +39,19 @@ class Eviction:
 
     def enter(self, place: int, size: int) -> None:
         """Give a new answer ``size`` bytes."""
-        ghost = hash(self._table.keys[place])
+        ghost = hash(self._table.keys[place]) if self._ghosts else 0
         main = ghost in self._ghosts
         if main:
             del self._ghosts[ghost]
-        self._table.main[place] = main
-        (self._main if main else self._small).append(place)
-        self.resize(place, size)
+        self._table.sizes[place] = size
+        self.bytes += size
+        if main:
+            self._table.main[place] = True
+            self._main.append(place)
+        else:
+            self._table.main[place] = False
+            self._small.append(place)
+            self._small_bytes += size
 
     def resize(self, place: int, size: int) -> None:
         """Note that an answer now takes ``size`` bytes."""

@@ -14,9 +14,10 @@ from heimdall.cache.keys import NO_TYPE, TYPES, likely, pattern
 from heimdall.cache.memory import Memory
 from heimdall.cache.ranks import number
 from heimdall.cache.seal import Seal
-from heimdall.cache.shown import Held, contents, name_end, shown
+from heimdall.cache.shown import Held, contents, shown
 from heimdall.cache.worth import Covers, never
 from heimdall.interfaces import ILink, LinkDown
+from heimdall.message.wire import name_end
 
 MOST_HELD: Final = 200
 """Answers that are shown of one tier."""

@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterable, Iterator
 from math import inf
 from typing import Final
 
-from attrs import frozen
 from zope.interface import classImplements
 
 from heimdall.cache.eviction import Eviction
+from heimdall.cache.kept import Kept
 from heimdall.cache.table import ORIGINS, Table
 from heimdall.interfaces import IHotCache
 from heimdall.message.answer import Answer, Stale
 from heimdall.message.query import NXDOMAIN, Query
 from heimdall.message.spots import aged
+from heimdall.message.wire import name_end
 from heimdall.tally import Count, Gauge, Tally
 
 ENTRY_BYTES: Final = 330
@@ -28,25 +29,9 @@ FORM_BYTES: Final = 450
 
 SPOT_BYTES: Final = 40
 
+_EVERY_TYPE: Final = b"\0\0"
+
 _NUMBERS: Final = {origin: number for number, origin in enumerate(ORIGINS)}
-
-
-@frozen
-class Kept:
-    """An answer in memory, for people to look at.
-
-    ``body`` its records with the TTLs of this moment; ``origin`` where it came from; ``age`` seconds that it has been
-    here, and ``left`` those until its TTL is over, below 0 when it is; ``uses`` how often it was given, as far as the
-    eviction counts.
-    """
-
-    key: bytes
-    answer: Answer
-    body: bytes
-    origin: str
-    age: float
-    left: float
-    uses: int
 
 
 class Memory:
@@ -140,7 +125,9 @@ class Memory:
     def held(self, query: Query, now: float) -> tuple[Answer, float, float] | None:
         """Return what was learnt last for a query, be it stale: the answer, when it expires and is forgotten."""
         table = self._table
-        held = [place for place in self._all(query) if now < min(table.dies[place], self.sure_until)]
+        held = self._all(query)
+        if held:
+            held = [place for place in held if now < min(table.dies[place], self.sure_until)]
         if not held:
             return None
         place = max(held, key=lambda place: table.born[place])
@@ -164,21 +151,21 @@ class Memory:
         else:
             place = held
             self._order.resize(place, size)
+            table.ages[place], table.until[place] = 0, 0.0
         source = answer.source if isinstance(answer, Stale) else ""
         if held is None or not source:
             table.origins[place] = _NUMBERS.get(answer.origin, 0)
         if source and source != "memory":
             table.origins[place] = _NUMBERS.get(source, 0)
+        if key is not query.key:
+            table.types[place] = query.qtype
         table.forms[place] = form
         table.bodies[place] = answer.body
-        table.types[place], table.ends[place] = query.qtype, len(query.name)
-        table.ages[place] = 0
         table.born[place] = now
         table.expires[place] = expires = now + answer.ttl
         table.dies[place] = expires + self._window if dies is None else dies
         fades = answer.keep and self._fresh_share < 1
         table.refresh_at[place] = now + answer.ttl * self._fresh_share if fades else inf
-        table.until[place] = 0.0
         if self._order.bytes > self._order.most:
             for victim in self._order.victims(now):
                 del self._index[table.keys[victim]]
@@ -268,9 +255,13 @@ class Memory:
     def _answer(self, place: int) -> Answer:
         """Return an answer as it came."""
         table = self._table
-        form, key, end = table.forms[place], table.keys[place], table.ends[place]
+        form, key = table.forms[place], table.keys[place]
+        end = name_end(key)
+        qtype = key[end : end + 2]
+        if qtype == _EVERY_TYPE:
+            qtype = table.types[place].to_bytes(2, "big")
         return form.replace(
-            question=key[:end] + table.types[place].to_bytes(2, "big") + key[end + 2 : end + 4],
+            question=key[:end] + qtype + key[end + 2 : end + 4],
             body=aged(table.bodies[place], form.spots, -table.ages[place]),
             ttl=round(table.expires[place] - table.born[place]),
         )
@@ -296,4 +287,4 @@ classImplements(Memory, IHotCache)
 
 def _any_type(query: Query) -> bytes:
     """Return the key of the answer that a name does not exist: it holds for every type (RFC 2308, 5)."""
-    return query.name + b"\0\0" + query.key[len(query.name) + 2 :]
+    return query.name + _EVERY_TYPE + query.key[len(query.name) + 2 :]

@@ -72,6 +72,7 @@ class Once:
         self._asked = Count(
             "heimdall_cache_once_asked_total", "Questions that neither memory nor Redis had ready.", "result"
         )
+        self._started = self._asked.cell("started")
         self._stale_given = Count("heimdall_cache_once_stale_total", "Stale answers given behind a failure.", "reason")
         self._faults = Count("heimdall_cache_once_faults_total", "Questions whose source met a bug.")
         self._quiet_until = 0.0
@@ -101,7 +102,10 @@ class Once:
             return waiter
         key = query.key if query.subnet is None else query.keys()[0]
         flight = self._flights.get(key)
-        self._asked.add("started" if flight is None else "joined")
+        if flight is None:
+            self._started.n += 1
+        else:
+            self._asked.add("joined")
         if query.trace is not None:
             query.trace.note("once", "asks" if flight is None else "waits with others who ask the same")
         if flight is not None and flight.stale is not None and flight.timer is None:

@@ -30,7 +30,7 @@ class Shelf:
 
     def __init__(self, shared: Shared, memory: IHotCache, once: Once) -> None:
         self.head = shared.head
-        self._reading, self._worth, self._lookups = shared.reading, shared.worth, shared.lookups
+        self._reading, self._worth, self._hits = shared.reading, shared.worth, shared.lookups.cell("hit")
         self._memory, self._once, self._flights = memory, once, once.flights
         self._askers: dict[bytes, Asker] = {}
 
@@ -58,7 +58,7 @@ class Shelf:
             query = asker.query
             judged = result, answer = self._worth.judge(query, query.key, value, now)
             if result == "hit" and answer is not None:
-                self._lookups.add("hit")
+                self._hits.n += 1
                 if answer.ttl:
                     self._memory.put(query, answer, self._reading.at)
                 self._leave(asker)

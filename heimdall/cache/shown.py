@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from heimdall.message.answer import TC, Answer
 from heimdall.message.query import AD
+from heimdall.message.wire import name_end
 
 MOST_RECORDS: Final = 50
 """Records of one answer that are shown."""
@@ -88,14 +89,6 @@ def type_text(kind: int) -> str:
     import dns.rdatatype
 
     return dns.rdatatype.to_text(dns.rdatatype.RdataType.make(kind)) if kind else "any"
-
-
-def name_end(key: bytes) -> int:
-    """Return where the name ends that a key begins with; its length when there is no whole one."""
-    at = 0
-    while at < len(key) and key[at]:
-        at += key[at] + 1
-    return min(at + 1, len(key))
 
 
 def _rcode(rcode: int) -> str:

@@ -32,7 +32,7 @@ class Table:
     ``forms``       the answer without question, records and TTL
     ``bodies``      its records with the TTLs of the second in which they were last given
     ``ages``        how old it was in that second
-    ``types``       the type that was asked for; ``ends`` where the name ends in the key
+    ``types``       the type that was asked for, where the key is that of every type
     ``origins``     who knew it when it came, by its number in :data:`ORIGINS`
     ``born``        when it came; ``expires`` when its TTL is over, ``dies`` when it is forgotten
     ``until``       how long ``bodies`` is right, and may be given without a further look
@@ -50,7 +50,6 @@ class Table:
         self.origins = bytearray()
         self.ages = array("i")
         self.types = array("H")
-        self.ends = array("B")
         self.born, self.expires, self.dies = array("d"), array("d"), array("d")
         self.until, self.refresh_at = array("d"), array("d")
         self.sizes = array("I")
@@ -58,7 +57,7 @@ class Table:
         self.noted = array("q")
         self.main = bytearray()
         self._numbers = (
-            self.ages, self.types, self.ends, self.born, self.expires, self.dies, self.until, self.refresh_at,
+            self.ages, self.types, self.born, self.expires, self.dies, self.until, self.refresh_at,
             self.sizes, self.uses, self.noted, self.main, self.origins,
         )  # fmt: skip
         self._free: list[int] = []
@@ -90,6 +89,7 @@ class Table:
         self.keys[place] = self.bodies[place] = b""
         self.forms[place] = NOTHING
         self.until[place] = 0.0
+        self.ages[place] = 0
         self.uses[place] = self.noted[place] = 0
 
     def free(self, place: int) -> None:

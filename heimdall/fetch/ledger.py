@@ -15,7 +15,9 @@ class Ledger:
 
     def __init__(self) -> None:
         self.queries = Count("heimdall_fetch_queries_total", "Questions that reached the upstreams, by end.", "result")
+        self.answered = self.queries.cell("answer")
         self.asked = Count("heimdall_fetch_asked_total", "Questions sent to one server, by reason.", "why")
+        self.first = self.asked.cell("first")
         self.mismatched = Count(
             "heimdall_fetch_mismatched_total", "Replies that answer no question of ours, waited past.", "what"
         )

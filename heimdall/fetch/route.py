@@ -26,6 +26,7 @@ class Route:
         self._default = teller(default)
         self._routes = {suffix: teller(source) for suffix, source in (routes or {}).items()}
         self._taken = Count("heimdall_fetch_routed_total", "Questions by where they were sent.", "to")
+        self._usual = self._taken.cell("default")
         self.tallies: list[Tally] = [self._taken]
 
     def ask(self, query: Query) -> Deferred[Answer]:
@@ -42,7 +43,7 @@ class Route:
                     if query.trace is not None:
                         query.trace.note("route", "a route", suffix=to_text(suffix))
                     return tell(query, told)
-        self._taken.add("default")
+        self._usual.n += 1
         if query.trace is not None:
             query.trace.note("route", "the upstreams of all names")
         return self._default(query, told)

@@ -80,24 +80,25 @@ class Udp:
         if self.inflight >= self._most:
             self._failed(flight, "full", "too many questions wait for this server")
             return flight
+        now = self._clock.seconds()
         try:
-            self._send(query, flight)
+            self._send(query, flight, now)
         except ConnectionRefusedError as error:
             self._failed(flight, "refused", f"the question cannot be sent: {error.strerror}")
         except OSError as error:
             self._failed(flight, "socket", f"the question cannot be sent: {error.strerror}")
         else:
-            flight.slot = self._wheel.wait(flight, self._clock.seconds() + timeout)
+            flight.slot = self._wheel.wait(flight, now + timeout)
         return flight
 
-    def _send(self, query: Query, flight: Flight) -> None:
-        port = self._pick()
+    def _send(self, query: Query, flight: Flight, now: float) -> None:
+        port = self._pick(now)
         try:
             self._send_by(port, query, flight)
         except ConnectionRefusedError:
             # So the system tells that an earlier question was refused; this one has not left yet.
             port.refuse()
-            self._send_by(self._pick(), query, flight)
+            self._send_by(self._pick(now), query, flight)
 
     def _send_by(self, port: Port, query: Query, flight: Flight) -> None:
         identity = self._dice.draw()
@@ -109,7 +110,7 @@ class Udp:
         self.ledger.failed.add(what)
         flight.told(Failure(unreachable(reason)))
 
-    def _pick(self) -> Port:
+    def _pick(self, now: float) -> Port:
         """Return a socket by chance, a new one in the place of one that is worn."""
         ring = self._ring
         place = self._dice.draw() % self._ports
@@ -117,7 +118,7 @@ class Udp:
             ring.append(self._open())
             return ring[-1]
         port = ring[place]
-        if port.uses > 0 and self._clock.seconds() - port.born < MOST_AGE:
+        if port.uses > 0 and now - port.born < MOST_AGE:
             return port
         if len(self._leaving) >= self._ports:
             return port

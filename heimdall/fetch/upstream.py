@@ -156,7 +156,10 @@ class Flight:
     def _send(self, server: Upstream, why: str, now: float) -> None:
         if self._done:
             return
-        self.group.ledger.asked.add(why)
+        if why == "first":
+            self.group.ledger.first.n += 1
+        else:
+            self.group.ledger.asked.add(why)
         if self.query.trace is not None:
             self.query.trace.note("upstream", f"asked ({why})", server=server.text)
         one = Try(self, server, now, why == "look")
@@ -218,16 +221,19 @@ class Flight:
         elif self._asked >= ROUNDS_REFUSED * len(self._order):
             self.fail()
 
-    def _end(self, result: str) -> None:
+    def _end(self) -> None:
         self._done = True
         self.group.flights.discard(self)
         if self._slot is not None:
             self._slot.discard(self)
             self._slot = None
-        self.group.ledger.queries.add(result)
 
     def _finish(self, answer: Answer) -> None:
-        self._end("failure" if answer is self._best else "answer")
+        self._end()
+        if answer is self._best:
+            self.group.ledger.queries.add("failure")
+        else:
+            self.group.ledger.answered.n += 1
         if answer.flags & AD and not self.group.trust_ad:
             answer = answer.replace(flags=answer.flags & ~AD)
         if answer.rcode > 15:
@@ -237,13 +243,15 @@ class Flight:
 
     def fail(self) -> None:
         """End without an answer."""
-        self._end("none")
+        self._end()
+        self.group.ledger.queries.add("none")
         self.told(Failure(silent("no upstream answered")))
 
     def cancel(self) -> None:
         """End it: nobody waits any more."""
         if not self._done:
-            self._end("cancelled")
+            self._end()
+            self.group.ledger.queries.add("cancelled")
             for one in list(self._tries):
                 one.cancel()
             self.told(Failure(CancelledError()))

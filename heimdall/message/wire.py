@@ -128,6 +128,14 @@ def records(wire: bytes, at: int, count: int) -> Iterator[tuple[int, int, int, i
         at = end
 
 
+def name_end(key: bytes) -> int:
+    """Return where the name ends that a key begins with; its length when there is no whole one."""
+    at = 0
+    while at < len(key) and key[at]:
+        at += key[at] + 1
+    return min(at + 1, len(key))
+
+
 def suffixes(name: bytes) -> Iterator[bytes]:
     """Yield ``name`` and each of its parents, the root last."""
     at = 0
