@@ -50,6 +50,7 @@ class Room:
 
     ``data``      their bytes, each one's every ``stride`` bytes
     ``heads``     who sent each, and ``control`` bytes on its packet information: every ``head`` bytes
+    ``data_bytes`` and ``head_bytes``  the same, a slice of which is bytes at once: to read from
     ``headers``   what the kernel is told of each, and tells: every :data:`SIZE` bytes, from the address ``at`` on
     ``lengths``   in those: the bytes that were read of each
     ``controls``  in those: the bytes of packet information that came with each
@@ -80,6 +81,9 @@ class Room:
             if wide:
                 message.control, message.control_length = at_heads + index * self.head + before, CONTROL
         self.data, self.heads = memoryview(data), memoryview(heads)
+        # The stubs know no slices of them.
+        self.data_bytes: Any = (ctypes.c_char * len(data)).from_buffer(data)
+        self.head_bytes: Any = (ctypes.c_char * len(heads)).from_buffer(heads)
         self.headers, self.iovecs = memoryview(headers), memoryview(iovecs)
         self.lengths = self.headers.cast("I")[_Header.length.offset // 4 :: SIZE // 4]
         self.controls = self.headers.cast("L")[_Message.control_length.offset // _WORD :: SIZE // _WORD]

@@ -128,7 +128,7 @@ class Repeats:
         """
         now = self._seconds()
         repeats, again = self._repeats.get, self._again
-        view, sizes = slots.view, slots.sizes
+        read, view, sizes = slots.bytes, slots.view, slots.sizes
         hosts = slots.hosts(count)
         apart = self._passing.apart(hosts)
         left: list[Left] = []
@@ -136,7 +136,7 @@ class Repeats:
         answered = 0
         for index, length in enumerate(slots.lengths(count)):
             start = index * STRIDE + 2
-            rest = view[start : start - 2 + length].tobytes()
+            rest: bytes = read[start : start - 2 + length]
             repeat = repeats(rest)
             if repeat is None:
                 query = self._alike.read(rest)

@@ -24,7 +24,6 @@ STRIDE: Final = LARGEST + 64
 
 _NAMES: Final = {socket.AF_INET: 16, socket.AF_INET6: 28}
 _HOST6: Final = "8x16s"
-_IPV4: Final = Struct("!2xH4s")
 _IPV6: Final = Struct("!2xHI16s")
 _SCOPE: Final = Struct("@24xI")
 _LINK_LOCAL: Final = b"\xfe\x80"
@@ -39,7 +38,8 @@ Host = int | bytes
 class Slots:
     """Room for a batch of datagrams, and for what the kernel says of each.
 
-    ``view``   the bytes of all; a slot begins every :data:`STRIDE` bytes
+    ``view``   the bytes of all, to write to; a slot begins every :data:`STRIDE` bytes
+    ``bytes``  the same, to read from: a slice of it is bytes at once
     ``sizes``  how many bytes to send from each slot
 
     :param udp: the socket; not blocking.
@@ -50,13 +50,14 @@ class Slots:
         self.udp = udp
         self._six = udp.family == socket.AF_INET6
         self._wide = wide
-        name = _NAMES[udp.family]
-        room = Room(BATCH, STRIDE, LARGEST, name, wide)
+        self._name = _NAMES[udp.family]
+        room = Room(BATCH, STRIDE, LARGEST, self._name, wide)
         self._receive, self._send, self._at = room.receive, room.send, room.at
         self._head, self._control = room.head, room.control
         self._heads, self._headers, self._iovecs = room.heads, room.headers, room.iovecs
         self._lengths, self._controls = room.lengths, room.controls
         self.view, self.sizes = room.data, room.sizes
+        self.bytes, self._head_bytes = room.data_bytes, room.head_bytes
         self._fresh_headers, self._fresh_iovecs = bytes(room.headers), bytes(room.iovecs)
         self._hosts4 = room.heads.cast("I")[1 :: room.head // 4]
         self._hosts6 = Struct(f"{_HOST6}{room.head - 24}x") if self._six else None
@@ -83,16 +84,17 @@ class Slots:
     def message(self, index: int) -> bytes:
         """Return one datagram."""
         start = index * STRIDE
-        return self.view[start : start + self._lengths[index]].tobytes()
+        message: bytes = self.bytes[start : start + self._lengths[index]]
+        return message
 
     def client(self, index: int) -> Client:
         """Return who sent a datagram, as ``recvfrom`` does."""
         start = index * self._head
+        name: bytes = self._head_bytes[start : start + self._name]
         if not self._six:
-            port, host = _IPV4.unpack_from(self._heads, start)
-            return _ipv4(host), port
-        port, flow, host = _IPV6.unpack_from(self._heads, start)
-        (scope,) = _SCOPE.unpack_from(self._heads, start)
+            return _ipv4(name[4:8]), name[2] << 8 | name[3]
+        port, flow, host = _IPV6.unpack_from(name)
+        (scope,) = _SCOPE.unpack_from(name)
         return socket.inet_ntop(socket.AF_INET6, host), port, flow, scope
 
     def envelope(self, index: int) -> Envelope:
@@ -100,7 +102,8 @@ class Slots:
         if self._wide and not self._controls[index]:
             return b""
         start = index * self._head
-        return self._heads[start : start + self._head].tobytes()
+        envelope: bytes = self._head_bytes[start : start + self._head]
+        return envelope
 
     def fill(self, replies: Sequence[tuple[Envelope, bytes]]) -> None:
         """Write replies into slots that nothing is read into, each to go where another one's datagram came from.

@@ -171,7 +171,12 @@ def _usual(body: bytes, count: int, question: bytes, age: int) -> tuple[bytes, t
     lowest, highest = (ttls[0], ttls[0]) if count == 1 else (min(ttls), max(ttls))
     if end != len(body) or highest > _LONGEST:
         return None
-    return aged(body, spots, age) if age else body, spots, lowest
+    if not age:
+        return body, spots, lowest
+    if count > 1:
+        return aged(body, spots, age), spots, lowest
+    spot = spots[0]
+    return body[:spot] + _TTL.pack(lowest - age if lowest > age else 0) + body[spot + 4 :], spots, lowest
 
 
 def _aged(message: bytes, at: int, count: int, age: int) -> tuple[bytes, tuple[int, ...], int]:

@@ -62,6 +62,8 @@ class Table:
         )  # fmt: skip
         self._free: list[int] = []
         self._shared: dict[object, Answer] = {}
+        self._last: object = None
+        self._last_form = NOTHING
 
     def enter(self, key: bytes) -> int:
         """Return a place for what is to be held under a key."""
@@ -105,8 +107,11 @@ class Table:
             answer.rcode, answer.flags, answer.counts, answer.spots, answer.keep, origin, answer.errors,
             answer.negative, answer.scope,
         )  # fmt: skip
+        if alike == self._last:  # nearly always, and a comparison costs less than a hash
+            return self._last_form, True
         form = self._shared.get(alike)
         if form is not None:
+            self._last, self._last_form = alike, form
             return form, True
         if len(self._shared) >= MOST_FORMS:
             self._shared.clear()
