@@ -43,7 +43,7 @@ class BatchReader(WideReader):
         rush: Rush | None = None,
     ) -> None:
         super().__init__(udp, datagrams, reactor)
-        self._rush, self._known, self._wide = rush, known, wide
+        self._engine, self._rush, self._known, self._wide = datagrams.engine, rush, known, wide
         self._slots = Slots(udp, wide)
         self._outbox = Outbox(Slots(udp, wide), datagrams.clock, datagrams.failed)
 
@@ -86,7 +86,10 @@ class BatchReader(WideReader):
         envelope = slots.envelope(index)
         later = Way(self._outbox, envelope).send if envelope else partial(self._send_from, [])
         wire = slots.message(index) if query is None else query.wire
-        reply = self._answer(wire, slots.client(index), later, query, passed)
+        try:
+            reply = self._engine.take(wire, slots.client(index), False, later, query, passed)
+        except Exception as bug:
+            reply = self._datagrams.faults.refuse(wire, bug)
         if not reply:
             return False
         slots.put(index, reply)

@@ -15,7 +15,7 @@ from heimdall.accept.engine import Engine, Faults, Later
 from heimdall.accept.reader import Reader, WideReader
 from heimdall.accept.rush import Rush
 from heimdall.accept.slots import possible
-from heimdall.message.query import Client, Query
+from heimdall.message.query import Client
 from heimdall.tally import Count, Tally
 
 _REASONS = {
@@ -55,7 +55,7 @@ class Datagrams(dns.DNSDatagramProtocol):
         rush: Rush | None = None,
     ) -> None:
         dns.DNSDatagramProtocol.__init__(self, server, clock)
-        self._engine = server
+        self.engine = server
         self._known = known if possible() else None
         self._rush = rush
         self.clock = clock
@@ -72,12 +72,10 @@ class Datagrams(dns.DNSDatagramProtocol):
         if reply:
             self._write(reply, addr)
 
-    def answer(
-        self, wire: bytes, client: Client, later: Later, query: Query | None = None, passed: bool = False
-    ) -> bytes | None:
+    def answer(self, wire: bytes, client: Client, later: Later) -> bytes | None:
         """Hand a message to the server; return its reply, SERVFAIL if it failed."""
         try:
-            return self._engine.take(wire, client, False, later, query, passed)
+            return self.engine.take(wire, client, False, later)
         except Exception as error:
             return self.faults.refuse(wire, error)
 

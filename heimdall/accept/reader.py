@@ -11,9 +11,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from heimdall.accept.engine import Faults, Later
+from heimdall.accept.engine import Engine, Faults, Later
 from heimdall.accept.sockets import IP_PKTINFO
-from heimdall.message.query import Client, Query
+from heimdall.message.query import Client
 
 BATCH: Final = 64
 """Datagrams that are read before the reactor gets its turn again."""
@@ -32,10 +32,9 @@ class Taker(Protocol):
 
     clock: IReactorTime
     faults: Faults
+    engine: Engine
 
-    def answer(
-        self, wire: bytes, client: Client, later: Later, query: Query | None = None, passed: bool = False
-    ) -> bytes | None:
+    def answer(self, wire: bytes, client: Client, later: Later) -> bytes | None:
         """Hand a message to the server; return its reply, SERVFAIL if it failed."""
 
     def failed(self, way: str, error: OSError) -> None:

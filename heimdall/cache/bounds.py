@@ -23,7 +23,7 @@ class Bounds:
 
     def __init__(self, source: ISource, *, floor: int = 0, ceiling: int = 86400, negative: int = 3600) -> None:
         self._tell = teller(source)
-        self._bounds = (floor, ceiling, negative)
+        self._floor, self._ceiling, self._negative = floor, ceiling, negative
 
     def ask(self, query: Query) -> Deferred[Answer]:
         """Find the answer; see :class:`~heimdall.interfaces.ISource`."""
@@ -34,7 +34,9 @@ class Bounds:
         return self._tell(query, partial(self._told, told))
 
     def _told(self, told: Told, outcome: Answer | Failure) -> None:
-        told(outcome if isinstance(outcome, Failure) else outcome.bounded(*self._bounds))
+        if not isinstance(outcome, Failure):
+            outcome = outcome.bounded(self._floor, self._ceiling, self._negative)
+        told(outcome)
 
 
 classImplements(Bounds, ITeller)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
-from typing import Final, cast
+from typing import ClassVar, Final, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -60,7 +60,7 @@ class Flushes:
     :param reader: learn only; what is flushed here concerns this node alone.
     """
 
-    _log = Logger()
+    _log: ClassVar = Logger()
 
     def __init__(
         self,

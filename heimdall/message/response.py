@@ -70,9 +70,11 @@ def _usual(wire: bytes, at: int, answers: int, additionals: int, question: bytes
     spots, ttls, end = walked
     if additionals and (wire[end : end + 3] != _ROOT_OPT or wire[end + 9 : end + 11] != b"\0\0" or wire[end + 5]):
         return None
-    lowest = min(ttls) if max(ttls) <= _LONGEST else 0
     body = wire[at:end]
-    if ttls.count(lowest) < answers:
+    lowest = ttls[0] if answers == 1 else min(ttls)
+    if lowest > _LONGEST or (answers > 1 and max(ttls) > _LONGEST):
+        lowest = 0
+    if ttls[0] != lowest or (answers > 1 and ttls.count(lowest) < answers):
         body = patched(body, spots, [lowest] * answers)
     flags = (wire[2] << 8 | wire[3]) & (TC | AD)
     return Answer(question, 0, flags, (answers, 0, 0), body, spots, lowest, not flags & TC)

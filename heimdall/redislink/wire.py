@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 
 from heimdall.interfaces import LinkDown
@@ -60,6 +62,9 @@ class Wire(Protocol):
             self._parser.replyReceived = partial(self._sort, pushed, self._parser.replyReceived)
         self._gone: Gone | None = None
         self._unread = 0
+        # The socket, where what is written goes there as it is; and whether some of it waits in the transport.
+        self._socket: socket.socket | None = None
+        self._queued = False
 
     def send(self, *command: bytes | str | int) -> Deferred[object]:
         """Send one command; fires with the reply, or fails with :class:`LinkDown`.
@@ -72,8 +77,21 @@ class Wire(Protocol):
         self.waiting.append(call)
         # txredisapi keeps the order of the replies; hiredis packs a batch ten times as fast as it would.
         self._parser.replyQueue.get().addCallback(self._reply)
-        self._tcp().write(hiredis.pack_command(cast(Any, command)))
+        self._write(hiredis.pack_command(cast(Any, command)))
         return call.waiter
+
+    def _write(self, data: bytes) -> None:
+        """Send what the system takes at once: a transport would ask first whether it does, in a turn of its own."""
+        if self._socket is not None and not self._queued:
+            try:
+                sent = self._socket.send(data)
+            except OSError:
+                sent = 0  # it is full; or in an error that the transport will meet and tell
+            if sent == len(data):
+                return
+            data = data[sent:]
+            self._queued = True
+        self._tcp().write(data)
 
     def abort(self, gone: Gone) -> None:
         """End the connection at once, for a reason."""
@@ -84,6 +102,8 @@ class Wire(Protocol):
     def connectionMade(self) -> None:
         """Begin: a command may be sent from now on."""
         self._parser.makeConnection(self.transport)
+        if isinstance(self.transport, Connection) and not self.transport.TLS:
+            self._socket = self.transport.getHandle()
 
     def dataReceived(self, data: bytes) -> None:
         """Take in replies; what is no reply to a command ends the connection."""
@@ -106,12 +126,15 @@ class Wire(Protocol):
         if error is None or isinstance(error, ConnectionDone):
             error = Gone("lost", "it closed the connection")
         self._gone = self._gone or Gone.of(error)
+        self._socket = None
         # First: whoever is failed below may want to send something else.
         self.lost.callback(self._gone)
         self._parser.connectionLost(reason)
 
     def _reply(self, reply: object) -> None:
         call = self.waiting.popleft()
+        if not self.waiting:
+            self._queued = False  # Redis has all that was sent
         if isinstance(reply, Exception):
             reply = LinkDown(_IN_SCRIPT.sub("", str(reply), count=1))
         if self._gone is None:
