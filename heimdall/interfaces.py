@@ -55,12 +55,8 @@ class IGate(Interface):
         """
 
 
-class IAddressGate(IGate):
-    """A gate whose verdict depends on the client's address alone and never changes: it may be remembered."""
-
-
-class IRateGate(IGate):
-    """A gate whose verdict depends on the client's address, and on how much it asks: for many queries it is asked once.
+class IClientGate(IGate):
+    """A gate that looks at nothing but the client's address, and how much it asks: it is asked once for many queries.
 
     A query that is let pass this way is not judged.
     """
@@ -71,6 +67,10 @@ class IRateGate(IGate):
         :param client: its address, as the socket gives it; the port is that of one of them.
         :return: whether they may pass. If not, nothing has changed, and each of them is judged by itself.
         """
+
+
+class IAddressGate(IClientGate):
+    """A gate that looks at the address alone, and never changes its mind: a client that may pass may be remembered."""
 
 
 class ISource(Interface):

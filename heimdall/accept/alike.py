@@ -1,7 +1,7 @@
 """Messages that differ from earlier ones in nothing but the name they ask for: read by one look-up.
 
 All that stands before and behind the name in a message is its shape: flags, counts, type, class, and the OPT, if there
-is one. Clients know few. What a shape means was read once, from a message that was answered from memory.
+is one. Clients know few. What a shape means was read once, from a message that the gates had let pass.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from heimdall.message.query import Query
-from heimdall.message.wire import HEADER, Malformed, question_end
+from heimdall.message.wire import HEADER
 
 MOST = 1000
 """Shapes that are remembered; past that all are forgotten, and those in use are there again at once."""
@@ -35,17 +35,21 @@ class Alike:
             self._shapes[shape] = query.again(0.0), query.key[len(query.name) :]
 
     def read(self, rest: bytes) -> Query | None:
-        """Return what a message asks if it is one of a known shape; the id of its ``wire`` is 0.
+        """Return what a message asks if it is one of a known shape, and its name is sound; the id of its ``wire`` is 0.
 
-        Nobody has looked at the name: it is taken to end at the first zero. Where memory has an answer under the
-        query's key, that was right, since then it is the name of a question that was read: a byte too few or too many
-        would be another key. Where memory has none, the query means nothing.
-
-        The query is good until the next one is read; who keeps it must copy it, as :meth:`whole` does.
+        The query is good until the next one is read; who keeps it must copy it.
         """
-        end = rest.find(b"\0", _NAME) + 1
+        at = _NAME
+        try:
+            while length := rest[at]:
+                if length > 63:
+                    return None
+                at += length + 1
+        except IndexError:
+            return None
+        end = at + 1
         known = self._shapes.get(rest[:_NAME] + rest[end:])
-        if known is None or not end:
+        if known is None or end - _NAME > 255:
             return None
         query, ending = known
         query.wire = b"\0\0" + rest
@@ -53,21 +57,6 @@ class Alike:
         query.name = name = rest[_NAME:end].lower()
         query.key = name + ending
         return query
-
-    def whole(self, query: Query, wire: bytes) -> Query | None:
-        """Return a copy of what was read just now, where memory had no answer; None if its name is not sound.
-
-        :param wire: the message with its id.
-        """
-        try:
-            end = question_end(wire)
-        except Malformed:
-            return None
-        if end != HEADER + len(query.question):
-            return None
-        copy = query.again(0.0)
-        copy.wire = wire
-        return copy
 
     def forget(self) -> None:
         """Forget all shapes: they were read by other rules."""

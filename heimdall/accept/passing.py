@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import Final
+from typing import Final, cast
 
 from heimdall.accept.slots import Host, Slots
-from heimdall.interfaces import Drop, IAddressGate, IGate, IRateGate
+from heimdall.interfaces import Drop, IAddressGate, IClientGate, IGate
 from heimdall.message.answer import Answer
 from heimdall.message.query import Client, Query
 
@@ -24,16 +24,16 @@ class Passing:
     """
 
     def __init__(self, gates: Sequence[IGate]) -> None:
-        self._lasting = [gate.judge for gate in gates if IAddressGate.providedBy(gate)]
+        self._gates = [gate.judge for gate in gates]
         counting = [gate for gate in gates if not IAddressGate.providedBy(gate)]
-        self._counting = [gate.judge for gate in counting]
         # Two that count would have to be asked both before one of them counts.
-        alone = len(counting) == 1 and IRateGate.providedBy(counting[0])
-        self._admit = counting[0].admit if alone else None  # type: ignore[attr-defined]
-        self._one_by_one = bool(counting) and not alone
+        self._one_by_one = len(counting) > 1 or not all(IClientGate.providedBy(gate) for gate in counting)
+        clients = cast(Sequence[IClientGate], () if self._one_by_one else gates)
+        self._lasting = [gate.admit for gate in clients if IAddressGate.providedBy(gate)]
+        self._counting = [gate.admit for gate in clients if not IAddressGate.providedBy(gate)]
         self._hosts: dict[Host, Client] = {}
 
-    def apart(self, hosts: Sequence[Host]) -> Collection[Host]:
+    def apart(self, slots: Slots, hosts: Sequence[Host]) -> Collection[Host]:
         """Return who has to be judged for each of his messages; those of all others have passed.
 
         :param hosts: who sent each message of a batch.
@@ -42,27 +42,25 @@ class Passing:
         if self._one_by_one:
             return set(hosts)
         if hosts.count(first) == len(hosts):
-            return _NOBODY if self._passes(first, len(hosts)) else {first}
-        return {host for host, count in Counter(hosts).items() if not self._passes(host, count)}
+            return _NOBODY if self._passes(slots, hosts, first, len(hosts)) else {first}
+        return {host for host, count in Counter(hosts).items() if not self._passes(slots, hosts, host, count)}
 
-    def _passes(self, host: Host, count: int) -> bool:
+    def _passes(self, slots: Slots, hosts: Sequence[Host], host: Host, count: int) -> bool:
         client = self._hosts.get(host)
-        return client is not None and (self._admit is None or self._admit(client, count))
-
-    def judge(self, slots: Slots, index: int, host: Host, query: Query) -> Answer | Drop | None:
-        """Return what the gates say of one message; those that look at the address alone are asked once a host."""
-        client = self._hosts.get(host)
-        query.wire = slots.message(index)
-        query.client = client or slots.client(index)
         if client is None:
-            for judge in self._lasting:
-                verdict = judge(query)
-                if verdict is not None:
-                    return verdict
+            client = slots.client(hosts.index(host))
+            if not all(admit(client, count) for admit in self._lasting):
+                return False
             if len(self._hosts) >= MOST_HOSTS:
                 self._hosts.clear()
-            self._hosts[host] = query.client
-        for judge in self._counting:
+            self._hosts[host] = client
+        return all(admit(client, count) for admit in self._counting)
+
+    def judge(self, slots: Slots, index: int, query: Query) -> Answer | Drop | None:
+        """Return what the gates say of one message of somebody who has to be judged for each."""
+        query.wire = slots.message(index)
+        query.client = slots.client(index)
+        for judge in self._gates:
             verdict = judge(query)
             if verdict is not None:
                 return verdict

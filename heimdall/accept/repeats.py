@@ -130,7 +130,7 @@ class Repeats:
         repeats, again = self._repeats.get, self._again
         read, view, sizes = slots.bytes, slots.view, slots.sizes
         hosts = slots.hosts(count)
-        apart = self._passing.apart(hosts)
+        apart = self._passing.apart(slots, hosts)
         left: list[Left] = []
         silent: list[int] = []
         answered = 0
@@ -143,16 +143,19 @@ class Repeats:
                 if query is not None:
                     repeat = self._first(query, now)
                 if repeat is None:
-                    whole = self._alike.whole(query, slots.message(index)) if query is not None else None
+                    whole = None
+                    if query is not None:
+                        whole = query.again(0.0)
+                        whole.wire = read[start - 2 : start - 2 + length]
                     left.append((index, whole, not apart or hosts[index] not in apart))
                     continue
             elif not (again(repeat.place, repeat.body, now) or self._refit(repeat, now)):
                 whole = repeat.query.again(0.0)
-                whole.wire = slots.message(index)
+                whole.wire = read[start - 2 : start - 2 + length]
                 left.append((index, whole, not apart or hosts[index] not in apart))
                 continue
             if apart and hosts[index] in apart:
-                verdict = self._passing.judge(slots, index, hosts[index], repeat.query)
+                verdict = self._passing.judge(slots, index, repeat.query)
                 if verdict is not None:
                     reply = self._judged(repeat.query, verdict, now)
                     if reply:

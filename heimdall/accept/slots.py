@@ -11,7 +11,7 @@ import ctypes
 import os
 import socket
 from collections.abc import Collection, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from struct import Struct
 from typing import Final
 
@@ -27,6 +27,11 @@ _HOST6: Final = "8x16s"
 _IPV6: Final = Struct("!2xHI16s")
 _SCOPE: Final = Struct("@24xI")
 _LINK_LOCAL: Final = b"\xfe\x80"
+
+MOST_TEXTS: Final = 10_000
+"""Addresses whose text is remembered; then all are forgotten."""
+
+_texts: Final[dict[bytes, str]] = {}
 
 Envelope = bytes
 """An address, and where wide the packet information, as the kernel has them."""
@@ -92,7 +97,9 @@ class Slots:
         start = index * self._head
         name: bytes = self._head_bytes[start : start + self._name]
         if not self._six:
-            return _ipv4(name[4:8]), name[2] << 8 | name[3]
+            host = name[4:8]
+            text = _texts.get(host)
+            return _ipv4(host) if text is None else text, name[2] << 8 | name[3]
         port, flow, host = _IPV6.unpack_from(name)
         (scope,) = _SCOPE.unpack_from(name)
         return socket.inet_ntop(socket.AF_INET6, host), port, flow, scope
@@ -161,10 +168,12 @@ class Slots:
                 heads[at + interface : at + interface + 4] = b"\0\0\0\0"
 
 
-@lru_cache(maxsize=10_000)
 def _ipv4(host: bytes) -> str:
-    """Return an address as text: whoever asks, asks again."""
-    return socket.inet_ntop(socket.AF_INET, host)
+    """Return an address as text, and remember it: whoever asks, asks again."""
+    if len(_texts) >= MOST_TEXTS:
+        _texts.clear()
+    text = _texts[host] = socket.inet_ntop(socket.AF_INET, host)
+    return text
 
 
 @cache

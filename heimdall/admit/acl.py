@@ -13,7 +13,7 @@ from heimdall.admit import address
 from heimdall.interfaces import Drop, IAddressGate
 from heimdall.message.answer import Answer, make
 from heimdall.message.edns import PROHIBITED, ExtendedError
-from heimdall.message.query import REFUSED, Query
+from heimdall.message.query import REFUSED, Client, Query
 from heimdall.tally import Count, Tally
 
 MOST_KNOWN = 50_000
@@ -45,14 +45,16 @@ class Acl:
 
     def judge(self, query: Query) -> Answer | Drop | None:
         """Return REFUSED to who may not ask."""
-        host = query.client[0]
-        allowed = self._known.get(host)
-        if allowed is None:
-            allowed = self._learn(host)
-        if allowed:
+        if self.admit(query.client, 1):
             return None
         self._refused.add()
         return make(query, REFUSED, "local", _ERROR)
+
+    def admit(self, client: Client, count: int) -> bool:
+        """Return whether a client may ask."""
+        host = client[0]
+        allowed = self._known.get(host)
+        return self._learn(host) if allowed is None else allowed
 
     def _learn(self, host: str) -> bool:
         if len(self._known) >= MOST_KNOWN:

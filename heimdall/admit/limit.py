@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import classImplements
 
 from heimdall.admit import address
-from heimdall.interfaces import DROP, Drop, IRateGate
+from heimdall.interfaces import DROP, Drop, IClientGate
 from heimdall.message.answer import Answer, make
 from heimdall.message.edns import PROHIBITED, ExtendedError
 from heimdall.message.query import REFUSED, Client, Query
@@ -119,4 +119,4 @@ class Limit:
         return int(client) >> self._cut[client.version] << 1 | (client.version == 6)
 
 
-classImplements(Limit, IRateGate)
+classImplements(Limit, IClientGate)
