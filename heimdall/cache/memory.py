@@ -47,7 +47,8 @@ class Memory:
         self._index: dict[bytes, int] = {}
         self._table = table = Table()
         self._order = Eviction(table, most)
-        self._until, self._bodies, self._uses = table.until, table.bodies, table.uses
+        self._expires, self._until, self._uses = table.expires, table.until, table.uses
+        self._forms, self._bodies = table.forms, table.bodies
         self.keep(most, stale_window=stale_window, refresh_share=refresh_share)
         self.refresh: Callable[[Query, float], object] | None = None
         """Called with a query and the seconds its answer still has, when that should be refreshed."""
@@ -89,24 +90,27 @@ class Memory:
         The place is less than 0, its number inverted, when nobody was given the answer before in this second. The
         answer has neither question nor records nor TTL of its own.
         """
-        table, plain = self._table, query.subnet is None
-        if plain:
-            place = self._index.get(query.key)
-        else:
-            place = next((one for one in self._all(query) if now < table.expires[one]), None)
-        if place is None or now >= table.expires[place]:
-            place = self._index.get(_any_type(query)) if plain else None
-            if place is None or now >= table.expires[place]:
+        place = self._index.get(query.key)
+        if place is None or query.subnet is not None or now >= self._expires[place]:
+            place = self._elsewhere(query, now)
+            if place is None:
                 return None
         if now >= self.sure_until:
             if self.doubted is not None:
                 self.doubted()
             return None
-        table.uses[place] += 1
-        again = now < table.until[place]
-        if not again:
-            self._fit(place, query, now)
-        return table.forms[place], table.bodies[place], place if again else ~place
+        self._uses[place] += 1
+        if now < self._until[place]:
+            return self._forms[place], self._bodies[place], place
+        self._fit(place, query, now)
+        return self._forms[place], self._bodies[place], ~place
+
+    def _elsewhere(self, query: Query, now: float) -> int | None:
+        """Return what answers a query that nothing fresh is held for under its own key."""
+        if query.subnet is not None:
+            return next((place for place in self._all(query) if now < self._expires[place]), None)
+        place = self._index.get(_any_type(query))
+        return None if place is None or now >= self._expires[place] else place
 
     def _fit(self, place: int, query: Query, now: float) -> None:
         """Bring an answer to this second: a hot name pays for that once in it."""
