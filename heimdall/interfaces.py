@@ -175,6 +175,9 @@ class ILink(Interface):
     def doubt() -> float:
         """Return by how many seconds :meth:`now` may be wrong, either way."""
 
+    scattered: bool
+    """Whether keys live in several places."""
+
     def place(key: bytes) -> int:
         """Return where a key lives: keys of one place may travel in one command (a slot of Redis Cluster, else 0)."""
 

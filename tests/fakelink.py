@@ -28,6 +28,7 @@ class FakeLink:
 
     def __init__(self, clock: IReactorTime, beside: FakeLink | None = None) -> None:
         self.up = True
+        self.scattered = False
         self.hearing = True
         self.missing: list[str] = []
         self.holding = False

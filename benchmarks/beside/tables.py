@@ -113,9 +113,13 @@ class Mark:
 
 
 def ratio(what: str, ours: Runs, theirs: Runs) -> tuple[float, list[float]]:
-    """Return how many times theirs our figure is, by the medians, and in each round; ``core`` is what CPU gives."""
+    """Return how many times theirs our figure is: in the median round, and in each; ``core`` is what CPU gives.
+
+    A round is a few seconds, the whole an hour: what a machine is slowed down by meanwhile is in both figures of one.
+    """
     numbers = [[a_core(run) if what == "core" else run[what] for run in runs] for runs in (ours, theirs)]
-    return median(numbers[0]) / median(numbers[1]), [one / other for one, other in zip(*numbers, strict=False)]
+    each = [one / other for one, other in zip(*numbers, strict=False)]
+    return median(each), each
 
 
 AGAINST: Final = (

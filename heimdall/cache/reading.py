@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Final, cast
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -131,13 +130,18 @@ class Reading:
         gathered, self._gathered = self._gathered, []
         leased, self._leased = self._leased, []
         for looks, leasing in ((gathered, False), (leased, self.leasing)):
-            places: dict[int, list[Asking]] = {}
-            for look in looks:
-                places.setdefault(self._link.place(look.keys[0]), []).append(look)
-            for together in places.values():
-                rest = iter(together)
-                while some := list(islice(rest, AT_ONCE)):
-                    self._run(some, leasing)
+            for together in self._together(looks):
+                for first in range(0, len(together), AT_ONCE):
+                    self._run(together[first : first + AT_ONCE], leasing)
+
+    def _together(self, looks: list[Asking]) -> Iterable[list[Asking]]:
+        """Return those that live in one place, for each place."""
+        if not self._link.scattered:
+            return (looks,)
+        places: dict[int, list[Asking]] = {}
+        for look in looks:
+            places.setdefault(self._link.place(look.keys[0]), []).append(look)
+        return places.values()
 
     def _run(self, looks: list[Asking], leasing: bool) -> None:
         batch = _Batch(looks, self._clock.seconds(), self._clock.callLater(self._budget, self._late, looks))
@@ -165,6 +169,10 @@ class Reading:
         now = self._link.now()
         good = isinstance(reply, list) and len(reply) == size and now is not None
         values: list[object] = cast("list[object]", reply) if good else [None] * size
+        if len(batch.looks) == size:
+            for look, value in zip(batch.looks, values, strict=True):
+                self._tell(look, [value], now or 0.0)
+            return
         at = 0
         for look in batch.looks:
             behind = at + len(look.keys)

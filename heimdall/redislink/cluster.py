@@ -52,7 +52,7 @@ class Cluster:
         ledger: Ledger | None = None,
         **settings: Any,
     ) -> None:
-        self.up = False
+        self.up, self.scattered = False, True
         self._clock, self._to = clock, to
         self._clock_slot = slot(clock_key)
         self._time: Time | None = None

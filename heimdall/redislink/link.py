@@ -65,7 +65,7 @@ class Link:
         most_waiting: int = 4096,
         ledger: Ledger | None = None,
     ) -> None:
-        self.up = False
+        self.up = self.scattered = False
         self.state = AWAY
         self._clock, self._endpoint, self._shown = clock, endpoint, shown
         self._login = login or Login()

@@ -64,6 +64,11 @@ class _Front:
         """Return by how many seconds that may be wrong, either way."""
         return self._behind.doubt()
 
+    @property
+    def scattered(self) -> bool:
+        """Whether keys live in several places."""
+        return self._behind.scattered
+
     def place(self, key: bytes) -> int:
         """Return where a key lives."""
         return self._behind.place(key)
