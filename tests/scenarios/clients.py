@@ -40,14 +40,14 @@ class Clients:
         """Ask, and hold what comes back; the whole answer section where it stands below the line."""
         manner = manner or Manner()
         node = await self._nodes.running(who)
-        counts = node.running.path.server.front.answers.counts
-        before = dict(counts)
+        answers = node.running.path.server.front.answers
+        before = answers.counts
         replies = await self._replies(name, qtype, manner, outcome, node.port)
         for reply in replies:
             wrong = list(outcome.wrong(reply, block or [], self._nodes.slack))
             if wrong:
                 raise Untrue("; ".join(wrong) + f"\n{reply}")
-        origins = {one[0] for one, count in counts.items() if count > before.get(one, 0)}
+        origins = {one[0] for one, count in answers.counts.items() if count > before.get(one, 0)}
         if outcome.origin and origins != {outcome.origin}:
             raise Untrue(f"the answer came from {' and '.join(sorted(origins))}")
 
