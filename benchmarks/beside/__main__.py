@@ -16,6 +16,7 @@ from benchmarks.beside import tables
 from benchmarks.beside.ground import cores, machine
 from benchmarks.beside.peers import CONTESTANTS, Contestant
 from benchmarks.beside.play import Run, Stage, entrants, say
+from benchmarks.beside.quiet import Quiet
 from benchmarks.beside.works import WORKS, Work
 
 QUICK = ("memory", "miss", "l2")
@@ -53,24 +54,27 @@ def main() -> int:
     }
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # takes down what was started
     began = time.monotonic()
+    quiet = Quiet(cores())
     for work in WORKS:
         if work.name in wanted:
             say(f"{work.name}: {work.text} ({time.monotonic() - began:.0f} s)")
-            result["works"][work.name] = played(work, here, options.rounds, options.seconds)
+            result["works"][work.name] = played(work, here, options.rounds, options.seconds, quiet)
             print(f"\n{work.text}\n{tables.work(result['works'][work.name])}\n", flush=True)
     if options.json:
         if options.add and options.json.exists():
             result["works"] = json.loads(options.json.read_text())["works"] | result["works"]
         options.json.write_text(json.dumps(result, indent=1) + "\n")
     print("\n".join(map(str, tables.marks(result))))
-    say(f"{time.monotonic() - began:.0f} s in all")
+    say(f"{time.monotonic() - began:.0f} s in all, {quiet.waited:.0f} s of that until the machine was quick again")
     return 0
 
 
-def played(work: Work, contestants: Sequence[Contestant], rounds: int, seconds: float) -> dict[str, list[Run]]:
+def played(
+    work: Work, contestants: Sequence[Contestant], rounds: int, seconds: float, quiet: Quiet
+) -> dict[str, list[Run]]:
     """Run a workload for some rounds; return what each server did in each."""
     runs: dict[str, list[Run]] = {}
-    with Stage(work, entrants(work, contestants), seconds) as stage:
+    with Stage(work, entrants(work, contestants), seconds, quiet) as stage:
         for number in range(rounds):
             for name, run in stage.round():
                 runs.setdefault(name, []).append(run)

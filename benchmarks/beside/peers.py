@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -274,7 +275,7 @@ class Contestant:
     def version(self) -> str:
         """Return what it says it is."""
         if self.command in (None, twistd):
-            return ""
+            return f"on Python {platform.python_version()}"
         flag = {"unbound": "-V", "dnsmasq": "-v", "named": "-v", "pdns_recursor": "--version"}[self.binary]
         told = subprocess.run(
             [self.binary, flag], env={**os.environ, "PATH": PATH}, capture_output=True, text=True, check=False

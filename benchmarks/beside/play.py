@@ -17,6 +17,7 @@ from benchmarks.beside.learn import MANY, confine, teach
 from benchmarks.beside.load import CLIENTS, OUTSTANDING, Dnsperf, Found, Questions, ask
 from benchmarks.beside.meter import resident, spent
 from benchmarks.beside.peers import CONTESTANTS, Contestant, Heimdall, Server, Setting, pinned
+from benchmarks.beside.quiet import Quiet
 from benchmarks.beside.store import Store
 from benchmarks.beside.works import Lines, Work, random_subdomains
 
@@ -72,10 +73,11 @@ class Stage:
     """Everything that a workload needs, and its servers, which have learnt what they may know: a context manager.
 
     :param seconds: of each measurement.
+    :param quiet: waits before each one until the machine is not slowed down by others; None for not at all.
     """
 
-    def __init__(self, work: Work, taking_part: Sequence[Entrant], seconds: float) -> None:
-        self.work, self.seconds = work, seconds
+    def __init__(self, work: Work, taking_part: Sequence[Entrant], seconds: float, quiet: Quiet | None = None) -> None:
+        self.work, self.seconds, self._quiet = work, seconds, quiet
         self.servers: dict[str, tuple[Entrant, Server]] = {}
         self._taking_part = taking_part
         self._dice = random.Random(work.name)
@@ -147,8 +149,9 @@ class Stage:
         slow = self._lines(int(len(full) / 2)) if self.work.half else ()
         with Questions(full) as fast, Questions(slow) as calm, Questions(self._subdomains()) as abuse:
             for name, (entrant, server) in self.servers.items():
+                pace = self._quiet.wait() if self._quiet else 1.0
                 before = self._ground.asked
-                run = self._measure(entrant, server, fast, abuse)
+                run = self._measure(entrant, server, fast, abuse) | {"pace": round(pace, 2)}
                 answered = run["answered"]
                 if self.work.half:
                     found = self._load(server, calm, seconds=self.seconds, rate=run["rate"] / 2, timed=True)
