@@ -14,7 +14,7 @@ from heimdall.cache.seal import SIZE, Seal
 from heimdall.message.answer import AA, MOST_RECORDS, TC, Answer
 from heimdall.message.edns import OPT
 from heimdall.message.query import AD, NXDOMAIN
-from heimdall.message.spots import aged, walk
+from heimdall.message.spots import ALONE, aged, walk
 from heimdall.message.wire import HEADER, Malformed, records
 
 VERSION: Final = 3
@@ -50,6 +50,8 @@ _LATEST: Final = (1 << 40) - 1
 _LONGEST: Final = 0x7FFFFFFF
 _BEFORE: Final = b"\0" * HEADER
 _OPT: Final = OPT.to_bytes(2, "big")
+_OWNER: Final = b"\xc0\x0c"
+_TTL_AND_SIZE: Final = Struct("!IH")
 
 
 class Rubbish(ValueError):
@@ -131,9 +133,16 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
     if age < 0:
         age = 0.0
     seconds, count = int(age), answers + authorities + additionals
-    question, records_in = key[:size], value[at:end]
-    usual = _usual(records_in, answers, question, seconds) if count == answers else None
-    body, spots, ttl = usual or _aged(_BEFORE + question + records_in, HEADER + size, count, seconds)
+    question, body = key[:size], value[at:end]
+    alone = _alone(body, question) if count == answers == 1 else -1
+    if alone >= 0:
+        spots, ttl = ALONE, alone
+        if seconds:
+            spot = ALONE[0]
+            body = body[:spot] + _TTL.pack(ttl - seconds if ttl > seconds else 0) + body[spot + 4 :]
+    else:
+        usual = _usual(body, answers, question, seconds) if count == answers else None
+        body, spots, ttl = usual or _aged(_BEFORE + question + body, HEADER + size, count, seconds)
     return (
         Answer(
             question,
@@ -162,6 +171,15 @@ def stored_by(value: bytes) -> int:
     return int.from_bytes(value[8:10], "big")
 
 
+def _alone(body: bytes, question: bytes) -> int:
+    """Return the TTL of the one record that was asked for, the commonest answer; -1 for anything else."""
+    kind = question[-4:]
+    if len(body) < 12 or body[:6] != _OWNER + kind or kind[:2] == _OPT:
+        return -1
+    ttl, data = _TTL_AND_SIZE.unpack_from(body, 6)
+    return ttl if 12 + data == len(body) and ttl <= _LONGEST else -1
+
+
 def _usual(body: bytes, count: int, question: bytes, age: int) -> tuple[bytes, tuple[int, ...], int] | None:
     """Return what :func:`_aged` does, for one RRset that was asked for; None for anything else, or if it is rubbish."""
     walked = walk(body, 0, count, question) if 0 < count <= MOST_RECORDS and question[-4:-2] != _OPT else None
@@ -171,12 +189,7 @@ def _usual(body: bytes, count: int, question: bytes, age: int) -> tuple[bytes, t
     lowest, highest = (ttls[0], ttls[0]) if count == 1 else (min(ttls), max(ttls))
     if end != len(body) or highest > _LONGEST:
         return None
-    if not age:
-        return body, spots, lowest
-    if count > 1:
-        return aged(body, spots, age), spots, lowest
-    spot = spots[0]
-    return body[:spot] + _TTL.pack(lowest - age if lowest > age else 0) + body[spot + 4 :], spots, lowest
+    return aged(body, spots, age) if age else body, spots, lowest
 
 
 def _aged(message: bytes, at: int, count: int, age: int) -> tuple[bytes, tuple[int, ...], int]:

@@ -12,6 +12,16 @@ MOST: Final = 1000
 """Questions that are counted at once."""
 
 
+class _Asks:
+    """How often a question was asked: in ``total``, and those that Redis and an upstream knew; and its ``ttl``."""
+
+    __slots__ = ("redis", "total", "ttl", "upstream")
+
+    def __init__(self) -> None:
+        self.total = self.redis = self.upstream = 0
+        self.ttl = UNKNOWN
+
+
 class Frequent:
     """Questions that memory did not know, by who answered them.
 
@@ -21,11 +31,10 @@ class Frequent:
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
-        # Of each key: asks in all, those answered by Redis and by an upstream, and the TTL.
-        self._counts: dict[bytes, list[int]] = {}
+        self._asks: dict[bytes, _Asks] = {}
 
     def __len__(self) -> int:
-        return len(self._counts)
+        return len(self._asks)
 
     def landed(self, query: Query, answer: Answer, askers: int) -> None:
         """Count a question and what came of it, unless it is for a client's subnet.
@@ -45,27 +54,26 @@ class Frequent:
         :param origin: who knew: redis, upstream, or anybody else.
         :param ttl: of the answer, in seconds; below 0 when it tells nothing.
         """
-        counts = self._counts.get(key)
-        if counts is None:
-            if len(self._counts) >= self._most:
+        asks = self._asks.get(key)
+        if asks is None:
+            if len(self._asks) >= self._most:
                 self._make_room()
-            counts = self._counts[key] = [0, 0, 0, UNKNOWN]
-        counts[0] += askers
+            asks = self._asks[key] = _Asks()
+        asks.total += askers
         if origin == "redis":
-            counts[1] += askers
+            asks.redis += askers
         elif origin == "upstream":
-            counts[2] += askers
+            asks.upstream += askers
             if ttl >= 0:
-                counts[3] = ttl | EXACT
+                asks.ttl = ttl | EXACT
 
     def take(self, most: int) -> list[Asked]:
         """Return what was asked most, and count it anew."""
-        counts = self._counts
-        keys = sorted(counts, key=lambda key: counts[key][0], reverse=True)[:most]
-        return [Asked(key, 0, *counts.pop(key)[1:]) for key in keys]
+        keys = sorted(self._asks, key=lambda key: self._asks[key].total, reverse=True)[:most]
+        taken = [(key, self._asks.pop(key)) for key in keys]
+        return [Asked(key, 0, asks.redis, asks.upstream, asks.ttl) for key, asks in taken]
 
     def _make_room(self) -> None:
-        totals = sorted(counts[0] for counts in self._counts.values())
+        totals = sorted([asks.total for asks in self._asks.values()])
         least = totals[len(totals) // 2]
-        kept = {key: counts for key, counts in self._counts.items() if counts[0] > least}
-        self._counts = kept
+        self._asks = {key: asks for key, asks in self._asks.items() if asks.total > least}

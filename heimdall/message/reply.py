@@ -52,7 +52,7 @@ def fit(query: Query, answer: Answer, body: bytes, udp_size: int = edns.UDP_SIZE
             body, cut, (answers, authorities, additionals) = _cut(question, body, answer.counts, limit - len(opt))
             flags |= cut
     head = _HEAD.pack(flags, 1, answers, authorities, additionals + (1 if opt else 0))
-    return query.wire[:2] + head + question + body + opt
+    return b"".join((query.wire[:2], head, question, body, opt))
 
 
 def _opt(query: Query, answer: Answer, errors: Iterable[ExtendedError]) -> bytes:

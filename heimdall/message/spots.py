@@ -9,7 +9,8 @@ from typing import Final
 _TTL: Final = Struct("!I")
 _TTL_AND_SIZE: Final = Struct("!IH")
 _OWNER: Final = b"\xc0\x0c"
-_ALONE: Final[tuple[int, ...]] = (6,)
+ALONE: Final[tuple[int, ...]] = (6,)
+"""Where the TTL is of one record that points to the name which was asked for."""
 
 
 def walk(wire: bytes, at: int, count: int, question: bytes) -> tuple[tuple[int, ...], list[int], int] | None:
@@ -27,7 +28,7 @@ def walk(wire: bytes, at: int, count: int, question: bytes) -> tuple[tuple[int, 
         if at + 12 > len(wire) or wire[at : at + 6] != head:
             return None
         ttl, size = _TTL_AND_SIZE.unpack_from(wire, at + 6)
-        return (_ALONE, [ttl], at + 12 + size) if at + 12 + size <= len(wire) else None
+        return (ALONE, [ttl], at + 12 + size) if at + 12 + size <= len(wire) else None
     spots, ttls = [], []
     end, last = at, len(wire) - 12
     for _ in range(count):

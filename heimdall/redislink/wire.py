@@ -57,9 +57,9 @@ class Wire(Protocol):
         self.heard = 0.0
         self.lost: Deferred[Gone] = Deferred()
         self._seconds, self._replied, self._refused = seconds, replied, refused
+        # What waits for replies stands in our own queue: that of txredisapi makes a Deferred for each.
         self._parser = _parser()
-        if pushed is not None:
-            self._parser.replyReceived = partial(self._sort, pushed, self._parser.replyReceived)
+        self._parser.replyReceived = self._received if pushed is None else partial(self._sort, pushed)
         self._gone: Gone | None = None
         self._unread = 0
         # The socket, where what is written goes there as it is; and whether some of it waits in the transport.
@@ -75,8 +75,7 @@ class Wire(Protocol):
             return fail(LinkDown(str(self._gone)))
         call = Call(self._seconds())
         self.waiting.append(call)
-        # txredisapi keeps the order of the replies; hiredis packs a batch ten times as fast as it would.
-        self._parser.replyQueue.get().addCallback(self._reply)
+        # hiredis packs a batch ten times as fast as txredisapi would.
         self._write(hiredis.pack_command(cast(Any, command)))
         return call.waiter
 
@@ -115,9 +114,7 @@ class Wire(Protocol):
         except Exception as error:  # whatever the parsers raise, the order of the replies is lost
             self.abort(Gone("protocol", f"it does not speak the protocol of Redis: {error}"))
             return
-        if self._parser.replyQueue.pending:
-            self.abort(Gone("protocol", "it said something that was not asked for"))
-        elif self._unread > MOST_UNREAD:
+        if self._unread > MOST_UNREAD:
             self.abort(Gone("protocol", "a reply is larger than any we asked for"))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -130,6 +127,14 @@ class Wire(Protocol):
         # First: whoever is failed below may want to send something else.
         self.lost.callback(self._gone)
         self._parser.connectionLost(reason)
+        while self.waiting:
+            self._reply(self._gone)
+
+    def _received(self, reply: object) -> None:
+        if self.waiting:
+            self._reply(reply)
+        else:
+            self.abort(Gone("protocol", "it said something that was not asked for"))
 
     def _reply(self, reply: object) -> None:
         call = self.waiting.popleft()
@@ -150,12 +155,12 @@ class Wire(Protocol):
         else:
             call.waiter.callback(reply)
 
-    def _sort(self, pushed: Callable[[object], bool], replied: Callable[[object], None], said: object) -> None:
+    def _sort(self, pushed: Callable[[object], bool], said: object) -> None:
         if self._gone is None and pushed(said):
             self._unread = 0
             self.heard = self._seconds()
         else:
-            replied(said)
+            self._received(said)
 
     def _tcp(self) -> ITCPTransport:
         return cast(ITCPTransport, self.transport)
@@ -178,4 +183,10 @@ def _parser() -> Any:
     # Importing txredisapi installs the reactor: only whoever connects may do that.
     import txredisapi
 
-    return txredisapi.RedisProtocol(charset=None, convertNumbers=False)
+    parser = txredisapi.RedisProtocol(charset=None, convertNumbers=False)
+    parser.tryConvertData = _as_it_is  # it would look at each value, and leave it as it is
+    return parser
+
+
+def _as_it_is(data: object) -> object:
+    return data
