@@ -15,7 +15,7 @@ MOST: Final = 1.2
 PATIENCE: Final = 10.0
 """Seconds that are waited for that before one measurement; then it is made all the same."""
 
-ALTOGETHER: Final = 400.0
+ALTOGETHER: Final = 240.0
 """Seconds that are waited in all."""
 
 PAUSE: Final = 0.2
