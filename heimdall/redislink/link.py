@@ -164,6 +164,7 @@ class Link:
         self._life.wire = wire
         try:
             await Deferred.fromCoroutine(self._login.greet(wire)).addTimeout(self._silent, self._clock)
+            wire.hurry()
             await Deferred.fromCoroutine(self._read_clock(wire)).addTimeout(self._silent, self._clock)
         except Exception as error:
             wire.abort(Gone.of(error))

@@ -92,6 +92,16 @@ class Wire(Protocol):
             self._queued = True
         self._tcp().write(data)
 
+    def hurry(self) -> None:
+        """From now on put commands into the socket at once, where it takes them as they are (it is no TLS).
+
+        Not while the reactor connects: there it writes before it reads, and where a write of ours has met that
+        Redis hung up, it would end the connection without having read why.
+        """
+        if isinstance(self.transport, Connection) and not self.transport.TLS:
+            self._socket = self.transport.getHandle()
+            self._queued = bool(self.waiting)  # until they are answered, their words may stand in the transport
+
     def abort(self, gone: Gone) -> None:
         """End the connection at once, for a reason."""
         if self._gone is None:
@@ -101,8 +111,6 @@ class Wire(Protocol):
     def connectionMade(self) -> None:
         """Begin: a command may be sent from now on."""
         self._parser.makeConnection(self.transport)
-        if isinstance(self.transport, Connection) and not self.transport.TLS:
-            self._socket = self.transport.getHandle()
 
     def dataReceived(self, data: bytes) -> None:
         """Take in replies; what is no reply to a command ends the connection."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import socket
 from typing import Any
 
 from twisted.internet.defer import gatherResults
@@ -10,6 +11,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
+from heimdall.interfaces import LinkDown
 from heimdall.redislink.wire import Only, Wire
 from tests.rediscase import reactor, until
 
@@ -59,8 +61,9 @@ class Writing(TestCase):
         return wire, there
 
     async def test_at_once(self) -> None:
-        """A command is in the socket when ``send`` returns: the reactor need not come round for that."""
+        """In a hurry, a command is in the socket when ``send`` returns: the reactor need not come round for that."""
         wire, there = await self.connect(1)
+        wire.hurry()
         waiting = wire.send(b"GET", b"last")
         handle = there.transport.getHandle()
         select.select([handle], [], [], 60)
@@ -72,6 +75,7 @@ class Writing(TestCase):
         """What the socket does not take waits behind what it took, and later commands behind that; then all goes on."""
         keys = [bytes([97 + number]) * 700_000 for number in range(20)]
         wire, there = await self.connect(len(keys) + 1)
+        wire.hurry()
         waiting = [wire.send(b"GET", key) for key in (*keys, b"last")]
         self.assertTrue(wire._queued)
         there.read()
@@ -80,3 +84,22 @@ class Writing(TestCase):
             there.taken, b"".join(COMMAND + b"$%d\r\n%s\r\n" % (len(key), key) for key in (*keys, b"last"))
         )
         self.assertFalse(wire._queued)
+
+    async def test_last_words(self) -> None:
+        """What Redis said before it hung up is why the connection ended, also where our words met a closed socket."""
+
+        def hang_up() -> None:
+            there, _ = listening.accept()
+            there.sendall(b"-ERR no room\r\n")
+            there.close()
+
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            wire = Wire(reactor.seconds, lambda _: None)
+            connecting = TCP4ClientEndpoint(reactor, "127.0.0.1", listening.getsockname()[1]).connect(Only(wire))
+            # Right behind the call to connect: the reactor sees all in one event, and then writes before it reads.
+            reactor.callLater(0, hang_up)
+            first, second = await connecting.addCallback(lambda _: (wire.send(b"PING"), wire.send(b"PING")))
+        for waiting, why in (first, "no room"), (second, "lost|closed"):
+            with self.assertRaisesRegex(LinkDown, why):
+                await waiting
+        await wire.lost
