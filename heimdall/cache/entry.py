@@ -11,7 +11,7 @@ from struct import Struct
 from typing import Final
 
 from heimdall.cache.seal import SIZE, Seal
-from heimdall.message.answer import AA, MOST_RECORDS, TC, Answer
+from heimdall.message.answer import AA, MOST_RECORDS, SOA, TC, Answer
 from heimdall.message.edns import OPT
 from heimdall.message.query import AD, NXDOMAIN
 from heimdall.message.spots import ALONE, aged, walk
@@ -51,6 +51,8 @@ _LONGEST: Final = 0x7FFFFFFF
 _BEFORE: Final = b"\0" * HEADER
 _OPT: Final = OPT.to_bytes(2, "big")
 _OWNER: Final = b"\xc0\x0c"
+_SOA: Final = b"\0\6\0\1"
+_POINTER: Final = 0xC000
 _TTL_AND_SIZE: Final = Struct("!IH")
 
 
@@ -132,9 +134,11 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
         raise Rubbish("future")
     if age < 0:
         age = 0.0
-    seconds, count = int(age), answers + authorities + additionals
+    seconds, sections = int(age), (answers, authorities, additionals)
+    count = answers + authorities + additionals
     question, body = key[:size], value[at:end]
-    alone = _alone(body, question) if count == answers == 1 else -1
+    negative = bool(not answers or marks & _NO_NAME)
+    alone = _alone(body, question, answers) if count == 1 else -1
     if alone >= 0:
         spots, ttl = ALONE, alone
         if seconds:
@@ -142,19 +146,26 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
             body = body[:spot] + _TTL.pack(ttl - seconds if ttl > seconds else 0) + body[spot + 4 :]
     else:
         usual = _usual(body, answers, question, seconds) if count == answers else None
-        body, spots, ttl = usual or _aged(_BEFORE + question + body, HEADER + size, count, seconds)
+        if usual is None:
+            usual, denied = _aged(
+                _BEFORE + question + body, HEADER + size, (answers, authorities, additionals), seconds
+            )
+            negative = negative or denied
+        body, spots, ttl = usual
     return (
         Answer(
             question,
             NXDOMAIN if marks & _NO_NAME else 0,
             (AD if marks & _WITH_AD else 0) | (AA if marks & _WITH_AA else 0),
-            (answers, authorities, additionals),
+            sections,
             body,
             spots,
             ttl - seconds if ttl > seconds else 0,
             True,
             "redis",
-            scope=scope,
+            (),
+            negative,
+            scope,
         ),
         ttl - age,
         (stored - before) * TICK if before < _LONG_AGO else 0.0,
@@ -171,10 +182,14 @@ def stored_by(value: bytes) -> int:
     return int.from_bytes(value[8:10], "big")
 
 
-def _alone(body: bytes, question: bytes) -> int:
-    """Return the TTL of the one record that was asked for, the commonest answer; -1 for anything else."""
-    kind = question[-4:]
-    if len(body) < 12 or body[:6] != _OWNER + kind or kind[:2] == _OPT:
+def _alone(body: bytes, question: bytes, answers: int) -> int:
+    """Return the TTL of one record: what was asked for, or the SOA of a no; these are the commonest. -1 for others."""
+    if len(body) < 12:
+        return -1
+    if answers:
+        if body[:2] != _OWNER or body[2:6] != question[-4:] or question[-4:-2] == _OPT:
+            return -1
+    elif body[2:6] != _SOA or not HEADER <= (body[0] << 8 | body[1]) - _POINTER < HEADER + len(question):
         return -1
     ttl, data = _TTL_AND_SIZE.unpack_from(body, 6)
     return ttl if 12 + data == len(body) and ttl <= _LONGEST else -1
@@ -192,16 +207,23 @@ def _usual(body: bytes, count: int, question: bytes, age: int) -> tuple[bytes, t
     return aged(body, spots, age) if age else body, spots, lowest
 
 
-def _aged(message: bytes, at: int, count: int, age: int) -> tuple[bytes, tuple[int, ...], int]:
-    """Return the records with their TTLs ``age`` seconds later, the places of these, and the lowest TTL before."""
+def _aged(
+    message: bytes, at: int, sections: tuple[int, int, int], age: int
+) -> tuple[tuple[bytes, tuple[int, ...], int], bool]:
+    """Return the records with their TTLs ``age`` seconds later, the places of these, and the lowest TTL before.
+
+    And whether they say no: whoever has what was asked for tells no SOA beside it.
+    """
+    count = sum(sections)
     if count > MOST_RECORDS:
         raise Rubbish("malformed")
     image = bytearray(message)
     spots = []
     lowest = _LONGEST if count else 0
     end = at
+    denied = False
     try:
-        for _, fixed, kind, _, behind in records(message, at, count):
+        for index, (_, fixed, kind, _, behind) in enumerate(records(message, at, count)):
             (ttl,) = _TTL.unpack_from(message, fixed + 4)
             if ttl > _LONGEST or kind == OPT:
                 raise Rubbish("malformed")
@@ -209,10 +231,12 @@ def _aged(message: bytes, at: int, count: int, age: int) -> tuple[bytes, tuple[i
                 lowest = ttl
             if age:
                 _TTL.pack_into(image, fixed + 4, ttl - age if ttl > age else 0)
+            if kind == SOA and sections[0] <= index < sections[0] + sections[1]:
+                denied = True
             spots.append(fixed + 4 - at)
             end = behind
     except Malformed:
         raise Rubbish("malformed") from None
     if end != len(message):
         raise Rubbish("malformed")
-    return bytes(image[at:]), tuple(spots), lowest
+    return (bytes(image[at:]), tuple(spots), lowest), denied

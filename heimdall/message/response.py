@@ -9,7 +9,7 @@ from heimdall.message import edns
 from heimdall.message.answer import MOST_RECORDS, RRSIG, SOA, TC, Answer
 from heimdall.message.edns import ExtendedError
 from heimdall.message.query import AD, ANY, NXDOMAIN, question_of
-from heimdall.message.spots import patched, walk
+from heimdall.message.spots import ALONE, patched, walk, walk_soa
 from heimdall.message.wire import HEADER, Malformed, counts, records
 
 _TTL: Final = Struct("!I")
@@ -33,13 +33,24 @@ def read(wire: bytes, question: bytes = b"") -> Answer:
     if not wire[2] & 0x80:
         raise Malformed("not a reply")
     _, answers, authorities, additionals = counts(wire)
-    if 0 < answers < MOST_RECORDS and not authorities and additionals < 2 and not wire[3] & 15:
-        usual = _usual(wire, at, answers, additionals, question)
-        if usual is not None:
-            return usual
-    if answers + authorities + additionals > MOST_RECORDS:
+    usual = None
+    if additionals < 2:
+        if not authorities and 0 < answers < MOST_RECORDS and not wire[3] & 15:
+            usual = _usual(wire, at, answers, additionals, question)
+        elif authorities == 1 and not answers:
+            usual = _denial(wire, at, additionals, question)
+    return usual or whole(wire, at, (answers, authorities, additionals), question)
+
+
+def whole(wire: bytes, at: int, sections: tuple[int, int, int], question: bytes) -> Answer:
+    """Read a reply whatever it holds, record by record; the arguments and the rest as for :func:`read`.
+
+    :param at: where the records begin.
+    :param sections: how many stand in each.
+    """
+    if sum(sections) > MOST_RECORDS:
         raise Malformed(f"more than {MOST_RECORDS} records")
-    records_in = _Records(wire, at, (answers, authorities, additionals))
+    records_in = _Records(wire, at, sections)
     # AA stays behind: what a cache hands on is nobody's own word (RFC 1035, 4.1.1).
     flags = (wire[2] << 8 | wire[3]) & (TC | AD)
     rcode = wire[3] & 15 | records_in.rcode
@@ -68,7 +79,7 @@ def _usual(wire: bytes, at: int, answers: int, additionals: int, question: bytes
     if walked is None:
         return None
     spots, ttls, end = walked
-    if additionals and (wire[end : end + 3] != _ROOT_OPT or wire[end + 9 : end + 11] != b"\0\0" or wire[end + 5]):
+    if additionals and not _says_nothing(wire, end):
         return None
     body = wire[at:end]
     lowest = ttls[0] if answers == 1 else min(ttls)
@@ -78,6 +89,30 @@ def _usual(wire: bytes, at: int, answers: int, additionals: int, question: bytes
         body = patched(body, spots, [lowest] * answers)
     flags = (wire[2] << 8 | wire[3]) & (TC | AD)
     return Answer(question, 0, flags, (answers, 0, 0), body, spots, lowest, not flags & TC)
+
+
+def _denial(wire: bytes, at: int, additionals: int, question: bytes) -> Answer | None:
+    """Read a reply that says no by a SOA alone, and holds at most an OPT that says nothing; None for others."""
+    rcode = wire[3] & 15
+    found = walk_soa(wire, at)
+    if found is None or rcode not in (0, NXDOMAIN):
+        return None
+    ttl, minimum, end = found
+    if additionals and not _says_nothing(wire, end):
+        return None
+    # RFC 2181, 8, and RFC 2308, 5.
+    usable = 0 if ttl > _LONGEST else min(ttl, minimum, _LONGEST)
+    body = wire[at:end]
+    if usable != ttl:
+        body = body[:6] + _TTL.pack(usable) + body[10:]
+    flags = (wire[2] << 8 | wire[3]) & (TC | AD)
+    keep = not flags & TC
+    return Answer(question, rcode, flags, (0, 1, 0), body, ALONE, usable, keep, "upstream", (), True)
+
+
+def _says_nothing(wire: bytes, at: int) -> bool:
+    """Whether there is an OPT without options or upper bits of a response code."""
+    return wire[at : at + 3] == _ROOT_OPT and wire[at + 9 : at + 11] == b"\0\0" and not wire[at + 5]
 
 
 class _Records:

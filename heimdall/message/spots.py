@@ -6,11 +6,14 @@ from collections.abc import Iterable, Sequence
 from struct import Struct
 from typing import Final
 
+from heimdall.message.wire import HEADER
+
 _TTL: Final = Struct("!I")
 _TTL_AND_SIZE: Final = Struct("!IH")
 _OWNER: Final = b"\xc0\x0c"
+_SOA: Final = b"\0\6\0\1"
 ALONE: Final[tuple[int, ...]] = (6,)
-"""Where the TTL is of one record that points to the name which was asked for."""
+"""Where the TTL is of one record whose owner is a pointer."""
 
 
 def walk(wire: bytes, at: int, count: int, question: bytes) -> tuple[tuple[int, ...], list[int], int] | None:
@@ -39,6 +42,21 @@ def walk(wire: bytes, at: int, count: int, question: bytes) -> tuple[tuple[int, 
         ttls.append(ttl)
         end += 12 + size
     return (tuple(spots), ttls, end) if end <= len(wire) else None
+
+
+def walk_soa(wire: bytes, at: int) -> tuple[int, int, int] | None:
+    """Return of the SOA that nearly all negative answers hold its TTL, its minimum, and the offset behind it.
+
+    :param at: where the record begins, whose owner must be a pointer: the TTL then stands where :data:`ALONE` says.
+    :return: None if it is another record, or is cut short.
+    """
+    if at + 34 > len(wire) or wire[at + 2 : at + 6] != _SOA:
+        return None
+    if not 0xC000 + HEADER <= wire[at] << 8 | wire[at + 1] < 0xC000 + at:
+        return None
+    ttl, size = _TTL_AND_SIZE.unpack_from(wire, at + 6)
+    end = at + 12 + size
+    return (ttl, _TTL.unpack_from(wire, end - 4)[0], end) if size >= 22 and end <= len(wire) else None
 
 
 def aged(body: bytes, spots: Sequence[int], age: int) -> bytes:

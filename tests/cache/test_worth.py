@@ -7,7 +7,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from heimdall.cache.entry import to_bytes
 from heimdall.cache.seal import Seal
 from heimdall.cache.worth import Worth, never
-from tests.cache.questions import negative, positive, question
+from heimdall.message import response
+from tests.cache.questions import SOA, negative, positive, question
+from tests.message.messages import reply_wire
 
 NOW = 1_767_225_600.0
 
@@ -18,8 +20,15 @@ class Judging(SynchronousTestCase):
     def test_ceilings(self) -> None:
         """What a node with a higher ceiling stored is held to ours, a no to its own."""
         worth = Worth(Seal(), never, 0, (100, 50))
-        for answer, name, most in ((positive(ttl=5000), "a.example", 100), (negative(), "no.example", 100)):
-            asked = question(name)
+        chain = response.read(
+            reply_wire("www.example.", "AAAA", "www.example. 300 CNAME a.example.", authority=(SOA,)),
+        )
+        for answer, asked, most in (
+            (positive(ttl=5000), question(), 100),
+            (negative(), question("no.example"), 50),
+            (negative(rcode=0), question("no.example"), 50),
+            (chain, question("www.example", 28), 50),
+        ):
             value = to_bytes(answer, asked.key, NOW, Seal())
             result, found = worth.judge(asked, asked.key, value, NOW)
             assert found is not None

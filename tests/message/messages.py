@@ -48,7 +48,7 @@ def rrsets(draw: st.DrawFn, owner: st.SearchStrategy[dns.name.Name] = NAMES) -> 
 @st.composite
 def replies(draw: st.DrawFn) -> dns.message.Message:
     """A reply with records in every section, with or without OPT."""
-    query = dns.message.make_query(draw(NAMES), draw(st.sampled_from(["A", "AAAA", "MX", "TXT"])))
+    query = dns.message.make_query(draw(NAMES), draw(st.sampled_from(["A", "AAAA", "MX", "TXT"])), id=1)
     if draw(st.booleans()):
         query.use_edns(0, 0, 1232, options=[option(65001, draw(st.binary(max_size=8)))])
     reply = dns.message.make_response(query)
@@ -59,6 +59,28 @@ def replies(draw: st.DrawFn) -> dns.message.Message:
         section.extend(draw(st.lists(rrsets(owners), max_size=4)))
     reply.set_rcode(dns.rcode.Rcode(draw(st.sampled_from([0, 0, 0, 2, 3, 5]))))
     return dns.message.from_wire(reply.to_wire())  # records that were drawn twice are one
+
+
+@st.composite
+def usual_replies(draw: st.DrawFn) -> bytes:
+    """A reply as nearly all are: some addresses, or a no with a SOA, whose TTLs may be anything; damaged or not."""
+    name = draw(PLAIN_NAMES)
+    query = dns.message.make_query(name, "A", use_edns=draw(st.sampled_from([0, False])), id=1)
+    reply = dns.message.make_response(query)
+    if draw(st.booleans()):
+        hosts = draw(st.lists(st.integers(0, 255), min_size=1, max_size=3, unique=True))
+        reply.answer.append(dns.rrset.from_text(name, 60, "IN", "A", *(f"192.0.2.{host}" for host in hosts)))
+    else:
+        owner = dns.name.Name(name.labels[draw(st.integers(0, len(name.labels) - 2)) :])
+        minimum = draw(st.integers(0, 0xFFFFFFFF))
+        reply.authority.append(dns.rrset.from_text(owner, 60, "IN", "SOA", f"ns. admin. 1 2 3 4 {minimum}"))
+    reply.set_rcode(dns.rcode.Rcode(draw(st.sampled_from([0, 3, 2]))))
+    wire = bytearray(reply.to_wire())
+    spot = len(query.question[0].name.to_wire() or b"") + 12 + 4 + 6
+    wire[spot : spot + 4] = draw(st.integers(0, 0xFFFFFFFF)).to_bytes(4, "big")
+    for at in draw(st.lists(st.integers(0, len(wire) - 1), max_size=2)):
+        wire[at] = draw(st.integers(0, 255))
+    return bytes(wire[: draw(st.integers(12, len(wire)))] if draw(st.integers(0, 4)) == 4 else wire)
 
 
 def folded(name: dns.name.Name) -> bytes:
