@@ -57,7 +57,7 @@ class Waiting(SynchronousTestCase):
         self.assertGreater(self.quiet.waited, 0.9)
 
     def test_pace(self) -> None:
-        """The pace of a real core is some fraction of a microsecond, and to ask for it moves nobody."""
+        """A datagram takes some microseconds on a real core, and to ask for it moves nobody."""
         before = os.sched_getaffinity(0)
-        self.assertTrue(1e-8 < pace(min(before)) < 1e-4)
+        self.assertTrue(1e-7 < pace(min(before)) < 1e-3)
         self.assertEqual(os.sched_getaffinity(0), before)
