@@ -23,6 +23,7 @@ from heimdall.tally import Count, Gauge, Tally
 from heimdall.totals import Past
 from heimdall.workers.carry import Carriers
 from heimdall.workers.channel import Unanswered
+from heimdall.workers.cores import Cores
 from heimdall.workers.hand import START, Hand
 from heimdall.workers.shares import share, to_json
 
@@ -72,10 +73,12 @@ class Crew:
         self._waits = dict.fromkeys(range(len(sets)), 0.0)
         self._past = Past()
         self.carry = Carriers(lambda: self.path.carry, self._serving)
+        self._cores = Cores([[one.udp for one in each] for each in sets], reactor.seconds)
         self._ended = Count("heimdall_workers_ended_total", "Workers that ended though nobody told them to.")
         self._own: list[Tally] = [
             self._ended,
             Gauge("heimdall_workers_serving_processes", "Workers that serve now.", lambda: len(self._serving())),
+            Gauge("heimdall_workers_on_cores", "1 while each is kept on a core, for its questions.", self._kept),
         ]
         self._looking = LoopingCall(self._look)
         self._looking.clock = reactor
@@ -218,6 +221,9 @@ class Crew:
     def _told(self) -> Any:
         return to_json(share(self._settings, len(self._sets)))
 
+    def _kept(self) -> int:
+        return int(self._cores.kept)
+
     def _serving(self) -> list[Hand]:
         return [hand for _, hand in sorted(self._hands.items()) if hand.serves]
 
@@ -229,6 +235,7 @@ class Crew:
     def _look(self) -> None:
         for hand in self._hands.values():
             hand.watch()
+        self._cores.look({hand.number: hand.process for hand in self._serving()})
         self._cover()
 
     def _changed(self, hand: Hand) -> None:

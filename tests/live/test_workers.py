@@ -8,12 +8,15 @@ import signal
 import threading
 import time
 import urllib.request
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from heimdall.accept.reader import BATCH
+from heimdall.workers.cores import available
 from tests.command.typed import typed
 from tests.live.test_reload import Case, wait
 from tests.redisserver import RedisServer
@@ -51,6 +54,17 @@ def held(node: Running, name: str) -> list[dict[str, Any]]:
     return list(told["held"])
 
 
+def dealt(ask: Callable[[int], object], times: int = 40) -> None:
+    """Ask so many times, from all cores in turn: by these, where each worker has one, questions are dealt out."""
+    cores = sorted(os.sched_getaffinity(0))
+    try:
+        for number in range(times):
+            os.sched_setaffinity(0, {cores[number % len(cores)]})
+            ask(number)
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
 def flush(node: Running, name: str) -> dict[str, Any]:
     """Flush a name, and return what was told of it."""
     url = f"http://127.0.0.1:{node.http}/api/v1/cache?name={name}"
@@ -67,8 +81,7 @@ class Pair(Case):
     def spread(self, *, tcp: bool = False) -> set[int]:
         """Ask for names until both workers hold some; return who does."""
         names = [f"{'t' if tcp else 'u'}{number}.example" for number in range(40)]
-        for name in names:
-            self.node.ask(name, tcp=tcp)
+        dealt(lambda number: self.node.ask(names[number], tcp=tcp))
         return {each["worker"] for name in names for each in held(self.node, name)}
 
 
@@ -88,6 +101,18 @@ class Serving(Pair):
         # The kernel is off by megabytes where it is not asked for each page; a worker is a third of the whole.
         self.assertLess(abs(node.metric("process_resident_memory_bytes") / used - 1), 0.3)
 
+    def test_cores(self) -> None:
+        """Where there is a core for each, each worker is kept on its own, and so is the next process in its place."""
+        if len(available()) != 2:
+            raise SkipTest("this takes two cores, no more (taskset -c 0,1), and Linux 6.2 or newer")
+        node, cores = self.start(), [{core} for core in available()]
+        wait(lambda: [os.sched_getaffinity(pid) for pid in workers(node)] == cores, "each has its core")
+        self.assertEqual(node.metric("heimdall_workers_on_cores"), 1)
+        os.kill(workers(node)[0], signal.SIGKILL)
+        wait(lambda: "serves again" in node.log, "it is there again")
+        wait(lambda: sorted(map(os.sched_getaffinity, workers(node)), key=min) == cores, "it has its core")
+        self.assertEqual(node.trouble(), [])
+
     def test_one_member(self) -> None:
         """The node is one member, whose numbers are those of both workers."""
         node = self.start()
@@ -99,8 +124,7 @@ class Serving(Pair):
     def test_flush(self) -> None:
         """A flush reaches the memory of both workers without a Redis."""
         self.start()
-        for _ in range(40):
-            self.node.ask("a.example")
+        dealt(lambda _: self.node.ask("a.example"))
         self.assertEqual({each["worker"] for each in held(self.node, "a.example")}, {1, 2})
         flush(self.node, "a.example")
         self.assertEqual(held(self.node, "a.example"), [])
@@ -157,10 +181,8 @@ class Falling(Pair):
 
     def load(self, seconds: int, *more: str) -> Dnsperf:
         """Ask for names that are held, from many ports."""
-        for number in range(20):
-            for _ in range(8):
-                self.node.ask(f"n{number}.example")
         names = [f"n{number}.example" for number in range(20)]
+        dealt(lambda number: self.node.ask(names[number // 8]), 8 * len(names))
         return Dnsperf(self.node.port, names, "-l", str(seconds), "-Q", "1000", "-c", "16", *more)
 
     def watch(self) -> list[float]:
@@ -248,6 +270,11 @@ class Falling(Pair):
         self.assertEqual(node.trouble(), [])
 
 
+def ask(node: Running, _: int) -> object:
+    """Ask a node for a name."""
+    return node.ask("a.example")
+
+
 class Cluster(SynchronousTestCase):
     """Two nodes of two workers, with Redis."""
 
@@ -268,8 +295,7 @@ class Cluster(SynchronousTestCase):
         for node in nodes:
             wait(lambda: all(len(each.members()["members"]) == 2 for each in nodes), "both are on the list")
             wait(lambda: all(each.metric("heimdall_redislink_ear_up") == 1 for each in nodes), "all hear")
-            for _ in range(40):
-                node.ask("a.example")
+            dealt(partial(ask, node))
             self.assertEqual({each["worker"] for each in held(node, "a.example")}, {1, 2})
         # Each of four memories asked somebody: not the upstream, but where Redis is late on a busy machine.
         self.assertLess(upstream.counts()["asked"], 4)
