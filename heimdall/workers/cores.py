@@ -70,39 +70,42 @@ class Cores:
         :param pids: the workers that serve, by their numbers.
         """
         now = self._seconds()
-        if not self.kept:
-            if self._fit and now >= self._again and len(pids) == len(self._all):
-                self._settle(pids)
-        elif pids != self._pids:
-            self._keep(pids)
-        else:
-            shares = self._shares(now - self._looked)
-            uneven = bool(shares) and max(shares) > BUSY and min(shares) < max(shares) / 2
-            self._uneven = self._uneven + 1 if uneven else 0
-            if self._uneven >= PATIENCE:
-                self._loosen(shares)
-        self._looked = now
-
-    def _settle(self, pids: Mapping[int, int]) -> None:
-        """Begin to keep the workers; where the system does not let us, that is not tried again."""
         try:
-            for core, each in zip(self._all, self._sockets, strict=True):
-                for one in each:
-                    one.setsockopt(socket.SOL_SOCKET, SO_INCOMING_CPU, core)
-            self._keep(pids)
-            if len(self._told) < len(pids):
-                raise OSError("nothing tells how long a process waits for a core")
-            self.kept = True
+            if not self.kept:
+                if self._fit and now >= self._again and len(pids) == len(self._all):
+                    self._settle(pids)
+            elif pids != self._pids:
+                self._keep(pids)
+            else:
+                self._judge(now - self._looked)
         except OSError as error:
             self._release()
             self._fit = False
             self._log.info("Workers run on any core: {why}", why=error.strerror or error)
+        self._looked = now
+
+    def _settle(self, pids: Mapping[int, int]) -> None:
+        """Begin to keep the workers; what the system does not let us do is not tried again."""
+        for core, each in zip(self._all, self._sockets, strict=True):
+            for one in each:
+                one.setsockopt(socket.SOL_SOCKET, SO_INCOMING_CPU, core)
+        self._keep(pids)
+        if len(self._told) < len(pids):
+            raise OSError("nothing tells how long a process waits for a core")
+        self.kept = True
 
     def _keep(self, pids: Mapping[int, int]) -> None:
         self._pids, self._told, self._uneven = dict(pids), {}, 0
         for number, pid in pids.items():
             _run_on(pid, (self._all[number],))
         self._shares(1.0)
+
+    def _judge(self, passed: float) -> None:
+        shares = self._shares(passed)
+        uneven = bool(shares) and max(shares) > BUSY and min(shares) < max(shares) / 2
+        self._uneven = self._uneven + 1 if uneven else 0
+        if self._uneven >= PATIENCE:
+            self._loosen(shares)
 
     def _shares(self, passed: float) -> list[float]:
         """Return the share of a core that each worker has wanted since the last time; none where that is not known."""

@@ -164,6 +164,15 @@ class Keeping(SynchronousTestCase):
         self.pass_second(times=3)
         self.assertEqual((self.cores.kept, self.on()), (False, [set(self.ours)] * 2))
 
+    def test_refused_later(self) -> None:
+        """So is one that does not let us any more."""
+        self.pass_second()
+        self.cores._all = (4095, 4096)
+        self.pids[0] = self.process()
+        self.pass_second(times=3)
+        self.assertEqual((self.cores.kept, self.on()[1]), (False, {self.ours[1]}))
+        self.assertTrue(all(self.taken(self.ours[0])))
+
     def test_not_told(self) -> None:
         """Where nothing tells how much the workers want, they run where they like."""
         self.used.clear()
