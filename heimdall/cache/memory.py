@@ -248,7 +248,7 @@ class Memory:
     def _plain(self, key: bytes) -> int | None:
         """Return what answers a question without a client's subnet, be it stale."""
         place = self._index.get(key)
-        return self._index.get(key[:-5] + b"\0\0" + key[-3:]) if place is None else place
+        return self._index.get(key[:-5] + _EVERY_TYPE + key[-3:]) if place is None else place
 
     def _all(self, query: Query) -> list[int]:
         """Return what is held for a query, under whatever key, the closest first."""
