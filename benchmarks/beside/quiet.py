@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from benchmarks.micro.clock import least
+from tests.cores import on_core
 
 MOST: Final = 1.2
 """Times what it took at best that a datagram may take."""
@@ -24,15 +24,14 @@ PAUSE: Final = 0.2
 
 def pace(core: int) -> float:
     """Return the seconds that a datagram takes from one socket to another on a core now, as the servers get theirs."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    try:
-        with socket.socket(type=socket.SOCK_DGRAM) as here, socket.socket(type=socket.SOCK_DGRAM) as there:
-            here.bind(("127.0.0.1", 0))
-            there.connect(here.getsockname())
-            return least(lambda: (there.send(b"a datagram"), here.recv(64)), 3, 0.01)
-    finally:
-        os.sched_setaffinity(0, before)
+    with (
+        on_core(core),
+        socket.socket(type=socket.SOCK_DGRAM) as here,
+        socket.socket(type=socket.SOCK_DGRAM) as there,
+    ):
+        here.bind(("127.0.0.1", 0))
+        there.connect(here.getsockname())
+        return least(lambda: (there.send(b"a datagram"), here.recv(64)), 3, 0.01)
 
 
 class Quiet:

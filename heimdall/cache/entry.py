@@ -14,7 +14,7 @@ from heimdall.cache.seal import SIZE, Seal
 from heimdall.message.answer import AA, MOST_RECORDS, SOA, TC, Answer
 from heimdall.message.edns import OPT
 from heimdall.message.query import AD, NXDOMAIN
-from heimdall.message.spots import ALONE, aged, walk
+from heimdall.message.spots import ALONE, aged, walk, walk_soa
 from heimdall.message.wire import HEADER, Malformed, records
 
 VERSION: Final = 3
@@ -50,10 +50,8 @@ _LATEST: Final = (1 << 40) - 1
 _LONGEST: Final = 0x7FFFFFFF
 _BEFORE: Final = b"\0" * HEADER
 _OPT: Final = OPT.to_bytes(2, "big")
-_OWNER: Final = b"\xc0\x0c"
-_SOA: Final = b"\0\6\0\1"
-_POINTER: Final = 0xC000
-_TTL_AND_SIZE: Final = Struct("!IH")
+
+_Read = tuple[tuple[int, ...], int, bool]
 
 
 class Rubbish(ValueError):
@@ -134,24 +132,12 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
         raise Rubbish("future")
     if age < 0:
         age = 0.0
-    seconds, sections = int(age), (answers, authorities, additionals)
-    count = answers + authorities + additionals
+    sections = answers, authorities, additionals
     question, body = key[:size], value[at:end]
-    negative = bool(not answers or marks & _NO_NAME)
-    alone = _alone(body, question, answers) if count == 1 else -1
-    if alone >= 0:
-        spots, ttl = ALONE, alone
-        if seconds:
-            spot = ALONE[0]
-            body = body[:spot] + _TTL.pack(ttl - seconds if ttl > seconds else 0) + body[spot + 4 :]
-    else:
-        usual = _usual(body, answers, question, seconds) if count == answers else None
-        if usual is None:
-            usual, denied = _aged(
-                _BEFORE + question + body, HEADER + size, (answers, authorities, additionals), seconds
-            )
-            negative = negative or denied
-        body, spots, ttl = usual
+    spots, ttl, denied = _usual(body, question, sections) or _whole(_BEFORE + question + body, HEADER + size, sections)
+    seconds = int(age)
+    if seconds:
+        body = aged(body, spots, seconds)
     return (
         Answer(
             question,
@@ -164,7 +150,7 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
             True,
             "redis",
             (),
-            negative,
+            bool(denied or not answers or marks & _NO_NAME),
             scope,
         ),
         ttl - age,
@@ -182,42 +168,32 @@ def stored_by(value: bytes) -> int:
     return int.from_bytes(value[8:10], "big")
 
 
-def _alone(body: bytes, question: bytes, answers: int) -> int:
-    """Return the TTL of one record: what was asked for, or the SOA of a no; these are the commonest. -1 for others."""
-    if len(body) < 12:
-        return -1
-    if answers:
-        if body[:2] != _OWNER or body[2:6] != question[-4:] or question[-4:-2] == _OPT:
-            return -1
-    elif body[2:6] != _SOA or not HEADER <= (body[0] << 8 | body[1]) - _POINTER < HEADER + len(question):
-        return -1
-    ttl, data = _TTL_AND_SIZE.unpack_from(body, 6)
-    return ttl if 12 + data == len(body) and ttl <= _LONGEST else -1
-
-
-def _usual(body: bytes, count: int, question: bytes, age: int) -> tuple[bytes, tuple[int, ...], int] | None:
-    """Return what :func:`_aged` does, for one RRset that was asked for; None for anything else, or if it is rubbish."""
-    walked = walk(body, 0, count, question) if 0 < count <= MOST_RECORDS and question[-4:-2] != _OPT else None
+def _usual(body: bytes, question: bytes, sections: tuple[int, int, int]) -> _Read | None:
+    """Return what :func:`_whole` does, for one RRset that was asked for, or the SOA of a no; None for anything else."""
+    answers, authorities, additionals = sections
+    if additionals:
+        return None
+    if authorities:
+        found = walk_soa(body, 0, HEADER + len(question)) if authorities == 1 and not answers else None
+        if found is None or found[2] != len(body) or found[0] > _LONGEST:
+            return None
+        return ALONE, found[0], True
+    walked = walk(body, 0, answers, question) if 0 < answers <= MOST_RECORDS and question[-4:-2] != _OPT else None
     if walked is None:
         return None
     spots, ttls, end = walked
-    lowest, highest = (ttls[0], ttls[0]) if count == 1 else (min(ttls), max(ttls))
-    if end != len(body) or highest > _LONGEST:
-        return None
-    return aged(body, spots, age) if age else body, spots, lowest
+    lowest, highest = (ttls[0], ttls[0]) if answers == 1 else (min(ttls), max(ttls))
+    return (spots, lowest, False) if end == len(body) and highest <= _LONGEST else None
 
 
-def _aged(
-    message: bytes, at: int, sections: tuple[int, int, int], age: int
-) -> tuple[tuple[bytes, tuple[int, ...], int], bool]:
-    """Return the records with their TTLs ``age`` seconds later, the places of these, and the lowest TTL before.
+def _whole(message: bytes, at: int, sections: tuple[int, int, int]) -> _Read:
+    """Return the places of the TTLs in some records, counted from ``at``, the lowest of them, and whether they say no.
 
-    And whether they say no: whoever has what was asked for tells no SOA beside it.
+    Whoever has what was asked for tells no SOA beside it.
     """
     count = sum(sections)
     if count > MOST_RECORDS:
         raise Rubbish("malformed")
-    image = bytearray(message)
     spots = []
     lowest = _LONGEST if count else 0
     end = at
@@ -229,8 +205,6 @@ def _aged(
                 raise Rubbish("malformed")
             if ttl < lowest:
                 lowest = ttl
-            if age:
-                _TTL.pack_into(image, fixed + 4, ttl - age if ttl > age else 0)
             if kind == SOA and sections[0] <= index < sections[0] + sections[1]:
                 denied = True
             spots.append(fixed + 4 - at)
@@ -239,4 +213,4 @@ def _aged(
         raise Rubbish("malformed") from None
     if end != len(message):
         raise Rubbish("malformed")
-    return (bytes(image[at:]), tuple(spots), lowest), denied
+    return tuple(spots), lowest, denied

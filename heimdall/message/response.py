@@ -94,7 +94,7 @@ def _usual(wire: bytes, at: int, answers: int, additionals: int, question: bytes
 def _denial(wire: bytes, at: int, additionals: int, question: bytes) -> Answer | None:
     """Read a reply that says no by a SOA alone, and holds at most an OPT that says nothing; None for others."""
     rcode = wire[3] & 15
-    found = walk_soa(wire, at)
+    found = walk_soa(wire, at, at)
     if found is None or rcode not in (0, NXDOMAIN):
         return None
     ttl, minimum, end = found
@@ -104,7 +104,7 @@ def _denial(wire: bytes, at: int, additionals: int, question: bytes) -> Answer |
     usable = 0 if ttl > _LONGEST else min(ttl, minimum, _LONGEST)
     body = wire[at:end]
     if usable != ttl:
-        body = body[:6] + _TTL.pack(usable) + body[10:]
+        body = patched(body, ALONE, (usable,))
     flags = (wire[2] << 8 | wire[3]) & (TC | AD)
     keep = not flags & TC
     return Answer(question, rcode, flags, (0, 1, 0), body, ALONE, usable, keep, "upstream", (), True)

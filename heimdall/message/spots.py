@@ -44,15 +44,16 @@ def walk(wire: bytes, at: int, count: int, question: bytes) -> tuple[tuple[int, 
     return (tuple(spots), ttls, end) if end <= len(wire) else None
 
 
-def walk_soa(wire: bytes, at: int) -> tuple[int, int, int] | None:
+def walk_soa(wire: bytes, at: int, names: int) -> tuple[int, int, int] | None:
     """Return of the SOA that nearly all negative answers hold its TTL, its minimum, and the offset behind it.
 
     :param at: where the record begins, whose owner must be a pointer: the TTL then stands where :data:`ALONE` says.
+    :param names: where pointers must lead to before, counted from the beginning of the message.
     :return: None if it is another record, or is cut short.
     """
     if at + 34 > len(wire) or wire[at + 2 : at + 6] != _SOA:
         return None
-    if not 0xC000 + HEADER <= wire[at] << 8 | wire[at + 1] < 0xC000 + at:
+    if not 0xC000 + HEADER <= wire[at] << 8 | wire[at + 1] < 0xC000 + names:
         return None
     ttl, size = _TTL_AND_SIZE.unpack_from(wire, at + 6)
     end = at + 12 + size

@@ -17,11 +17,10 @@ from typing import Final
 
 from twisted.logger import Logger
 
-SO_INCOMING_CPU: Final = 49
-"""socket(7): of the sockets on one port, the one whose number is that of the core which takes a datagram in has it."""
+from heimdall.tally import Gauge, Tally
 
 SINCE: Final = (6, 2)
-"""The Linux that chooses so among sockets with SO_REUSEPORT."""
+"""The Linux that gives a datagram to the socket whose SO_INCOMING_CPU is the core that took it in (socket(7))."""
 
 BUSY: Final = 0.7
 """The share of a core that a worker has wanted, from which it is asked whether another one has less than half of it."""
@@ -31,6 +30,28 @@ PATIENCE: Final = 3
 
 REST: Final = (60.0, 3600.0)
 """Seconds until cores are tried again: twice as many each time, up to the last."""
+
+
+def available() -> Sequence[int]:
+    """Return the cores that we may run on; none where the system does not choose sockets by them."""
+    linux = re.match(r"(\d+)\.(\d+)", os.uname().release) if os.uname().sysname == "Linux" else None
+    if linux is None or (int(linux[1]), int(linux[2])) < SINCE:
+        return ()
+    return sorted(os.sched_getaffinity(0))
+
+
+def waited_or_run(pid: int) -> float | None:
+    """Return the seconds that a process has run, or waited for a core, so far; None where the system does not say."""
+    try:
+        run, waited, *_ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return (int(run) + int(waited)) / 1e9
+
+
+def _run_on(pid: int, cores: Sequence[int]) -> None:
+    with suppress(ProcessLookupError):  # it has ended: the next one is kept as well
+        os.sched_setaffinity(pid, cores)
 
 
 class Cores:
@@ -51,10 +72,10 @@ class Cores:
         seconds: Callable[[], float],
         *,
         cores: Sequence[int] | None = None,
-        wanted: Callable[[int], float | None] | None = None,
+        wanted: Callable[[int], float | None] = waited_or_run,
     ) -> None:
         self.kept = False
-        self._sockets, self._seconds, self._wanted = sockets, seconds, wanted or waited_or_run
+        self._sockets, self._seconds, self._wanted = sockets, seconds, wanted
         self._all = tuple(available() if cores is None else cores)
         own = len({id(one) for each in sockets for one in each}) == sum(map(len, sockets))
         self._fit = own and len(sockets) == len(self._all) > 1
@@ -63,6 +84,9 @@ class Cores:
         self._looked = 0.0
         self._uneven = 0
         self._rest, self._again = REST[0], 0.0
+        self.tallies: list[Tally] = [
+            Gauge("heimdall_workers_on_cores", "1 while each is kept on a core, for its questions.", lambda: self.kept)
+        ]
 
     def look(self, pids: Mapping[int, int]) -> None:
         """Keep the workers where they belong, unless that is unfair to one; to be called each second or so.
@@ -88,32 +112,31 @@ class Cores:
         """Begin to keep the workers; what the system does not let us do is not tried again."""
         for core, each in zip(self._all, self._sockets, strict=True):
             for one in each:
-                one.setsockopt(socket.SOL_SOCKET, SO_INCOMING_CPU, core)
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU, core)
         self._keep(pids)
         if len(self._told) < len(pids):
             raise OSError("nothing tells how long a process waits for a core")
         self.kept = True
 
     def _keep(self, pids: Mapping[int, int]) -> None:
-        self._pids, self._told, self._uneven = dict(pids), {}, 0
+        self._pids, self._uneven = dict(pids), 0
         for number, pid in pids.items():
             _run_on(pid, (self._all[number],))
-        self._shares(1.0)
+        self._told = self._tell()
+
+    def _tell(self) -> dict[int, float]:
+        return {pid: told for pid in self._pids.values() if (told := self._wanted(pid)) is not None}
 
     def _judge(self, passed: float) -> None:
-        shares = self._shares(passed)
-        uneven = bool(shares) and max(shares) > BUSY and min(shares) < max(shares) / 2
+        """See what share of its core each worker has wanted since the last time."""
+        before, self._told = self._told, self._tell()
+        if passed <= 0 or len(before) < len(self._all) or before.keys() != self._told.keys():
+            return
+        shares = [(told - before[pid]) / passed for pid, told in self._told.items()]
+        uneven = max(shares) > BUSY and min(shares) < max(shares) / 2
         self._uneven = self._uneven + 1 if uneven else 0
         if self._uneven >= PATIENCE:
             self._loosen(shares)
-
-    def _shares(self, passed: float) -> list[float]:
-        """Return the share of a core that each worker has wanted since the last time; none where that is not known."""
-        before = self._told
-        self._told = {pid: told for pid in self._pids.values() if (told := self._wanted(pid)) is not None}
-        if passed <= 0 or len(before) < len(self._all) or before.keys() != self._told.keys():
-            return []
-        return [(told - before[pid]) / passed for pid, told in self._told.items()]
 
     def _loosen(self, shares: Sequence[float]) -> None:
         self._release()
@@ -129,29 +152,7 @@ class Cores:
         for each in self._sockets:
             for one in each:
                 with suppress(OSError):
-                    one.setsockopt(socket.SOL_SOCKET, SO_INCOMING_CPU, -1)
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU, -1)
         for pid in self._pids.values():
             with suppress(OSError):
                 _run_on(pid, self._all)
-
-
-def available() -> Sequence[int]:
-    """Return the cores that we may run on; none where the system does not choose sockets by them."""
-    linux = re.match(r"(\d+)\.(\d+)", os.uname().release) if os.uname().sysname == "Linux" else None
-    if linux is None or (int(linux[1]), int(linux[2])) < SINCE:
-        return ()
-    return sorted(os.sched_getaffinity(0))
-
-
-def waited_or_run(pid: int) -> float | None:
-    """Return the seconds that a process has run, or waited for a core, so far; None where the system does not say."""
-    try:
-        run, waited, *_ = Path(f"/proc/{pid}/schedstat").read_text().split()
-    except (OSError, ValueError):
-        return None
-    return (int(run) + int(waited)) / 1e9
-
-
-def _run_on(pid: int, cores: Sequence[int]) -> None:
-    with suppress(ProcessLookupError):  # it has ended: the next one is kept as well
-        os.sched_setaffinity(pid, cores)

@@ -78,7 +78,7 @@ class Crew:
         self._own: list[Tally] = [
             self._ended,
             Gauge("heimdall_workers_serving_processes", "Workers that serve now.", lambda: len(self._serving())),
-            Gauge("heimdall_workers_on_cores", "1 while each is kept on a core, for its questions.", self._kept),
+            *self._cores.tallies,
         ]
         self._looking = LoopingCall(self._look)
         self._looking.clock = reactor
@@ -220,9 +220,6 @@ class Crew:
 
     def _told(self) -> Any:
         return to_json(share(self._settings, len(self._sets)))
-
-    def _kept(self) -> int:
-        return int(self._cores.kept)
 
     def _serving(self) -> list[Hand]:
         return [hand for _, hand in sorted(self._hands.items()) if hand.serves]

@@ -18,6 +18,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from heimdall.accept.reader import BATCH
 from heimdall.workers.cores import available
 from tests.command.typed import typed
+from tests.cores import on_core
 from tests.live.test_reload import Case, wait
 from tests.redisserver import RedisServer
 from tests.running import NO_DNSPERF, PATIENT, Dnsperf, Running, resident
@@ -57,12 +58,9 @@ def held(node: Running, name: str) -> list[dict[str, Any]]:
 def dealt(ask: Callable[[int], object], times: int = 40) -> None:
     """Ask so many times, from all cores in turn: by these, where each worker has one, questions are dealt out."""
     cores = sorted(os.sched_getaffinity(0))
-    try:
-        for number in range(times):
-            os.sched_setaffinity(0, {cores[number % len(cores)]})
+    for number in range(times):
+        with on_core(cores[number % len(cores)]):
             ask(number)
-    finally:
-        os.sched_setaffinity(0, cores)
 
 
 def flush(node: Running, name: str) -> dict[str, Any]:

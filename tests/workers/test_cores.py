@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from heimdall.workers.cores import PATIENCE, REST, Cores, available, waited_or_run
+from tests.cores import on_core
 
 
 class Keeping(SynchronousTestCase):
@@ -58,14 +59,10 @@ class Keeping(SynchronousTestCase):
 
     def taken(self, core: int, clients: int = 40) -> list[int]:
         """Send datagrams on one core, each from another port; return how many each worker has."""
-        before = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {core})
-        try:
+        with on_core(core):
             for _ in range(clients):
                 with socket.socket(type=socket.SOCK_DGRAM) as client:
                     client.sendto(b"?", self.sockets[0].getsockname())
-        finally:
-            os.sched_setaffinity(0, before)
         had = [0, 0]
         for number, one in enumerate(self.sockets):
             while True:
