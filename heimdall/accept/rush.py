@@ -17,18 +17,15 @@ from heimdall.accept.engine import Later
 from heimdall.message.query import Query
 from heimdall.tally import Count, Gauge, Tally
 
-TURN: Final = 0.001
-"""Seconds that a turn of the reactor may take: so long who asks for what is known waits for the sockets to be read."""
+LEAP: Final = 128
+"""Questions that go on in one turn of the reactor: the more go on together, the less each of them costs."""
 
-FEWEST: Final = 8
-"""Questions that are let go on in each turn, however long it takes."""
-
-LEAP: Final = 64
-"""Questions that are let go on at most, and where nobody asks for what is known: the more go on together, the less each
-of them costs."""
+STEP: Final = 32
+"""Questions that go on in a turn while more than a leap wait: so long who asks for what is known waits for the sockets
+to be read."""
 
 MIXED: Final = 1.0
-"""Seconds behind a question that was known in which such are expected."""
+"""Seconds behind a question that was known in which such are expected; while there are none, leaps are taken."""
 
 MOST: Final = 2000
 """Questions that wait; one more takes the place of the one that waits for longest, who will have asked again."""
@@ -53,8 +50,6 @@ class Rush:
         self._timer: IDelayedCall | None = None
         self._told = False
         self._mixed_until = 0.0
-        self._began = 0.0
-        self._step = FEWEST
         self.on = False
         self._dropped = Count("heimdall_accept_rush_dropped_total", "Questions given up since too many waited.")
         self.tallies: list[Tally] = [
@@ -90,21 +85,16 @@ class Rush:
             self._timer = None
 
     def _next(self) -> None:
-        """Let more go on in each turn than in the one before, until it takes too long."""
         self._timer = None
-        if self._clock.seconds() - self._began > TURN:
-            self._step = max(self._step * 3 // 4, FEWEST)
-        else:
-            self._step = min(self._step + 1, LEAP)
         self._let_go()
 
     def _let_go(self) -> None:
-        self._began = self._clock.seconds()
-        step = self._step if self._began < self._mixed_until else LEAP
-        for _ in range(min(step, len(self._waiting))):
-            self._go_on(*self._waiting.popleft())
-        self.on = bool(self._waiting)
-        if self._waiting:
+        waiting = self._waiting
+        flooded = len(waiting) > LEAP and self._clock.seconds() < self._mixed_until
+        for _ in range(min(STEP if flooded else LEAP, len(waiting))):
+            self._go_on(*waiting.popleft())
+        self.on = bool(waiting)
+        if waiting:
             self._timer = self._clock.callLater(0, self._next)
         elif self._told:
             self._told = False

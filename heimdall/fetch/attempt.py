@@ -26,15 +26,15 @@ class Try:
         self.server = server
         self.sent = sent
         self.look = look
-        self.missed = False
-        server.inflight += 1
-        server.health.asked(sent)
-        self._over = False
+        self.missed = self._over = False
         self._work: Ongoing | None = None
 
     def start(self) -> None:
         """Ask."""
-        work = self.server.exchange.tell(self.flight.query, self.flight.ends - self.sent, self._told)
+        flight, server, sent = self.flight, self.server, self.sent
+        server.inflight += 1
+        server.health.asked(sent)
+        work = server.exchange.tell(flight.query, flight.ends - sent, self._told)
         if not self._over:
             self._work = work
 
@@ -45,6 +45,7 @@ class Try:
 
     def _told(self, outcome: Answer | Failure) -> None:
         self._over, self._work = True, None
+        self.server.inflight -= 1
         try:
             if isinstance(outcome, Failure):
                 self._failed(outcome)
@@ -56,17 +57,17 @@ class Try:
     def _answered(self, answer: Answer) -> None:
         flight, server = self.flight, self.server
         group = flight.group
-        took = group.clock.seconds() - self.sent
-        server.inflight -= 1
-        group.ledger.seconds.observe(took)
-        if server.health.replied(took, not answer.rcode or answer.rcode in GOOD):
+        now = group.clock.seconds()
+        group.ledger.seconds.observe(now - self.sent)
+        if server.health.replied(now - self.sent, not answer.rcode or answer.rcode in GOOD):
             group.log.info("upstream {server} answers again", server=server.text)
         if flight.query.trace is not None:
-            flight.query.trace.note("upstream", "answered", took=took, server=server.text, rcode=answer.rcode)
+            flight.query.trace.note(
+                "upstream", "answered", took=now - self.sent, server=server.text, rcode=answer.rcode
+            )
         flight.answered(self, answer)
 
     def _failed(self, failure: Failure) -> None:
-        self.server.inflight -= 1
         if failure.check(CancelledError):
             return
         if not failure.check(NoAnswer):

@@ -20,3 +20,12 @@ class Dice:
             at = 0
         self._at = at + 2
         return self._pool[at] << 8 | self._pool[at + 1]
+
+    def draw_two(self) -> tuple[int, int]:
+        """Return two such numbers."""
+        at = self._at
+        if at + 4 > len(self._pool):
+            return self.draw(), self.draw()
+        self._at = at + 4
+        pool = self._pool
+        return pool[at] << 8 | pool[at + 1], pool[at + 2] << 8 | pool[at + 3]

@@ -10,9 +10,9 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from heimdall.fetch.reply import Mismatch, check, silent, unreachable
-from heimdall.fetch.wheel import Waiting
-from heimdall.interfaces import Told
+from heimdall.fetch.reply import Mismatch, Odd, check, final, silent, unreachable
+from heimdall.interfaces import Ongoing, Told
+from heimdall.message.query import Query
 from heimdall.message.wire import HEADER
 
 if TYPE_CHECKING:
@@ -26,21 +26,28 @@ READS: Final = 32
 
 
 class Flight:
-    """One question on its way: what its reply must match, and who is told; by a ``port`` until it has ended."""
+    """One question on its way: what its reply must match, when it ends, and who is told; by a ``port`` until then.
 
-    __slots__ = ("identity", "port", "question", "slot", "told")
+    ``odd`` takes the answer that is not to be told as it is, and then ``work`` is what goes on for it.
+    """
 
-    slot: set[Waiting]
+    __slots__ = ("ends", "identity", "odd", "port", "query", "told", "work")
 
-    def __init__(self, question: bytes, told: Told) -> None:
+    def __init__(self, query: Query, ends: float, told: Told, odd: Odd | None) -> None:
         self.port: Port | None = None
         self.identity = 0
-        self.question = question
+        self.query = query
+        self.ends = ends
         self.told = told
+        self.odd = odd
+        self.work: Ongoing | None = None
 
     def cancel(self) -> None:
         """Give the place up: nobody waits any more."""
-        self.end(CancelledError())
+        if self.port is not None:
+            self.end(CancelledError())
+        elif self.work is not None:
+            self.work.cancel()
 
     def late(self) -> None:
         """End it without a reply."""
@@ -70,6 +77,7 @@ class Port:
         self.retired = False
         self.flights: dict[int, Flight] = {}
         self._strays = 0
+        self._write = owner.write
         self._sock = sock
         self._fd = sock.fileno()
 
@@ -81,13 +89,13 @@ class Port:
         """Return what the reactor calls this descriptor in its log."""
         return "heimdall.fetch"
 
-    def send(self, wire: bytes, identity: int, flight: Flight) -> None:
+    def send(self, flight: Flight, identity: int) -> None:
         """Send a question under an id that no other one in flight here has.
 
         :raises OSError: the system did not take it.
         """
         self.uses -= 1
-        self._sock.send(wire)
+        self._sock.send(self._write(flight.query, identity))
         self.flights[identity] = flight
         flight.port, flight.identity = self, identity
         self.owner.inflight += 1
@@ -108,12 +116,16 @@ class Port:
                 self._stray("id" if len(wire) >= HEADER else "header")
                 continue
             try:
-                answer = check(wire, flight.question)
+                query = flight.query
+                answer = check(wire, query.key[: len(query.question)])
             except Mismatch as mismatch:
                 self._stray(str(mismatch))
                 continue
             self.forget(flight)
-            flight.told(answer)
+            if flight.odd is None or final(answer):
+                flight.told(answer)
+            else:
+                flight.work = flight.odd(answer, query, flight.ends, flight.told)
             # Another one that has come already wakes us again, at less than the price of looking in vain.
             return
 
@@ -140,7 +152,6 @@ class Port:
 
     def forget(self, flight: Flight) -> None:
         """Take a question off the list, it waits no more; behind its last one a retired port is closed."""
-        flight.slot.discard(flight)
         flight.port = None
         del self.flights[flight.identity]
         self.owner.inflight -= 1

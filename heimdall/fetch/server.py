@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
@@ -15,6 +15,7 @@ from zope.interface import classImplements
 
 from heimdall.asking import exchange
 from heimdall.fetch.ledger import Ledger
+from heimdall.fetch.reply import Odd
 from heimdall.fetch.stream import Stream
 from heimdall.fetch.udp import Udp, Write
 from heimdall.interfaces import IExchange, NoAnswer, Ongoing, Told
@@ -32,7 +33,18 @@ WHOLE: Final = 2.5
 
 _SERVER: Final = re.compile(r"(tcp://)?(?:\[(?P<six>[^\]]+)\]|(?P<four>[^:\[\]]+))(?::(?P<port>\d{1,5}))?")
 
-Look = Callable[[Answer, IExchange, Query, float], Answer | Deferred[Answer]]
+
+class Way(Protocol):
+    """The exchange with a server over one transport."""
+
+    def tell(self, query: Query, timeout: float, told: Told, odd: Odd | None = None) -> Ongoing:
+        """Ask, and have ``odd`` take the answer that may not be the last word."""
+
+    def close(self) -> None:
+        """Close every socket."""
+
+
+Look = Callable[[Answer, Query, float], Answer | Deferred[Answer]]
 """What finds out what an answer is worth."""
 
 
@@ -51,15 +63,15 @@ class Server:
         clock: IReactorTime,
         ledger: Ledger,
         *,
-        datagram: Callable[[Write], IExchange] | None,
-        stream: Callable[[Write], IExchange],
+        datagram: Callable[[Write], Way] | None,
+        stream: Callable[[Write], Way],
         ad: bool = False,
         subnet: bool = False,
     ) -> None:
         self._clock = clock
         self._ledger = ledger
         self._stream = stream(self._write)
-        self._datagram = datagram(self._write) if datagram else None
+        self._way = datagram(self._write) if datagram else self._stream
         self._ad, self._subnet = ad, subnet
         self._plain_until = 0.0
         self._bare: set[Query] = set()
@@ -68,36 +80,47 @@ class Server:
         with_opt = not self._plain_until and query not in self._bare
         return write(query, identity, ad=self._ad, with_opt=with_opt, subnet=self._subnet)
 
-    def tell(self, query: Query, timeout: float, told: Told) -> Asked:
+    def tell(self, query: Query, timeout: float, told: Told) -> Ongoing:
         """Ask; see :class:`~heimdall.interfaces.IExchange`."""
-        now = self._clock.seconds()
-        if self._plain_until and now >= self._plain_until:
+        if self._plain_until and self._clock.seconds() >= self._plain_until:
             self._plain_until = 0.0
-        way = self._datagram or self._stream
-        look = self._follow if self._plain_until or query in self._bare else self._look
-        return Asked(look, way, query, now, timeout, told)
+        bare = self._plain_until or query in self._bare
+        return self._way.tell(query, timeout, told, self._cut_short if bare else self._odd)
 
-    def _look(self, answer: Answer, way: IExchange, query: Query, ends: float) -> Answer | Deferred[Answer]:
+    def _odd(self, answer: Answer, query: Query, ends: float, told: Told) -> Ongoing:
+        """Tell what an answer comes to that may not be the last word."""
+        return self._found(self._look, answer, query, ends, told)
+
+    def _cut_short(self, answer: Answer, query: Query, ends: float, told: Told) -> Ongoing:
+        """Tell what an answer comes to that was asked for without EDNS."""
+        return self._found(self._follow, answer, query, ends, told)
+
+    def _found(self, look: Look, answer: Answer, query: Query, ends: float, told: Told) -> Ongoing:
+        looking: Deferred[Answer] = succeed(answer).addCallback(look, query, ends)
+        return looking.addBoth(told)
+
+    def _look(self, answer: Answer, query: Query, ends: float) -> Answer | Deferred[Answer]:
         """Ask without EDNS if that may be what the server did not take."""
         left = ends - self._clock.seconds()
         if answer.rcode not in (FORMERR, NOTIMP) or left <= 0:
-            return self._follow(answer, way, query, ends)
+            return self._follow(answer, query, ends)
         if query.trace is not None:
             query.trace.note("upstream", "takes no EDNS, asked without")
         self._bare.add(query)
-        again = exchange(way, query, left).addBoth(self._dressed, query)
+        again = exchange(IExchange(self._way), query, left).addBoth(self._dressed, query)
         again.addCallbacks(self._plain, self._still, errbackArgs=(answer,))
-        return again.addCallback(self._follow, way, query, ends)
+        return again.addCallback(self._follow, query, ends)
 
-    def _follow(self, answer: Answer, way: IExchange, query: Query, ends: float) -> Answer | Deferred[Answer]:
+    def _follow(self, answer: Answer, query: Query, ends: float) -> Answer | Deferred[Answer]:
         """Get the whole of an answer that was cut to fit a datagram."""
         left = ends - self._clock.seconds()
-        if not answer.flags & TC or way is self._stream or left <= 0:
+        if not answer.flags & TC or self._way is self._stream or left <= 0:
             return answer
         if query.trace is not None:
             query.trace.note("upstream", "truncated, asked over TCP")
         left = min(left, WHOLE)
-        return exchange(self._stream, query, left).addCallbacks(self._whole, self._cut, errbackArgs=(answer,))
+        whole = exchange(IExchange(self._stream), query, left)
+        return whole.addCallbacks(self._whole, self._cut, errbackArgs=(answer,))
 
     def _whole(self, answer: Answer) -> Answer:
         self._ledger.truncated.add("tcp")
@@ -125,49 +148,12 @@ class Server:
 
     def close(self) -> None:
         """Close both transports; what is in flight fails."""
-        if self._datagram:
-            self._datagram.close()
-        self._stream.close()
+        self._way.close()
+        if self._way is not self._stream:
+            self._stream.close()
 
 
 classImplements(Server, IExchange)
-
-
-class Asked:
-    """A question on its way to a server. Nearly all of what comes back is told as it is.
-
-    :param look: called with any other answer, the way it came, the query and when its time is over; returns what to
-        tell.
-    """
-
-    __slots__ = ("_ends", "_look", "_over", "_query", "_told", "_way", "_work")
-
-    def __init__(self, look: Look, way: IExchange, query: Query, now: float, timeout: float, told: Told) -> None:
-        self._look, self._way, self._query, self._ends = look, way, query, now + timeout
-        self._told = told
-        self._over = False
-        self._work: Ongoing | None = None
-        work = way.tell(query, timeout, self._came)
-        if not self._over and self._work is None:
-            self._work = work
-
-    def _came(self, outcome: Answer | Failure) -> None:
-        if isinstance(outcome, Failure) or not (outcome.rcode or outcome.flags & TC):
-            self._over, self._work = True, None
-            self._told(outcome)
-            return
-        looking: Deferred[Answer] = succeed(outcome).addCallback(self._look, self._way, self._query, self._ends)
-        self._work = looking
-        looking.addBoth(self._end)
-
-    def _end(self, outcome: Answer | Failure) -> None:
-        self._over, self._work = True, None
-        self._told(outcome)
-
-    def cancel(self) -> None:
-        """Give it up; see :class:`~heimdall.interfaces.Ongoing`."""
-        if self._work is not None:
-            self._work.cancel()
 
 
 def reach(

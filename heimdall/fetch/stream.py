@@ -16,9 +16,10 @@ from twisted.protocols.basic import Int16StringReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from heimdall.asking import deferred
 from heimdall.fetch.dice import Dice
 from heimdall.fetch.ledger import Ledger
-from heimdall.fetch.reply import Mismatch, check, silent, unreachable
+from heimdall.fetch.reply import Mismatch, Odd, check, final, silent, unreachable
 from heimdall.fetch.udp import Write
 from heimdall.interfaces import IExchange, NoAnswer, Ongoing, Told
 from heimdall.message.answer import Answer
@@ -121,9 +122,18 @@ class Stream:
         """Questions that wait for a reply."""
         return len(self._flights)
 
-    def tell(self, query: Query, timeout: float, told: Told) -> Ongoing:
-        """Ask; see :class:`~heimdall.interfaces.IExchange`."""
-        return self._ask(query, timeout).addBoth(told)
+    def tell(self, query: Query, timeout: float, told: Told, odd: Odd | None = None) -> Ongoing:
+        """Ask; see :meth:`heimdall.fetch.udp.Udp.tell`."""
+        asking = self._ask(query, timeout)
+        if odd is not None:
+            asking.addCallback(self._judged, odd, query, self._clock.seconds() + timeout)
+        return asking.addBoth(told)
+
+    def _judged(self, answer: Answer, odd: Odd, query: Query, ends: float) -> Answer | Deferred[Answer]:
+        """Have an answer looked at, if it may not be the last word."""
+        if final(answer):
+            return answer
+        return deferred(lambda query, told: odd(answer, query, ends, told), query)
 
     def _ask(self, query: Query, timeout: float) -> Deferred[Answer]:
         if len(self._flights) >= self._most:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Callable
+from math import inf
 from typing import Final
 
-from twisted.internet.interfaces import IReactorFDSet, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
@@ -15,8 +16,7 @@ from heimdall.fetch.dice import Dice
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.poll import Poll
 from heimdall.fetch.port import Flight, Port
-from heimdall.fetch.reply import unreachable
-from heimdall.fetch.wheel import Wheel
+from heimdall.fetch.reply import Odd, unreachable
 from heimdall.interfaces import IExchange, Told
 from heimdall.message.query import Query
 
@@ -32,6 +32,9 @@ MOST_AGE: Final = 30.0
 TRIES: Final = 20
 """Ports drawn for one socket before the system is left to choose."""
 
+LATE: Final = 0.05
+"""Seconds that a question may wait too long for its reply: those in flight are looked through no more often."""
+_CLOSE: Final = 1e-6
 
 Write = Callable[[Query, int], bytes]
 """Makes the message that asks a question under an id."""
@@ -65,8 +68,9 @@ class Udp:
         self._address = found[0][4]
         self._clock = clock
         self._fds = Poll(fds) if hasattr(select, "epoll") else fds
-        self._wheel = Wheel(clock)
-        self._write = write
+        self._timer: IDelayedCall | None = None
+        self._wakes = inf
+        self.write = write
         self._ports, self._most = ports, most
         self._ring: list[Port] = []
         self._leaving: set[Port] = set()
@@ -74,46 +78,73 @@ class Udp:
         self.ledger = ledger
         self.inflight = 0
 
-    def tell(self, query: Query, timeout: float, told: Told) -> Flight:
-        """Ask; see :class:`~heimdall.interfaces.IExchange`."""
-        flight = Flight(query.key[: len(query.question)], told)
+    def tell(self, query: Query, timeout: float, told: Told, odd: Odd | None = None) -> Flight:
+        """Ask; see :class:`~heimdall.interfaces.IExchange`.
+
+        :param odd: takes the answer if it may not be the last word, and tells.
+        """
+        now = self._clock.seconds()
+        flight = Flight(query, now + timeout, told, odd)
         if self.inflight >= self._most:
             self._failed(flight, "full", "too many questions wait for this server")
             return flight
-        now = self._clock.seconds()
         try:
-            self._send(query, flight, now)
+            self._send(flight, now)
         except ConnectionRefusedError as error:
             self._failed(flight, "refused", f"the question cannot be sent: {error.strerror}")
         except OSError as error:
             self._failed(flight, "socket", f"the question cannot be sent: {error.strerror}")
         else:
-            flight.slot = self._wheel.wait(flight, now + timeout)
+            if flight.ends < self._wakes:
+                self._wake_at(flight.ends, now)
         return flight
 
-    def _send(self, query: Query, flight: Flight, now: float) -> None:
-        port = self._pick(now)
+    def _send(self, flight: Flight, now: float) -> None:
+        chance, identity = self._dice.draw_two()
+        port = self._pick(chance, now)
         try:
-            self._send_by(port, query, flight)
+            port.send(flight, self._free(identity, port))
         except ConnectionRefusedError:
             # So the system tells that an earlier question was refused; this one has not left yet.
             port.refuse()
-            self._send_by(self._pick(now), query, flight)
+            port = self._pick(chance, now)
+            port.send(flight, self._free(identity, port))
 
-    def _send_by(self, port: Port, query: Query, flight: Flight) -> None:
-        identity = self._dice.draw()
+    def _free(self, identity: int, port: Port) -> int:
+        """Return an id that no question in flight has: the one drawn, as a rule."""
         while identity in port.flights:
             identity = self._dice.draw()
-        port.send(self._write(query, identity), identity, flight)
+        return identity
 
     def _failed(self, flight: Flight, what: str, reason: str) -> None:
         self.ledger.failed.add(what)
         flight.told(Failure(unreachable(reason)))
 
-    def _pick(self, now: float) -> Port:
-        """Return a socket by chance, a new one in the place of one that is worn."""
+    def _wake_at(self, ends: float, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wakes = ends
+        self._timer = self._clock.callLater(max(ends - now, 0.0), self._end_overdue)
+
+    def _end_overdue(self) -> None:
+        """End what waits in vain. Nearly all has its reply long before: one look through what is left costs least."""
+        self._timer, self._wakes = None, inf
+        now = self._clock.seconds()
+        flights = [flight for port in (*self._ring, *self._leaving) for flight in port.flights.values()]
+        next = inf
+        for flight in flights:
+            if flight.ends <= now + _CLOSE:
+                flight.late()
+            elif flight.ends < next:
+                next = flight.ends
+        # Who was told may have asked again.
+        if next < self._wakes:
+            self._wake_at(max(next, now + LATE), now)
+
+    def _pick(self, chance: int, now: float) -> Port:
+        """Return the socket of a number drawn by chance, a new one in the place of one that is worn."""
         ring = self._ring
-        place = self._dice.draw() % self._ports
+        place = chance % self._ports
         if place >= len(ring):
             ring.append(self._open())
             return ring[-1]
@@ -173,7 +204,9 @@ class Udp:
         for port in (*self._ring, *self._leaving):
             port.end("closed", "the exchange was closed")
             self.drop(port)
-        self._wheel.close()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 classImplements(Udp, IExchange)

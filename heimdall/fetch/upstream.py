@@ -150,7 +150,10 @@ class Flight:
         server = order[asked % len(order)]
         self._asked = asked + 1
         wait = server.health.patience if self._asked < len(order) else RETRY * GROWTH ** (self._asked // len(order) - 1)
-        self._wake_at(now + wait)
+        if self._slot is not None:
+            self._slot.discard(self)
+        due = now + wait
+        self._slot = self.group.wheel.wait(self, due if due < self.ends else self.ends)
         self._send(server, why, now)
 
     def _send(self, server: Upstream, why: str, now: float) -> None:
@@ -166,11 +169,6 @@ class Flight:
         self._tries.append(one)
         one.start()
 
-    def _wake_at(self, due: float) -> None:
-        if self._slot is not None:
-            self._slot.discard(self)
-        self._slot = self.group.wheel.wait(self, min(due, self.ends))
-
     def late(self) -> None:
         """Act on what has not come in time."""
         self._slot = None
@@ -183,7 +181,7 @@ class Flight:
         elif now >= self.ends:
             self.fail()
         elif self._asked >= ROUNDS * len(self._order):
-            self._wake_at(self.ends)
+            self._slot = self.group.wheel.wait(self, self.ends)
         else:
             self._go_on("hedge" if self._asked < len(self._order) else "retry", now)
 

@@ -13,7 +13,7 @@ from heimdall.accept.datagram import Datagrams
 from heimdall.accept.engine import Faults
 from heimdall.accept.front import Front
 from heimdall.accept.reader import BATCH
-from heimdall.accept.rush import FEWEST, LEAP, MIXED, MOST, TURN, Rush
+from heimdall.accept.rush import LEAP, MIXED, MOST, STEP, Rush
 from heimdall.accept.sockets import bind
 from heimdall.cache.memory import Memory
 from heimdall.message.answer import Answer
@@ -28,9 +28,9 @@ from tests.message.messages import query_wire
 class Turns(Clock):
     """A clock with turns like those of a reactor: what is called for in one is done in the next."""
 
-    def turn(self, took: float = 0.0) -> None:
-        """Let the turn that is under way take so long, and begin the next one."""
-        self.rightNow += took
+    def turn(self, after: float = 0.0) -> None:
+        """Begin the next turn, after so many seconds."""
+        self.rightNow += after
         due, self.calls = [call for call in self.calls if call.getTime() <= self.rightNow], []
         for call in due:
             call.func(*call.args, **call.kw)
@@ -51,47 +51,37 @@ class Holding(SynchronousTestCase):
             self.rush.hold(one, 0.0, lambda *_: None)
         return [one.name for one in asked]
 
-    def turn(self, took: float = 0.0) -> int:
-        """Let the turn that is under way take so long; return how many go on in the next."""
-        before = len(self.gone)
-        self.rush.mixed()
-        self.clock.turn(took)
-        return len(self.gone) - before
-
-    def test_steps(self) -> None:
-        """They go on in the order in which they came, a few at each turn of the reactor, until none is left."""
+    def test_leap(self) -> None:
+        """A few go on all at once, whatever else is asked for: the more go on together, the less each of them costs."""
         self.rush.on = True
         self.rush.mixed()
-        names = self.hold(2 * FEWEST + 1)
+        names = self.hold(LEAP)
+        self.rush.catch_up()
+        self.assertEqual((self.gone, self.rush.on, self.clock.getDelayedCalls()), (names, False, []))
+
+    def test_steps(self) -> None:
+        """Of many some go on at each turn of the reactor, in the order in which they came, until few are left."""
+        self.rush.on = True
+        self.rush.mixed()
+        names = self.hold(LEAP + STEP + 1)
         self.rush.catch_up()
         self.rush.catch_up()
-        self.assertEqual((self.gone, self.rush.on), (names[:FEWEST], True))
+        self.assertEqual((self.gone, self.rush.on), (names[:STEP], True))
+        self.clock.turn()
+        self.assertEqual(self.gone, names[: 2 * STEP])
         self.clock.turn()
         self.assertEqual((self.gone, self.rush.on, self.clock.getDelayedCalls()), (names, False, []))
 
-    def test_turn(self) -> None:
-        """As many go on in a turn as it has time for: more and more while it is short, fewer when it is long."""
-        self.hold(MOST)
-        self.rush.mixed()
-        self.rush.catch_up()
-        self.assertEqual([self.turn() for _ in range(5)], list(range(FEWEST + 1, FEWEST + 6)))
-        self.assertEqual(self.turn(2 * TURN), (FEWEST + 5) * 3 // 4)
-        self.assertEqual([self.turn(2 * TURN) for _ in range(3)], [FEWEST] * 3)
-        for _ in range(LEAP):
-            self.hold(LEAP)
-            most = self.turn()
-        self.assertEqual(most, LEAP)
-
     def test_leaps(self) -> None:
         """More go on together while nobody asks for what is known, or has not for a while."""
-        names = self.hold(3 * LEAP)
+        names = self.hold(4 * LEAP)
         self.rush.catch_up()
         self.assertEqual(self.gone, names[:LEAP])
         self.rush.mixed()
         self.clock.turn(MIXED / 2)
-        self.assertEqual(self.gone, names[: LEAP + FEWEST])
+        self.assertEqual(self.gone, names[: LEAP + STEP])
         self.clock.turn(MIXED / 2)
-        self.assertEqual(self.gone, names[: 2 * LEAP + FEWEST])
+        self.assertEqual(self.gone, names[: 2 * LEAP + STEP])
 
     def test_bounded(self) -> None:
         """Too many cost the oldest, and one line in the log until all is well again."""
@@ -193,7 +183,7 @@ class Flood(SynchronousTestCase):
             (reader,) = waiting.readers
             reader.doRead()
             self.assertEqual(client.recv(4096)[3] & 15, 0)
-            self.assertEqual(len(source.asked), rush.FEWEST)
+            self.assertEqual(len(source.asked), rush.STEP)
             for _ in range(5):
                 clock.advance(0)
             self.assertEqual(len(source.asked), 3 * BATCH)

@@ -17,6 +17,7 @@ from zope.interface.verify import verifyObject
 from heimdall.asking import exchange
 from heimdall.fetch import server
 from heimdall.fetch.ledger import Ledger
+from heimdall.fetch.reply import Odd, final
 from heimdall.fetch.server import PLAIN, Server, parse, reach
 from heimdall.interfaces import IExchange, NoAnswer, Ongoing, Told
 from heimdall.message import query as queries
@@ -216,10 +217,12 @@ class Written:
         self.write, self.rcodes, self.clock, self.takes = write, rcodes, clock, takes
         self.sent: list[bytes] = []
 
-    def tell(self, query: Query, timeout: float, told: Told) -> Ongoing:
+    def tell(self, query: Query, timeout: float, told: Told, odd: Odd | None = None) -> Ongoing:
+        ends = self.clock.seconds() + timeout
         self.sent.append(self.write(query, 0))
         self.clock.advance(self.takes)
-        return succeed(answer_of(query, self.rcodes.pop(0), "upstream")).addBoth(told)
+        answer = answer_of(query, self.rcodes.pop(0), "upstream")
+        return succeed(answer).addBoth(told) if odd is None or final(answer) else odd(answer, query, ends, told)
 
     def close(self) -> None:
         """Nothing is open."""
