@@ -39,17 +39,16 @@ class Eviction:
 
     def enter(self, place: int, size: int) -> None:
         """Give a new answer ``size`` bytes."""
-        ghost = hash(self._table.keys[place]) if self._ghosts else 0
-        main = ghost in self._ghosts
-        if main:
-            del self._ghosts[ghost]
-        self._table.sizes[place] = size
+        table = self._table
+        table.sizes[place] = size
         self.bytes += size
-        if main:
-            self._table.main[place] = True
+        ghost = hash(table.keys[place]) if self._ghosts else 0
+        if ghost in self._ghosts:
+            del self._ghosts[ghost]
+            table.main[place] = True
             self._main.append(place)
         else:
-            self._table.main[place] = False
+            table.main[place] = False
             self._small.append(place)
             self._small_bytes += size
 

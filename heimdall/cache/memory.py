@@ -128,10 +128,11 @@ class Memory:
 
     def held(self, query: Query, now: float) -> tuple[Answer, float, float] | None:
         """Return what was learnt last for a query, be it stale: the answer, when it expires and is forgotten."""
-        table = self._table
         held = self._all(query)
-        if held:
-            held = [place for place in held if now < min(table.dies[place], self.sure_until)]
+        if not held:
+            return None
+        table = self._table
+        held = [place for place in held if now < min(table.dies[place], self.sure_until)]
         if not held:
             return None
         place = max(held, key=lambda place: table.born[place])
@@ -146,32 +147,37 @@ class Memory:
         else:
             key = query.key
         table = self._table
+        order = self._order
         form, shared = table.form(answer)
-        size = ENTRY_BYTES + len(key) + len(answer.body) + (0 if shared else FORM_BYTES + SPOT_BYTES * len(form.spots))
+        body, ttl = answer.body, answer.ttl
+        size = ENTRY_BYTES + len(key) + len(body)
+        if not shared:
+            size += FORM_BYTES + SPOT_BYTES * len(form.spots)
         held = self._index.get(key)
         if held is None:
             place = self._index[key] = table.enter(key)
-            self._order.enter(place, size)
+            order.enter(place, size)
         else:
             place = held
-            self._order.resize(place, size)
+            order.resize(place, size)
             table.ages[place], table.until[place] = 0, 0.0
-        source = answer.source if isinstance(answer, Stale) else ""
-        if held is None or not source:
+        if not isinstance(answer, Stale):
             table.origins[place] = _NUMBERS.get(answer.origin, 0)
-        if source and source != "memory":
-            table.origins[place] = _NUMBERS.get(source, 0)
+        elif answer.source != "memory":
+            table.origins[place] = _NUMBERS.get(answer.source, 0)
+        elif held is None:
+            table.origins[place] = _NUMBERS.get(answer.origin, 0)
         if key is not query.key:
             table.types[place] = query.qtype
         table.forms[place] = form
-        table.bodies[place] = answer.body
+        table.bodies[place] = body
         table.born[place] = now
-        table.expires[place] = expires = now + answer.ttl
+        table.expires[place] = expires = now + ttl
         table.dies[place] = expires + self._window if dies is None else dies
         fades = answer.keep and self._fresh_share < 1
-        table.refresh_at[place] = now + answer.ttl * self._fresh_share if fades else inf
-        if self._order.bytes > self._order.most:
-            for victim in self._order.victims(now):
+        table.refresh_at[place] = now + ttl * self._fresh_share if fades else inf
+        if order.bytes > order.most:
+            for victim in order.victims(now):
                 del self._index[table.keys[victim]]
                 table.clear(victim)
                 self._evicted.add()
@@ -253,8 +259,12 @@ class Memory:
     def _all(self, query: Query) -> list[int]:
         """Return what is held for a query, under whatever key, the closest first."""
         index = self._index
-        keys = query.keys() if query.subnet is not None else [query.key, _any_type(query)]
-        return [index[key] for key in keys if key in index]
+        if query.subnet is not None:
+            return [index[key] for key in query.keys() if key in index]
+        own, other = index.get(query.key), index.get(_any_type(query))
+        if own is None:
+            return [] if other is None else [other]
+        return [own] if other is None else [own, other]
 
     def _answer(self, place: int) -> Answer:
         """Return an answer as it came."""

@@ -116,8 +116,7 @@ class Port:
                 self._stray("id" if len(wire) >= HEADER else "header")
                 continue
             try:
-                query = flight.query
-                answer = check(wire, query.key[: len(query.question)])
+                answer = check(wire, flight.query.key[:-1])
             except Mismatch as mismatch:
                 self._stray(str(mismatch))
                 continue
@@ -125,7 +124,7 @@ class Port:
             if flight.odd is None or final(answer):
                 flight.told(answer)
             else:
-                flight.work = flight.odd(answer, query, flight.ends, flight.told)
+                flight.work = flight.odd(answer, flight.query, flight.ends, flight.told)
             # Another one that has come already wakes us again, at less than the price of looking in vain.
             return
 

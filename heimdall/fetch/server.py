@@ -77,14 +77,14 @@ class Server:
         self._bare: set[Query] = set()
 
     def _write(self, query: Query, identity: int) -> bytes:
-        with_opt = not self._plain_until and query not in self._bare
+        with_opt = not (self._plain_until or (self._bare and query in self._bare))
         return write(query, identity, ad=self._ad, with_opt=with_opt, subnet=self._subnet)
 
     def tell(self, query: Query, timeout: float, told: Told) -> Ongoing:
         """Ask; see :class:`~heimdall.interfaces.IExchange`."""
         if self._plain_until and self._clock.seconds() >= self._plain_until:
             self._plain_until = 0.0
-        bare = self._plain_until or query in self._bare
+        bare = self._plain_until or (self._bare and query in self._bare)
         return self._way.tell(query, timeout, told, self._cut_short if bare else self._odd)
 
     def _odd(self, answer: Answer, query: Query, ends: float, told: Told) -> Ongoing:

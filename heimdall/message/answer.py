@@ -92,12 +92,10 @@ class Answer:
         :param floor: the least.
         :param ceiling: the most; ``negative`` the most for answers that say no.
         """
-        if not self.keep:
+        if not self.keep or (len(self.spots) == 1 and floor <= self.ttl <= ceiling and self.ttl <= negative):
             return self
         most = min(ceiling, negative) if self.negative else ceiling
         least = min(floor, most)
-        if len(self.spots) == 1 and least <= self.ttl <= most:
-            return self
         old = [_TTL.unpack_from(self.body, spot)[0] for spot in self.spots]
         new = [min(max(ttl, least), most) for ttl in old]
         if new == old:

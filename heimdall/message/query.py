@@ -228,7 +228,7 @@ def write(query: Query, identity: int, *, ad: bool = False, with_opt: bool = Tru
     :param subnet: whether to pass the client's subnet on, where it gave one.
     """
     flags = RD | query.flags & CD | (AD if ad else 0)
-    question = query.key[: len(query.question)]
+    question = query.key[:-1]
     head = _HEAD.pack(identity, flags, 1, 0, 0, with_opt)
     if not with_opt:
         return head + question
@@ -261,5 +261,7 @@ def question_of(wire: bytes) -> tuple[bytes, int]:
 def asks(wire: bytes, question: bytes) -> bool:
     """Whether a message has this folded question, and no other."""
     end = HEADER + len(question)
-    name = wire[HEADER : end - 4]
-    return wire[4:6] == b"\0\1" and wire[end - 4 : end] == question[-4:] and name.lower() == question[:-4]
+    if wire[4:6] != b"\0\1":
+        return False
+    asked = wire[HEADER:end]
+    return asked == question or (asked[-4:] == question[-4:] and asked[:-4].lower() == question[:-4])

@@ -10,9 +10,10 @@ from heimdall.message.answer import MOST_RECORDS, RRSIG, SOA, TC, Answer
 from heimdall.message.edns import ExtendedError
 from heimdall.message.query import AD, ANY, NXDOMAIN, question_of
 from heimdall.message.spots import ALONE, patched, walk, walk_soa
-from heimdall.message.wire import HEADER, Malformed, counts, records
+from heimdall.message.wire import HEADER, Malformed, records
 
 _TTL: Final = Struct("!I")
+_COUNTS: Final = Struct("!HHH")
 _LONGEST: Final = 0x7FFFFFFF
 _ROOT_OPT: Final = b"\0\0\x29"
 _ODD: Final[tuple[bytes, ...]] = (edns.OPT.to_bytes(2, "big"), RRSIG.to_bytes(2, "big"))
@@ -32,7 +33,7 @@ def read(wire: bytes, question: bytes = b"") -> Answer:
         question, at = question_of(wire)
     if not wire[2] & 0x80:
         raise Malformed("not a reply")
-    _, answers, authorities, additionals = counts(wire)
+    answers, authorities, additionals = _COUNTS.unpack_from(wire, 6)
     usual = None
     if additionals < 2:
         if not authorities and 0 < answers < MOST_RECORDS and not wire[3] & 15:
