@@ -260,7 +260,8 @@ class Memory:
         """Return what is held for a query, under whatever key, the closest first."""
         index = self._index
         if query.subnet is not None:
-            return [index[key] for key in query.keys() if key in index]
+            keys = query.keys()
+            return [index[key] for key in keys if key in index]
         own, other = index.get(query.key), index.get(_any_type(query))
         if own is None:
             return [] if other is None else [other]

@@ -92,10 +92,12 @@ class Answer:
         :param floor: the least.
         :param ceiling: the most; ``negative`` the most for answers that say no.
         """
-        if not self.keep or (len(self.spots) == 1 and floor <= self.ttl <= ceiling and self.ttl <= negative):
+        if not self.keep:
             return self
-        most = min(ceiling, negative) if self.negative else ceiling
-        least = min(floor, most)
+        most = ceiling if not self.negative or ceiling < negative else negative
+        least = floor if floor < most else most
+        if len(self.spots) == 1 and least <= self.ttl <= most:
+            return self
         old = [_TTL.unpack_from(self.body, spot)[0] for spot in self.spots]
         new = [min(max(ttl, least), most) for ttl in old]
         if new == old:

@@ -14,6 +14,7 @@ from heimdall.message.wire import HEADER, records
 
 _HEAD: Final = Struct("!HHHHH")
 _QR_RA: Final = 0x8080
+_REPEATED: Final = RD | CD
 _OPT: Final = edns.opt()
 _OPT_DO: Final = edns.opt(do=True)
 
@@ -30,28 +31,40 @@ def fit(query: Query, answer: Answer, body: bytes, udp_size: int = edns.UDP_SIZE
     :param body: the answer's records with the TTLs of this moment.
     :param udp_size: the most bytes we send over UDP.
     """
-    # A code of more than 4 bits cannot be told without an OPT, and half of it would say something else.
-    rcode = answer.rcode if answer.rcode < 16 or query.edns else SERVFAIL
-    flags = _QR_RA | query.flags & (RD | CD) | answer.flags & (AA | TC) | rcode & 15
-    if answer.flags & AD and (query.do or query.flags & AD):
-        flags |= AD
     opt = b""
     if query.edns:
         if answer.errors or answer.rcode > 15 or query.subnet is not None:
             opt = _opt(query, answer, answer.errors)
         else:
             opt = _OPT_DO if query.do else _OPT
-    question = query.question
-    limit = STREAM_SIZE if query.stream else min(query.size, udp_size)
+    flags = _QR_RA | query.flags & _REPEATED
+    if answer.flags or answer.rcode:
+        flags |= _said(query, answer)
     answers, authorities, additionals = answer.counts
+    head = _HEAD.pack(flags, 1, answers, authorities, additionals + 1 if opt else additionals)
+    reply = b"".join((query.wire[:2], head, query.question, body, opt))
+    limit = STREAM_SIZE if query.stream else query.size if query.size < udp_size else udp_size
+    return reply if len(reply) <= limit else _shorter(query, answer, body, flags, opt, limit)
+
+
+def _said(query: Query, answer: Answer) -> int:
+    """Return the flags that come from the answer."""
+    # A code of more than 4 bits cannot be told without an OPT, and half of it would say something else.
+    rcode = answer.rcode if answer.rcode < 16 or query.edns else SERVFAIL
+    flags = answer.flags & (AA | TC) | rcode & 15
+    return flags | AD if answer.flags & AD and (query.do or query.flags & AD) else flags
+
+
+def _shorter(query: Query, answer: Answer, body: bytes, flags: int, opt: bytes, limit: int) -> bytes:
+    """Return a reply that fits into ``limit`` bytes, which the whole one does not."""
+    question, counts = query.question, answer.counts
+    if opt and answer.errors:
+        opt = _opt(query, answer, ())
+        flags |= TC
     if HEADER + len(question) + len(body) + len(opt) > limit:
-        if opt and answer.errors:
-            opt = _opt(query, answer, ())
-            flags |= TC
-        if HEADER + len(question) + len(body) + len(opt) > limit:
-            body, cut, (answers, authorities, additionals) = _cut(question, body, answer.counts, limit - len(opt))
-            flags |= cut
-    head = _HEAD.pack(flags, 1, answers, authorities, additionals + (1 if opt else 0))
+        body, cut, counts = _cut(question, body, counts, limit - len(opt))
+        flags |= cut
+    head = _HEAD.pack(flags, 1, counts[0], counts[1], counts[2] + (1 if opt else 0))
     return b"".join((query.wire[:2], head, question, body, opt))
 
 

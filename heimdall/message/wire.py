@@ -13,7 +13,6 @@ from typing import Final
 HEADER: Final = 12
 """Bytes of a DNS header: id, flags, and four counts of 16 bits each."""
 
-_COUNTS: Final = Struct("!HHHH")
 _RECORD: Final = Struct("!HHIH")
 # Most names in lists are plain: they are taken apart here, the rest by dnspython.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
@@ -80,11 +79,6 @@ def read_name(wire: bytes, at: int) -> bytes:
         raise Malformed("a name runs past the end of the message") from None
     parts.append(b"\0")
     return b"".join(parts).lower()
-
-
-def counts(wire: bytes) -> tuple[int, int, int, int]:
-    """Return the four counts of the header: questions, answers, authorities, additionals."""
-    return _COUNTS.unpack_from(wire, 4)
 
 
 def question_end(wire: bytes) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from struct import unpack_from
+
 import dns.exception
 import dns.message
 import dns.name
@@ -16,7 +18,7 @@ from tests.message.messages import NAMES, PLAIN_NAMES, folded, replies
 
 def _walk(message: bytes) -> list[tuple[bytes, int, int]]:
     """Every record of a message as its owner, type and TTL."""
-    _, answers, authorities, additionals = wire.counts(message)
+    answers, authorities, additionals = unpack_from("!HHH", message, 6)
     return [
         (wire.read_name(message, owner), kind, int.from_bytes(message[fixed + 4 : fixed + 8], "big"))
         for owner, fixed, kind, _, _ in wire.records(
