@@ -14,7 +14,7 @@ from heimdall.cache.seal import SIZE, Seal
 from heimdall.message.answer import AA, MOST_RECORDS, SOA, TC, Answer
 from heimdall.message.edns import OPT
 from heimdall.message.query import AD, NXDOMAIN
-from heimdall.message.spots import ALONE, aged, walk, walk_soa
+from heimdall.message.spots import ALONE, aged, walk, walk_one, walk_soa, with_ttl
 from heimdall.message.wire import HEADER, Malformed, records
 
 VERSION: Final = 3
@@ -136,8 +136,9 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
     question, body = key[:size], value[at:end]
     spots, ttl, denied = _usual(body, question, sections) or _whole(_BEFORE + question + body, HEADER + size, sections)
     seconds = int(age)
+    left = ttl - seconds if ttl > seconds else 0
     if seconds:
-        body = aged(body, spots, seconds)
+        body = with_ttl(body, left) if spots is ALONE else aged(body, spots, seconds)
     return (
         Answer(
             question,
@@ -146,7 +147,7 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
             sections,
             body,
             spots,
-            ttl - seconds if ttl > seconds else 0,
+            left,
             True,
             "redis",
             (),
@@ -178,12 +179,16 @@ def _usual(body: bytes, question: bytes, sections: tuple[int, int, int]) -> _Rea
         if found is None or found[2] != len(body) or found[0] > _LONGEST:
             return None
         return ALONE, found[0], True
-    walked = walk(body, 0, answers, question) if 0 < answers <= MOST_RECORDS and question[-4:-2] != _OPT else None
+    if question[-4:-2] == _OPT or not 0 < answers <= MOST_RECORDS:
+        return None
+    if answers == 1:
+        one = walk_one(body, 0, question)
+        return (ALONE, one[0], False) if one is not None and one[1] == len(body) and one[0] <= _LONGEST else None
+    walked = walk(body, 0, answers, question)
     if walked is None:
         return None
     spots, ttls, end = walked
-    lowest, highest = (ttls[0], ttls[0]) if answers == 1 else (min(ttls), max(ttls))
-    return (spots, lowest, False) if end == len(body) and highest <= _LONGEST else None
+    return (spots, min(ttls), False) if end == len(body) and max(ttls) <= _LONGEST else None
 
 
 def _whole(message: bytes, at: int, sections: tuple[int, int, int]) -> _Read:

@@ -9,7 +9,7 @@ from heimdall.message import edns
 from heimdall.message.answer import MOST_RECORDS, RRSIG, SOA, TC, Answer
 from heimdall.message.edns import ExtendedError
 from heimdall.message.query import AD, ANY, NXDOMAIN, question_of
-from heimdall.message.spots import ALONE, patched, walk, walk_soa
+from heimdall.message.spots import ALONE, patched, walk, walk_one, walk_soa, with_ttl
 from heimdall.message.wire import HEADER, Malformed, records
 
 _TTL: Final = Struct("!I")
@@ -76,17 +76,25 @@ def _usual(wire: bytes, at: int, answers: int, additionals: int, question: bytes
     """Read a reply that holds one RRset, which was asked for, and at most an OPT that says nothing; None for others."""
     if question[-4:-2] in _ODD:
         return None
-    walked = walk(wire, at, answers, question)
-    if walked is None:
-        return None
-    spots, ttls, end = walked
+    if answers == 1:
+        found = walk_one(wire, at, question)
+        if found is None:
+            return None
+        lowest, end = found
+        spots, even = ALONE, lowest <= _LONGEST
+        if not even:
+            lowest = 0
+    else:
+        walked = walk(wire, at, answers, question)
+        if walked is None:
+            return None
+        spots, ttls, end = walked
+        lowest = min(ttls) if max(ttls) <= _LONGEST else 0
+        even = ttls.count(lowest) == answers
     if additionals and not _says_nothing(wire, end):
         return None
     body = wire[at:end]
-    lowest = ttls[0] if answers == 1 else min(ttls)
-    if lowest > _LONGEST or (answers > 1 and max(ttls) > _LONGEST):
-        lowest = 0
-    if ttls[0] != lowest or (answers > 1 and ttls.count(lowest) < answers):
+    if not even:
         body = patched(body, spots, [lowest] * answers)
     flags = (wire[2] << 8 | wire[3]) & (TC | AD)
     return Answer(question, 0, flags, (answers, 0, 0), body, spots, lowest, not flags & TC)
@@ -105,7 +113,7 @@ def _denial(wire: bytes, at: int, additionals: int, question: bytes) -> Answer |
     usable = 0 if ttl > _LONGEST else min(ttl, minimum, _LONGEST)
     body = wire[at:end]
     if usable != ttl:
-        body = patched(body, ALONE, (usable,))
+        body = with_ttl(body, usable)
     flags = (wire[2] << 8 | wire[3]) & (TC | AD)
     keep = not flags & TC
     return Answer(question, rcode, flags, (0, 1, 0), body, ALONE, usable, keep, "upstream", (), True)

@@ -27,11 +27,6 @@ def walk(wire: bytes, at: int, count: int, question: bytes) -> tuple[tuple[int, 
     :return: None if one of them is not, or is cut short.
     """
     head = _OWNER + question[-4:]
-    if count == 1:
-        if at + 12 > len(wire) or wire[at : at + 6] != head:
-            return None
-        ttl, size = _TTL_AND_SIZE.unpack_from(wire, at + 6)
-        return (ALONE, [ttl], at + 12 + size) if at + 12 + size <= len(wire) else None
     spots, ttls = [], []
     end, last = at, len(wire) - 12
     for _ in range(count):
@@ -42,6 +37,15 @@ def walk(wire: bytes, at: int, count: int, question: bytes) -> tuple[tuple[int, 
         ttls.append(ttl)
         end += 12 + size
     return (tuple(spots), ttls, end) if end <= len(wire) else None
+
+
+def walk_one(wire: bytes, at: int, question: bytes) -> tuple[int, int] | None:
+    """Return what :func:`walk` does, for one record: its TTL, which stands where :data:`ALONE` says, and its end."""
+    if at + 12 > len(wire) or wire[at : at + 6] != _OWNER + question[-4:]:
+        return None
+    ttl, size = _TTL_AND_SIZE.unpack_from(wire, at + 6)
+    end: int = at + 12 + size
+    return (ttl, end) if end <= len(wire) else None
 
 
 def walk_soa(wire: bytes, at: int, names: int) -> tuple[int, int, int] | None:
@@ -62,15 +66,19 @@ def walk_soa(wire: bytes, at: int, names: int) -> tuple[int, int, int] | None:
 
 def aged(body: bytes, spots: Sequence[int], age: int) -> bytes:
     """Return the records with each TTL lowered by ``age`` seconds, none below 0."""
-    if len(spots) == 1:
-        spot = spots[0]
-        (ttl,) = _TTL.unpack_from(body, spot)
-        return body[:spot] + _TTL.pack(ttl - age if ttl > age else 0) + body[spot + 4 :]
+    if len(spots) == 1 and spots[0] == 6:
+        (ttl,) = _TTL.unpack_from(body, 6)
+        return with_ttl(body, ttl - age if ttl > age else 0)
     image = bytearray(body)
     for spot in spots:
         (ttl,) = _TTL.unpack_from(image, spot)
         _TTL.pack_into(image, spot, ttl - age if ttl > age else 0)
     return bytes(image)
+
+
+def with_ttl(body: bytes, ttl: int) -> bytes:
+    """Return one record with another TTL, where :data:`ALONE` says that it stands."""
+    return body[:6] + _TTL.pack(ttl) + body[10:]
 
 
 def patched(body: bytes, spots: Iterable[int], ttls: Iterable[int]) -> bytes:
