@@ -1,6 +1,8 @@
 """Compile the path of a query, where HEIMDALL_COMPILE=1 asks for it; all else about the package stands in setup.cfg."""
 
 import os
+import sys
+from configparser import ConfigParser
 
 from setuptools import setup
 
@@ -18,9 +20,15 @@ PATH = """
 """
 
 extensions = []
+needed = []
 if os.environ.get("HEIMDALL_COMPILE") == "1":
-    from mypyc.build import mypycify
+    # The compiler reads the types of what we build on, so it needs all of that.
+    settings = ConfigParser()
+    settings.read("setup.cfg")
+    needed = ["mypy", "mypy-zope", *settings["options"]["install_requires"].split("\n")]
+    if "egg_info" not in sys.argv:  # else pip only wants to know what is needed (PEP 517)
+        from mypyc.build import mypycify
 
-    extensions = mypycify([f"heimdall/{module}.py" for module in PATH.split()], group_name="heimdall")
+        extensions = mypycify([f"heimdall/{module}.py" for module in PATH.split()], group_name="heimdall")
 
-setup(ext_modules=extensions)
+setup(ext_modules=extensions, setup_requires=needed)

@@ -21,15 +21,21 @@ LENT = "/lent"
 OFFLINE = "export PIP_NO_INDEX=1 PIP_NO_DEPS=1 PIP_NO_BUILD_ISOLATION=0"
 """Lets pip use what is there already."""
 
+PLAIN = "export COMPILE=0"
+"""The argument of the build for an image that is all Python: to compile is another test's, for minutes."""
+
 
 @frozen
 class Image:
     """The last stage of a Containerfile, and what the stage before it runs.
 
+    :ivar base: what the stage that builds begins with; ``arguments`` those of it with a default.
     :ivar build: the RUN of the stage that builds, for a shell.
     :ivar copied: what is copied out of the checkout.
     """
 
+    base: str
+    arguments: Mapping[str, str]
     build: str
     copied: Sequence[str]
     environ: Mapping[str, str]
@@ -52,6 +58,8 @@ def read() -> Image:
     copied = [source for line in re.findall(r"^COPY (.*)", first, re.M) for source in line.split()[:-1]]
     (run,) = re.findall(r"^RUN (.*)", first, re.M)
     return Image(
+        base=re.findall(r"^FROM (\S+)", text, re.M)[0],
+        arguments=dict(re.findall(r"^ARG (\w+)=(.*)", first, re.M)),
         build=run,
         copied=copied,
         environ=dict(pair.split("=", 1) for pair in shlex.split(told["ENV"])),
@@ -89,7 +97,7 @@ class Engine:
         self._host.send("/build", self.image.copied)
         self._host.run(
             "sh", "-euc",
-            f"export PATH=/srv/bin:/usr/bin:/bin PYTHONPATH={LENT}; {OFFLINE}; cd /build; {self.image.build}",
+            f"export PATH=/srv/bin:/usr/bin:/bin PYTHONPATH={LENT}; {OFFLINE}; {PLAIN}; cd /build; {self.image.build}",
         )  # fmt: skip
         self._host.lend("/opt/heimdall", LENT)
 

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.deploy.booted import booted
 from tests.deploy.image import CONTAINERFILE, Engine, read
+from tests.house.test_wheel import FILES, FOLDERS
 from tests.house.tree import ROOT
 
 
@@ -46,6 +47,14 @@ class Written(SynchronousTestCase):
         let_in = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.M)
         self.assertEqual(sorted(let_in), sorted(read().copied))
         self.assertTrue(all((ROOT / name).exists() for name in let_in))
+
+    def test_compiled(self) -> None:
+        """It is built compiled unless somebody wants it otherwise, where there is a compiler, from what that takes."""
+        image = read()
+        self.assertEqual(image.arguments["COMPILE"], "1")
+        self.assertIn('HEIMDALL_COMPILE="$COMPILE"', image.build)
+        self.assertNotIn("slim", image.base)
+        self.assertEqual(set(image.copied), {*FOLDERS, *FILES})
 
 
 class Played(SynchronousTestCase):

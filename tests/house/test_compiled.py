@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import sysconfig
 import zipfile
+from collections.abc import Iterable
+from importlib.metadata import requires
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.house.test_wheel import built, run
+from tests.house.test_wheel import built, run, source
 from tests.house.tree import ROOT
 
 SAME = (
@@ -22,6 +25,29 @@ SAME = (
 
 COMPILER = shutil.which(sysconfig.get_config_var("CC").split()[0])
 HEADERS = Path(sysconfig.get_path("include"), "Python.h")
+
+
+NEEDED = "from setuptools import build_meta; print('\\n', *build_meta.get_requires_for_build_wheel(), sep='|')"
+"""Asks as pip does before it builds, and tells that in the last line."""
+
+
+def names(requirements: Iterable[str]) -> set[str]:
+    """Return whom some requirements are about."""
+    return {found[0].lower() for found in map(re.compile(r"[\w.-]+").match, requirements) if found}
+
+
+class Asked(SynchronousTestCase):
+    """What pip is told that building takes."""
+
+    def needed(self, **environ: str) -> set[str]:
+        """Ask."""
+        return names(run(sys.executable, "-c", NEEDED, cwd=source(), **environ).splitlines()[-1].split("|"))
+
+    def test_needed(self) -> None:
+        """To compile takes the compiler, and all that we build on, whose types it reads; to build nothing more."""
+        ours = [line for line in requires("heimdall-dns") or () if "extra ==" not in line]
+        self.assertEqual(self.needed(HEIMDALL_COMPILE="1"), names(ours) | {"mypy", "mypy-zope"})
+        self.assertEqual(self.needed(), set())
 
 
 class Compiled(SynchronousTestCase):

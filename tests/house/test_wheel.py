@@ -18,6 +18,10 @@ from tests.house.tree import ROOT
 
 TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
 
+FOLDERS = ("heimdall", "twisted")
+FILES = ("setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+"""What a wheel is built from, and nothing else."""
+
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 
@@ -36,18 +40,21 @@ def run(*command: str | Path, cwd: Path, **environ: str) -> str:
 
 
 @cache
-def built(**environ: str) -> Path:
-    """Build the wheel, once in a run for the same variables; return the file, which has a folder of its own.
+def source() -> Path:
+    """Copy what a wheel is built from, once in a run, so that nothing is left in the checkout; return the folder."""
+    copied = Path(mkdtemp(prefix="source-", dir=".")).resolve()
+    for name in FOLDERS:
+        copytree(ROOT / name, copied / name, ignore=ignore_patterns("__pycache__", "dropin.cache"))
+    for name in FILES:
+        copyfile(ROOT / name, copied / name)
+    return copied
 
-    From a copy, so that nothing is left in the checkout.
-    """
+
+@cache
+def built(**environ: str) -> Path:
+    """Build the wheel, once in a run for the same variables; return the file, which has a folder of its own."""
     folder = Path(mkdtemp(prefix="wheel-", dir=".")).resolve()
-    source = folder / "source"
-    for name in ("heimdall", "twisted"):
-        copytree(ROOT / name, source / name, ignore=ignore_patterns("__pycache__", "dropin.cache"))
-    for name in ("setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        copyfile(ROOT / name, source / name)
-    building = ("wheel", "--no-index", "--no-build-isolation", "--no-deps", "--wheel-dir", folder, source)
+    building = ("wheel", "--no-index", "--no-build-isolation", "--no-deps", "--wheel-dir", folder, source())
     run(*PIP, *building, cwd=folder, **environ)
     (wheel,) = folder.glob("*.whl")
     return wheel
