@@ -128,11 +128,10 @@ class Memory:
 
     def held(self, query: Query, now: float) -> tuple[Answer, float, float] | None:
         """Return what was learnt last for a query, be it stale: the answer, when it expires and is forgotten."""
-        held = self._all(query)
-        if not held:
-            return None
         table = self._table
-        held = [place for place in held if now < min(table.dies[place], self.sure_until)]
+        held = self._all(query)
+        if held:
+            held = [place for place in held if now < min(table.dies[place], self.sure_until)]
         if not held:
             return None
         place = max(held, key=lambda place: table.born[place])
@@ -147,19 +146,16 @@ class Memory:
         else:
             key = query.key
         table = self._table
-        order = self._order
         form, shared = table.form(answer)
         body, ttl = answer.body, answer.ttl
-        size = ENTRY_BYTES + len(key) + len(body)
-        if not shared:
-            size += FORM_BYTES + SPOT_BYTES * len(form.spots)
+        size = ENTRY_BYTES + len(key) + len(body) + (0 if shared else FORM_BYTES + SPOT_BYTES * len(form.spots))
         held = self._index.get(key)
         if held is None:
             place = self._index[key] = table.enter(key)
-            order.enter(place, size)
+            self._order.enter(place, size)
         else:
             place = held
-            order.resize(place, size)
+            self._order.resize(place, size)
             table.ages[place], table.until[place] = 0, 0.0
         if not isinstance(answer, Stale):
             table.origins[place] = _NUMBERS.get(answer.origin, 0)
@@ -174,10 +170,9 @@ class Memory:
         table.born[place] = now
         table.expires[place] = expires = now + ttl
         table.dies[place] = expires + self._window if dies is None else dies
-        fades = answer.keep and self._fresh_share < 1
-        table.refresh_at[place] = now + ttl * self._fresh_share if fades else inf
-        if order.bytes > order.most:
-            for victim in order.victims(now):
+        table.refresh_at[place] = now + ttl * self._fresh_share if answer.keep and self._fresh_share < 1 else inf
+        if self._order.bytes > self._order.most:
+            for victim in self._order.victims(now):
                 del self._index[table.keys[victim]]
                 table.clear(victim)
                 self._evicted.add()
@@ -263,9 +258,9 @@ class Memory:
             keys = query.keys()
             return [index[key] for key in keys if key in index]
         own, other = index.get(query.key), index.get(_any_type(query))
-        if own is None:
-            return [] if other is None else [other]
-        return [own] if other is None else [own, other]
+        if own is None and other is None:
+            return []
+        return [place for place in (own, other) if place is not None]
 
     def _answer(self, place: int) -> Answer:
         """Return an answer as it came."""
