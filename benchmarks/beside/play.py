@@ -19,7 +19,7 @@ from benchmarks.beside.meter import resident, spent
 from benchmarks.beside.peers import CONTESTANTS, Contestant, Heimdall, Server, Setting, pinned
 from benchmarks.beside.quiet import Quiet
 from benchmarks.beside.store import Store
-from benchmarks.beside.works import Lines, Work, random_subdomains
+from benchmarks.beside.works import Lines, Work, new_to, random_subdomains
 
 Run = dict[str, Any]
 
@@ -147,8 +147,10 @@ class Stage:
         # What is learnt by the million is asked for once at most: no cache of a processor is to help.
         full = self._lines(int(most if self.work.once else min(most, max(100_000, self.work.entries))))
         slow = self._lines(int(len(full) / 2)) if self.work.half else ()
-        with Questions(full) as fast, Questions(slow) as calm, Questions(self._subdomains()) as abuse:
-            for name, (entrant, server) in self.servers.items():
+        bad = self._subdomains()
+        for place, (name, (entrant, server)) in enumerate(self.servers.items()):
+            asked = [Questions(new_to(lines, place)) for lines in (full, slow, bad)]
+            with asked[0] as fast, asked[1] as calm, asked[2] as abuse:
                 pace = self._quiet.wait() if self._quiet else 1.0
                 before = self._ground.asked
                 run = self._measure(entrant, server, fast, abuse) | {"pace": round(pace, 2)}

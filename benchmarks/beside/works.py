@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Final
@@ -15,6 +16,8 @@ from benchmarks.cluster.loads import weights
 MILLION: Final = 1_000_000
 SKEW: Final = 1.0
 """Of the names that are asked by Zipf's law."""
+
+_COLD: Final = re.compile(r"^q\d+x")
 
 Lines = Sequence[str]
 Ask = Callable[[random.Random, str, int], Lines]
@@ -58,6 +61,14 @@ def mixed(dice: random.Random, tag: str, count: int) -> Lines:
 def random_subdomains(dice: random.Random, tag: str, count: int) -> Lines:
     """Ask for names that are not there, each another one: what an attacker has clients ask."""
     return [f"{tag}x{number}.a.{ZONE} A" for number in range(count)]
+
+
+def new_to(lines: Lines, server: int) -> Lines:
+    """Return questions for one server: each asks for cold names of its own, of the same kind and as many.
+
+    What one of Heimdall's has asked the upstream, the next one would find in Redis.
+    """
+    return [_COLD.sub(rf"\g<0>{server}x", line) for line in lines]
 
 
 def all_names() -> Lines:

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorFDSet
 from heimdall.accept.engine import Left
 from heimdall.accept.outbox import Outbox, Way
 from heimdall.accept.reader import BATCH, Reader, Taker, WideReader
-from heimdall.accept.rush import Rush
+from heimdall.accept.rush import STEP, Rush
 from heimdall.accept.slots import Slots
 from heimdall.message.query import Query
 
@@ -58,7 +58,7 @@ class BatchReader(WideReader):
                     (WideReader if self._wide else Reader).doRead(self)
                 break
             if rush is not None:
-                rush.on = rush.on or count == BATCH
+                rush.on = rush.on or count == BATCH or (count > STEP and rush.flood)
             self._answer_batch(count)
             if count < BATCH or rush is None:
                 break
@@ -74,8 +74,8 @@ class BatchReader(WideReader):
             self._datagrams.faults.refuse(slots.message(0), bug)
             left, silent = [(index, None, False) for index in range(count)], []
         silent += [index for index, query, passed in left if not self._take(index, query, passed)]
-        if self._rush is not None and self._rush.on and len(silent) < count:
-            self._rush.mixed()
+        if self._rush is not None:
+            self._rush.read(count - len(silent), len(silent))
         for error in slots.send(count, silent):
             self._datagrams.failed("send", error)
         self._heard(0)

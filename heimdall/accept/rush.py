@@ -20,12 +20,17 @@ from heimdall.tally import Count, Gauge, Tally
 LEAP: Final = 128
 """Questions that go on in one turn of the reactor: the more go on together, the less each of them costs."""
 
-STEP: Final = 32
-"""Questions that go on in a turn while more than a leap wait: so long who asks for what is known waits for the sockets
-to be read."""
+STEP: Final = 16
+"""Questions that go on in a turn of a flood: so long who asks for what is known waits for the sockets to be read."""
+
+FLOOD: Final = 4
+"""New questions for each that is known past which it is a flood."""
+
+LATELY: Final = 2048
+"""Questions after which those before count half."""
 
 MIXED: Final = 1.0
-"""Seconds behind a question that was known in which such are expected; while there are none, leaps are taken."""
+"""Seconds behind a question that was known in which such are expected: while there are none, leaps are taken."""
 
 MOST: Final = 2000
 """Questions that wait; one more takes the place of the one that waits for longest, who will have asked again."""
@@ -39,6 +44,7 @@ class Rush:
 
     :param go_on: called with each when its turn has come.
     :ivar on: whether there is a rush: somebody who reads a socket sets it.
+    :ivar flood: whether far more is asked for that nobody knows than else, though some of what is known.
     """
 
     _log: ClassVar = Logger()
@@ -49,8 +55,9 @@ class Rush:
         self._waiting: deque[tuple[Query, float, Later]] = deque()
         self._timer: IDelayedCall | None = None
         self._told = False
+        self._known = self._new = 0.0
         self._mixed_until = 0.0
-        self.on = False
+        self.on = self.flood = False
         self._dropped = Count("heimdall_accept_rush_dropped_total", "Questions given up since too many waited.")
         self.tallies: list[Tally] = [
             self._dropped,
@@ -67,9 +74,17 @@ class Rush:
                 self._log.warn("More new questions come than can be asked: the oldest are given up")
         self._waiting.append((query, started, later))
 
-    def mixed(self) -> None:
-        """Note that somebody asked for what is known."""
-        self._mixed_until = self._clock.seconds() + MIXED
+    def read(self, known: int, new: int) -> None:
+        """Note how many questions came of which the reply was known, and how many of which it was not."""
+        now = self._clock.seconds()
+        if known:
+            self._mixed_until = now + MIXED
+        self._known += known
+        self._new += new
+        if self._known + self._new > LATELY:
+            self._known /= 2
+            self._new /= 2
+        self.flood = self._known * FLOOD < self._new and now < self._mixed_until
 
     def catch_up(self) -> None:
         """Let some questions go on, if none did in this turn of the reactor; the next ones follow in the next turn."""
@@ -90,8 +105,7 @@ class Rush:
 
     def _let_go(self) -> None:
         waiting = self._waiting
-        flooded = len(waiting) > LEAP and self._clock.seconds() < self._mixed_until
-        for _ in range(min(STEP if flooded else LEAP, len(waiting))):
+        for _ in range(min(STEP if self.flood else LEAP, len(waiting))):
             self._go_on(*waiting.popleft())
         self.on = bool(waiting)
         if waiting:

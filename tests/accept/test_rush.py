@@ -13,7 +13,7 @@ from heimdall.accept.datagram import Datagrams
 from heimdall.accept.engine import Faults
 from heimdall.accept.front import Front
 from heimdall.accept.reader import BATCH
-from heimdall.accept.rush import LEAP, MIXED, MOST, STEP, Rush
+from heimdall.accept.rush import FLOOD, LATELY, LEAP, MIXED, MOST, STEP, Rush
 from heimdall.accept.sockets import bind
 from heimdall.cache.memory import Memory
 from heimdall.message.answer import Answer
@@ -52,18 +52,18 @@ class Holding(SynchronousTestCase):
         return [one.name for one in asked]
 
     def test_leap(self) -> None:
-        """A few go on all at once, whatever else is asked for: the more go on together, the less each of them costs."""
+        """Where many ask for what is known, many others go on together: so each of them costs least."""
         self.rush.on = True
-        self.rush.mixed()
+        self.rush.read(60, 40)
         names = self.hold(LEAP)
         self.rush.catch_up()
         self.assertEqual((self.gone, self.rush.on, self.clock.getDelayedCalls()), (names, False, []))
 
     def test_steps(self) -> None:
-        """Of many some go on at each turn of the reactor, in the order in which they came, until few are left."""
+        """In a flood a few go on at each turn of the reactor, in the order in which they came, until none is left."""
         self.rush.on = True
-        self.rush.mixed()
-        names = self.hold(LEAP + STEP + 1)
+        self.rush.read(1, FLOOD + 1)
+        names = self.hold(2 * STEP + 1)
         self.rush.catch_up()
         self.rush.catch_up()
         self.assertEqual((self.gone, self.rush.on), (names[:STEP], True))
@@ -72,15 +72,29 @@ class Holding(SynchronousTestCase):
         self.clock.turn()
         self.assertEqual((self.gone, self.rush.on, self.clock.getDelayedCalls()), (names, False, []))
 
+    def test_flood(self) -> None:
+        """It is one while some ask for what is known, and far more for what is not; what was long ago counts little."""
+        self.rush.read(0, 1000)
+        self.assertFalse(self.rush.flood)
+        self.rush.read(1, 0)
+        self.assertTrue(self.rush.flood)
+        self.rush.read(1000 // FLOOD, 0)
+        self.assertFalse(self.rush.flood)
+        for _ in range(2):
+            self.rush.read(0, LATELY)
+        self.assertTrue(self.rush.flood)
+
     def test_leaps(self) -> None:
         """More go on together while nobody asks for what is known, or has not for a while."""
         names = self.hold(4 * LEAP)
         self.rush.catch_up()
         self.assertEqual(self.gone, names[:LEAP])
-        self.rush.mixed()
+        self.rush.read(1, LEAP)
         self.clock.turn(MIXED / 2)
         self.assertEqual(self.gone, names[: LEAP + STEP])
-        self.clock.turn(MIXED / 2)
+        self.clock.rightNow += MIXED / 2
+        self.rush.read(0, 1)
+        self.clock.turn()
         self.assertEqual(self.gone, names[: 2 * LEAP + STEP])
 
     def test_bounded(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -21,11 +22,13 @@ from benchmarks.beside.meter import family, spent
 from benchmarks.beside.peers import CONTESTANTS
 from benchmarks.beside.play import Entrant, Stage
 from benchmarks.beside.tables import Mark, marks, work
-from benchmarks.beside.works import WORKS, Lines, all_names, cold, mixed, shared, zipf
+from benchmarks.beside.works import WORKS, Lines, all_names, cold, mixed, new_to, shared, zipf
 from benchmarks.page import drawn
+from tests.house.tree import ROOT
 from tests.nsd import SKIP
 from tests.running import NO_DNSPERF
 
+MEASURED = json.loads((ROOT / "docs" / "measured" / "beside.json").read_text())
 BY_NAME = {one.name: one for one in WORKS}
 
 
@@ -63,6 +66,22 @@ class Questions(SynchronousTestCase):
         self.assertEqual(sum(line.startswith("n") for line in lines), 6000)
         self.assertEqual(sum(line.startswith("q1r") for line in lines), 2500)
         self.assertEqual(sum(line.startswith("q1x") for line in lines), 1500)
+
+    def test_each_his_own(self) -> None:
+        """No server finds in Redis what another one has asked the upstream: what is cold is so for each of them."""
+        lines = mixed(random.Random(1), "q1", 100)
+        one, other = (new_to(lines, server) for server in range(2))
+        self.assertEqual(len(set(one)), len(set(lines)))
+        self.assertEqual(
+            [line for line in one if line in other], [line for line in lines if not line.startswith("q1x")]
+        )
+
+    def test_measured(self) -> None:
+        """In the mix that was measured, Heimdall had from Redis, and from the upstream, as much as the record says."""
+        for name in ("heimdall", "heimdall-compiled"):
+            for one in MEASURED["works"]["mix"][name]:
+                shares = [round(one["origins"][origin] / one["answered"], 2) for origin in ("redis", "upstream")]
+                self.assertEqual(shares, [0.25, 0.15], name)
 
 
 class Meters(SynchronousTestCase):
