@@ -17,7 +17,7 @@ from heimdall.accept.engine import Later
 from heimdall.message.query import Query
 from heimdall.tally import Count, Gauge, Tally
 
-LEAP: Final = 128
+LEAP: Final = 64
 """Questions that go on in one turn of the reactor: the more go on together, the less each of them costs."""
 
 STEP: Final = 16

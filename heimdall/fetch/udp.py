@@ -6,9 +6,10 @@ import select
 import socket
 from collections.abc import Callable
 from math import inf
-from typing import Final
+from typing import ClassVar, Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
@@ -50,6 +51,8 @@ class Udp:
     :param most: questions in flight; one more fails at once.
     :raises OSError: ``host`` is no address.
     """
+
+    _log: ClassVar = Logger()
 
     def __init__(
         self,
@@ -134,7 +137,10 @@ class Udp:
         next = inf
         for flight in flights:
             if flight.ends <= now + _CLOSE:
-                flight.late()
+                try:
+                    flight.late()
+                except Exception:
+                    self._log.failure("a bug in what follows a wait")
             elif flight.ends < next:
                 next = flight.ends
         # Who was told may have asked again.
