@@ -16,7 +16,7 @@ PATH = """
     cache/redis cache/look cache/reading cache/flight cache/worth cache/entry cache/seal
     cache/writer cache/flush cache/lease cache/frequent cache/shelf
     fetch/route fetch/upstream fetch/attempt fetch/health fetch/server fetch/udp fetch/port fetch/poll
-    fetch/wheel fetch/dice fetch/reply
+    fetch/wheel fetch/dice fetch/reply fetch/rank
 """
 
 extensions = []

@@ -99,17 +99,14 @@ class Rush:
             self._timer.cancel()
             self._timer = None
 
-    def _next(self) -> None:
-        self._timer = None
-        self._let_go()
-
     def _let_go(self) -> None:
+        self._timer = None
         waiting = self._waiting
         for _ in range(min(STEP if self.flood else LEAP, len(waiting))):
             self._go_on(*waiting.popleft())
         self.on = bool(waiting)
         if waiting:
-            self._timer = self._clock.callLater(0, self._next)
+            self._timer = self._clock.callLater(0, self._let_go)
         elif self._told:
             self._told = False
             self._log.info("New questions are asked as they come again")

@@ -138,7 +138,7 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
     seconds = int(age)
     left = ttl - seconds if ttl > seconds else 0
     if seconds:
-        body = with_ttl(body, left) if spots is ALONE else aged(body, spots, seconds)
+        body = with_ttl(body, left) if spots == ALONE else aged(body, spots, seconds)
     return (
         Answer(
             question,

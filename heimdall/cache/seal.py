@@ -19,9 +19,6 @@ SHORTEST: Final = 16
 LONGEST: Final = 4096
 """Bytes that it has at most."""
 
-# What stands in front of nearly every key, made once: a name has 255 bytes at most.
-_MOST_SIZES: Final = 300
-_SIZES: Final = tuple(size.to_bytes(2, "big") for size in range(_MOST_SIZES))
 _USE: Final = b"heimdall.c1"
 _log = Logger(__name__)
 
@@ -47,9 +44,8 @@ class Seal:
 
     def sign(self, key: bytes, value: bytes) -> bytes:
         """Return the seal of a value that is to lie under a key."""
-        size = len(key)
         digest = self._hash.copy()
-        digest.update((_SIZES[size] if size < _MOST_SIZES else size.to_bytes(2, "big")) + key + value)
+        digest.update(len(key).to_bytes(2, "big") + key + value)
         return digest.digest()
 
     def fits(self, key: bytes, value: bytes, seal: bytes) -> bool:

@@ -57,14 +57,12 @@ class Try:
     def _answered(self, answer: Answer) -> None:
         flight, server = self.flight, self.server
         group = flight.group
-        now = group.clock.seconds()
-        group.ledger.seconds.observe(now - self.sent)
-        if server.health.replied(now - self.sent, not answer.rcode or answer.rcode in GOOD):
+        took = group.clock.seconds() - self.sent
+        group.ledger.seconds.observe(took)
+        if server.health.replied(took, not answer.rcode or answer.rcode in GOOD):
             group.log.info("upstream {server} answers again", server=server.text)
         if flight.query.trace is not None:
-            flight.query.trace.note(
-                "upstream", "answered", took=now - self.sent, server=server.text, rcode=answer.rcode
-            )
+            flight.query.trace.note("upstream", "answered", took=took, server=server.text, rcode=answer.rcode)
         flight.answered(self, answer)
 
     def _failed(self, failure: Failure) -> None:

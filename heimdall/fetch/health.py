@@ -68,13 +68,10 @@ class Health:
 
     def asked(self, now: float) -> None:
         """Note that it was sent a question."""
-        if now - self._looked < LOOK and not self.misses:
-            self._share = USUAL  # by far the most
-        else:
-            rare = self.due(now)
-            self._share = RARE if rare else USUAL
-            if rare and not self.up:
-                self._probe = min(self._probe * 2, LAST_PROBE)
+        rare = self.due(now)
+        self._share = RARE if rare else USUAL
+        if rare and not self.up:
+            self._probe = min(self._probe * 2, LAST_PROBE)
         self._looked = now
 
     def replied(self, seconds: float, good: bool) -> bool:

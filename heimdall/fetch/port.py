@@ -10,7 +10,8 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from heimdall.fetch.reply import Mismatch, Odd, check, final, silent, unreachable
+from heimdall.fetch.rank import rank
+from heimdall.fetch.reply import Mismatch, Odd, check, silent, unreachable
 from heimdall.interfaces import Ongoing, Told
 from heimdall.message.query import Query
 from heimdall.message.wire import HEADER
@@ -121,7 +122,7 @@ class Port:
                 self._stray(str(mismatch))
                 continue
             self.forget(flight)
-            if flight.odd is None or final(answer):
+            if flight.odd is None or rank(answer) is None:
                 flight.told(answer)
             else:
                 flight.work = flight.odd(answer, flight.query, flight.ends, flight.told)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from heimdall.message.answer import TC, Answer
 from heimdall.message.query import FORMERR, NOTIMP, NXDOMAIN, REFUSED, SERVFAIL
 
-YXDOMAIN = 6
+YXDOMAIN: Final = 6
 """The code of a DNAME that leads too far (RFC 6672, 2.2)."""
 
-GOOD = (0, NXDOMAIN, YXDOMAIN)
+GOOD: Final[tuple[int, ...]] = (0, NXDOMAIN, YXDOMAIN)
 """The codes that say something of a name; all others say that the server knows nothing."""
 
 # Of those, what says most to a client, that first.
-_FAILURES = (SERVFAIL, REFUSED, NOTIMP, FORMERR)
+_FAILURES: Final[tuple[int, ...]] = (SERVFAIL, REFUSED, NOTIMP, FORMERR)
 
 
 def rank(answer: Answer) -> int | None:

@@ -6,19 +6,14 @@ from collections.abc import Callable
 
 from heimdall.interfaces import NoAnswer, Ongoing, Told
 from heimdall.message import response
-from heimdall.message.answer import TC, Answer
+from heimdall.message.answer import Answer
 from heimdall.message.edns import NETWORK_ERROR, NO_REACHABLE_AUTHORITY, ExtendedError
-from heimdall.message.query import FORMERR, NOTIMP, NXDOMAIN, Query, asks, question_of
+from heimdall.message.query import FORMERR, NOTIMP, Query, asks, question_of
 from heimdall.message.wire import HEADER, Malformed
 
 Odd = Callable[[Answer, Query, float, Told], Ongoing]
 """What takes an answer that may not be the last word: a failure, or one cut short; with its question, when the time for
 that is over, and who is to be told."""
-
-
-def final(answer: Answer) -> bool:
-    """Whether an answer is the last word: it says something of the name, and is whole."""
-    return answer.rcode in (0, NXDOMAIN) and not answer.flags & TC
 
 
 class Mismatch(Exception):

@@ -19,7 +19,8 @@ from zope.interface import implementer
 from heimdall.asking import deferred
 from heimdall.fetch.dice import Dice
 from heimdall.fetch.ledger import Ledger
-from heimdall.fetch.reply import Mismatch, Odd, check, final, silent, unreachable
+from heimdall.fetch.rank import rank
+from heimdall.fetch.reply import Mismatch, Odd, check, silent, unreachable
 from heimdall.fetch.udp import Write
 from heimdall.interfaces import IExchange, NoAnswer, Ongoing, Told
 from heimdall.message.answer import Answer
@@ -131,7 +132,7 @@ class Stream:
 
     def _judged(self, answer: Answer, odd: Odd, query: Query, ends: float) -> Answer | Deferred[Answer]:
         """Have an answer looked at, if it may not be the last word."""
-        if final(answer):
+        if rank(answer) is None:
             return answer
         return deferred(lambda query, told: odd(answer, query, ends, told), query)
 

@@ -110,7 +110,7 @@ class Udp:
         except ConnectionRefusedError:
             # So the system tells that an earlier question was refused; this one has not left yet.
             port.refuse()
-            port = self._pick(chance, now)
+            port = self._pick(self._dice.draw(), now)
             port.send(flight, self._free(identity, port))
 
     def _free(self, identity: int, port: Port) -> int:

@@ -94,8 +94,8 @@ class Answer:
         """
         if not self.keep:
             return self
-        most = ceiling if not self.negative or ceiling < negative else negative
-        least = floor if floor < most else most
+        most = min(ceiling, negative) if self.negative else ceiling
+        least = min(floor, most)
         if len(self.spots) == 1 and least <= self.ttl <= most:
             return self
         old = [_TTL.unpack_from(self.body, spot)[0] for spot in self.spots]

@@ -66,7 +66,7 @@ def walk_soa(wire: bytes, at: int, names: int) -> tuple[int, int, int] | None:
 
 def aged(body: bytes, spots: Sequence[int], age: int) -> bytes:
     """Return the records with each TTL lowered by ``age`` seconds, none below 0."""
-    if len(spots) == 1 and spots[0] == 6:
+    if spots == ALONE:
         (ttl,) = _TTL.unpack_from(body, 6)
         return with_ttl(body, ttl - age if ttl > age else 0)
     image = bytearray(body)

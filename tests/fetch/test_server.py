@@ -17,7 +17,8 @@ from zope.interface.verify import verifyObject
 from heimdall.asking import exchange
 from heimdall.fetch import server
 from heimdall.fetch.ledger import Ledger
-from heimdall.fetch.reply import Odd, final
+from heimdall.fetch.rank import rank
+from heimdall.fetch.reply import Odd
 from heimdall.fetch.server import PLAIN, Server, parse, reach
 from heimdall.interfaces import IExchange, NoAnswer, Ongoing, Told
 from heimdall.message import query as queries
@@ -222,7 +223,7 @@ class Written:
         self.sent.append(self.write(query, 0))
         self.clock.advance(self.takes)
         answer = answer_of(query, self.rcodes.pop(0), "upstream")
-        return succeed(answer).addBoth(told) if odd is None or final(answer) else odd(answer, query, ends, told)
+        return succeed(answer).addBoth(told) if odd is None or rank(answer) is None else odd(answer, query, ends, told)
 
     def close(self) -> None:
         """Nothing is open."""
