@@ -15,7 +15,7 @@ from tests.redisserver import RedisServer
 
 reactor: Any = global_reactor
 
-PATIENT = {"slow": 5.0, "time_limit": 15.0, "silent": 30.0}
+PATIENT: dict[str, Any] = {"slow": 5.0, "time_limit": 15.0, "silent": 30.0}
 """How long a link waits for a Redis that is well: a busy machine may stand still for a while."""
 
 

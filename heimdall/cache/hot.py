@@ -68,6 +68,7 @@ class Hot:
         # What this node told lately, and of that what it told at the last look.
         self._own: dict[bytes, float] = {}
         self._new: dict[bytes, float] = {}
+        self._untold: list[Asked] = []
         self.node = node
         """The number of this node."""
         self._link, self._memory, self._ranks, self._clock, self._reader = link, memory, ranks, clock, reader
@@ -136,7 +137,7 @@ class Hot:
         now = self._link.now()
         if not self._link.up or now is None:
             return
-        if not self._reader and (used or len(self.missed)):
+        if not self._reader and (used or self._untold or len(self.missed)):
             await self._tell(used, now)
         if self._looks % READ_EVERY == 1:
             await self._read(now)
@@ -164,13 +165,15 @@ class Hot:
         asked = {row.key: row for row in self.missed.take(MISSED)}
         for key in used:
             self._note(key, asked)
-        rows = list(asked.values())
+        rows = [*self._untold, *asked.values()]
+        self._untold = []
         for at in range(0, len(rows), AT_ONCE):
             some = rows[at : at + AT_ONCE]
             try:
                 await self._ranks.add(some, self.node, now)
             except LinkDown:
                 self._told.add("failed", by=len(rows) - at)
+                self._untold = rows[at : at + KEPT]  # though of some Redis may not have told that it counted them
                 raise
             self._told.add("told", by=len(some))
             self._trouble.passed()

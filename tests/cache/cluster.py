@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
+from heimdall import sharing
 from heimdall.cache.memory import Memory
 from heimdall.cache.once import Once
 from heimdall.cache.shelf import Shelf
@@ -17,10 +19,11 @@ from heimdall.message import answer
 from heimdall.message.answer import Answer
 from heimdall.message.edns import OTHER, ExtendedError
 from heimdall.message.query import Query
+from heimdall.redislink import connect_to
 from heimdall.sharing import share
 from heimdall.tally import Count
 from tests.cache.questions import question
-from tests.rediscase import RedisCase, reactor, until
+from tests.rediscase import PATIENT, RedisCase, reactor, until
 from tests.redisserver import RedisServer
 
 
@@ -98,6 +101,11 @@ class One:
 
 class Nodes(RedisCase):
     """Starts nodes and takes them down again."""
+
+    def setUp(self) -> None:
+        """Have nodes be patient with a Redis that is well, however busy the machine."""
+        super().setUp()
+        self.patch(sharing, "connect_to", partial(connect_to, **PATIENT))
 
     async def nodes(self, server: RedisServer, upstream: ISource, size: int = 1, **settings: Any) -> list[One]:
         """Return nodes that are linked to Redis and hear each other."""

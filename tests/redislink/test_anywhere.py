@@ -30,7 +30,7 @@ class Anywhere(Nodes):
         await until(lambda: all(node.memory.sure_until > 1.0 for node in nodes))
         one, two = nodes
         self.assertEqual(set(await one.ask(*NAMES)), {"upstream"})
-        await until(lambda: one.count("heimdall_cache_redis_writes_total", "stored") == len(NAMES))
+        await until(lambda: one.count("heimdall_cache_redis_writes_total", "stored") >= len(NAMES))
         self.assertEqual(set(await two.ask(*NAMES)), {"redis"})
         # One flight for both.
         asked = len(upstream.asked)
