@@ -85,11 +85,15 @@ class BatchReader(WideReader):
         slots = self._slots
         envelope = slots.envelope(index)
         later = Way(self._outbox, envelope).send if envelope else partial(self._send_from, [])
-        wire = slots.message(index) if query is None else query.wire
+        client = slots.client(index)
         try:
-            reply = self._engine.take(wire, slots.client(index), False, later, query, passed)
+            if query is None:
+                reply = self._engine.take(slots.message(index), client, False, later, passed)
+            else:
+                query.client = client
+                reply = self._engine.take_new(query, passed, later)
         except Exception as bug:
-            reply = self._datagrams.faults.refuse(wire, bug)
+            reply = self._datagrams.faults.refuse(slots.message(index), bug)
         if not reply:
             return False
         slots.put(index, reply)

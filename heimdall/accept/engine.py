@@ -30,17 +30,17 @@ client has been let pass."""
 class Engine(Protocol):
     """The server, as a socket sees it."""
 
-    def take(
-        self, wire: bytes, client: Client, stream: bool, later: Later, query: Query | None = None, passed: bool = False
-    ) -> bytes | None:
+    def take(self, wire: bytes, client: Client, stream: bool, later: Later, passed: bool = False) -> bytes | None:
         """Take one message of a client.
 
         :param wire: the message, without the length that precedes it on a stream.
         :param stream: whether it came over a stream.
-        :param query: what it asks, where that was read already, and memory does not know it.
         :param passed: whether the gates for clients have let it pass.
         :return: the reply; no bytes where silence is due; None when ``later`` is called, once, with the reply.
         """
+
+    def take_new(self, query: Query, passed: bool, later: Later) -> bytes | None:
+        """Take a query that came in a datagram, was read already, and that memory does not know; see :meth:`take`."""
 
 
 class Faults:

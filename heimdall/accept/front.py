@@ -105,27 +105,22 @@ class Front:
         self._query_log = query_log
         self.repeats.lead(client_gates, udp_size)
 
-    def take(
-        self, wire: bytes, client: Client, stream: bool, later: Later, query: Query | None = None, passed: bool = False
-    ) -> bytes | None:
+    def take(self, wire: bytes, client: Client, stream: bool, later: Later, passed: bool = False) -> bytes | None:
         """Take one message of a client.
 
         :param wire: the message, without the length that precedes it on a stream.
         :param client: the address it came from, as the socket gives it: host first.
         :param stream: whether it came over a stream.
         :param later: sends the reply when it is not known at once.
-        :param query: what it asks, where that was read already, and memory does not know it.
         :param passed: whether the gates for clients have let it pass.
         :return: the reply, when it is known at once, or no bytes where silence is due. None otherwise: then
             ``later`` is called once with the reply, perhaps before this returns.
         """
         started = self._seconds()
         (self._tcp if stream else self._udp).n += 1
-        new = query is not None
-        repeat = None if stream or new else self.repeats.get(wire)
+        repeat = None if stream else self.repeats.get(wire)
         if repeat is not None:
             query = repeat.query
-        if query is not None:
             query.wire, query.client = wire, client
         else:
             message = read(wire, client, stream)
@@ -139,9 +134,9 @@ class Front:
                 verdict = judge(query)
                 if verdict is not None:
                     return self._judged(query, verdict, started)
-        if not (stream or new or repeat):
+        if not (stream or repeat):
             self.repeats.learn(query)
-        known = None if new else self._recall(query, started)
+        known = self._recall(query, started)
         if known is not None:
             answer, body, place = known
             reply = self._reply(query, answer, body, started)
@@ -152,6 +147,20 @@ class Front:
             # Whoever is asked now may keep the query: not the one that the next client's message will be.
             query = query.again(0.0)
         if self.rush.on and not stream:
+            self.rush.hold(query, started, later)
+            return None
+        return self._go_on(query, started, later)
+
+    def take_new(self, query: Query, passed: bool, later: Later) -> bytes | None:
+        """Take a query that came in a datagram, was read already, and that memory does not know; see :meth:`take`."""
+        started = self._seconds()
+        self._udp.n += 1
+        if not passed:
+            for judge in self._client_gates:
+                verdict = judge(query)
+                if verdict is not None:
+                    return self._judged(query, verdict, started)
+        if self.rush.on:
             self.rush.hold(query, started, later)
             return None
         return self._go_on(query, started, later)

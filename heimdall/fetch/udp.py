@@ -103,18 +103,18 @@ class Udp:
         return flight
 
     def _send(self, flight: Flight, now: float) -> None:
-        chance, identity = self._dice.draw_two()
-        port = self._pick(chance, now)
+        port = self._pick(now)
         try:
-            port.send(flight, self._free(identity, port))
+            port.send(flight, self._identity(port))
         except ConnectionRefusedError:
             # So the system tells that an earlier question was refused; this one has not left yet.
             port.refuse()
-            port = self._pick(self._dice.draw(), now)
-            port.send(flight, self._free(identity, port))
+            port = self._pick(now)
+            port.send(flight, self._identity(port))
 
-    def _free(self, identity: int, port: Port) -> int:
-        """Return an id that no question in flight has: the one drawn, as a rule."""
+    def _identity(self, port: Port) -> int:
+        """Return an id that no question in flight on a port has."""
+        identity = self._dice.draw()
         while identity in port.flights:
             identity = self._dice.draw()
         return identity
@@ -147,10 +147,10 @@ class Udp:
         if next < self._wakes:
             self._wake_at(max(next, now + LATE), now)
 
-    def _pick(self, chance: int, now: float) -> Port:
-        """Return the socket of a number drawn by chance, a new one in the place of one that is worn."""
+    def _pick(self, now: float) -> Port:
+        """Return a socket drawn by chance, a new one in the place of one that is worn."""
         ring = self._ring
-        place = chance % self._ports
+        place = self._dice.draw() % self._ports
         if place >= len(ring):
             ring.append(self._open())
             return ring[-1]

@@ -68,16 +68,19 @@ class Batches(Case):
 
     def test_passed(self) -> None:
         """What is left of those that passed is marked, and no gate judges it again."""
-        gate = Rate(1)
-        self.lead(gate)
-        other = query_wire("b.example", use_edns=0)
-        judged = gate.judged
-        for passed in (True, False):
-            self.client.send(other)
-            (left,), _ = self.front.repeats.answer(self.slots, self.slots.receive())
-            self.assertEqual((left[0], left[2]), (0, passed))
-            self.front.take(other, self.client.getsockname(), False, lambda *_: None, left[1], left[2])
-            self.assertEqual(gate.judged - judged, not passed)
+        for other, read in ((query_wire("b.example", use_edns=0), True), (query_wire("b.example", "MX"), False)):
+            gate = Rate(1)
+            self.lead(gate)
+            judged = gate.judged
+            for passed in (True, False):
+                self.client.send(other)
+                ((index, query, let_pass),), _ = self.front.repeats.answer(self.slots, self.slots.receive())
+                self.assertEqual((index, query is not None, let_pass), (0, read or not passed, passed))
+                if query is not None:
+                    self.front.take_new(query, let_pass, lambda *_: None)
+                else:
+                    self.front.take(other, self.client.getsockname(), False, lambda *_: None, let_pass)
+                self.assertEqual(gate.judged - judged, not passed)
 
     def test_not_all(self) -> None:
         """A client of whom not all messages may pass has each judged; a new one of the same batch does not notice."""

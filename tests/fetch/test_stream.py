@@ -132,7 +132,7 @@ class Exchanges(Case):
     @inlineCallbacks
     def test_ids(self) -> Steps:
         """No two questions in flight have the same id."""
-        self.stream._dice._pool = b"\0\5\0\5\0\5\0\6"
+        self.stream._dice._numbers = [6, 5, 5, 5]
         yield gatherResults([exchange(self.stream, ask(), 5) for _ in range(2)])
         self.assertEqual([asked.identity for asked in self.upstream.asked], [5, 6])
 

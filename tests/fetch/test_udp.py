@@ -383,7 +383,7 @@ class Ports(Case):
             other.bind(("0.0.0.0", 0))
             taken = other.getsockname()[1]
             way = self.exchange()
-            way._dice._pool = bytes(4096)
+            way._dice._numbers = [0] * 2048
             with mock.patch.object(udp, "FIRST_PORT", taken):
                 yield exchange(way, ask(), 5)
         self.assertNotEqual(self.upstream.asked[0].port, taken)
