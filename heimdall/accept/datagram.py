@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 from twisted.names import dns
 
 from heimdall.accept.batch import BatchReader, Known
-from heimdall.accept.engine import Engine, Faults, Later
+from heimdall.accept.engine import BatchEngine, Faults, Later
 from heimdall.accept.reader import Reader, WideReader
 from heimdall.accept.rush import Rush
 from heimdall.accept.slots import possible
@@ -48,7 +48,7 @@ class Datagrams(dns.DNSDatagramProtocol):
 
     def __init__(
         self,
-        server: Engine,
+        server: BatchEngine,
         clock: IReactorTime,
         faults: Faults,
         known: Known | None = None,

@@ -39,6 +39,10 @@ class Engine(Protocol):
         :return: the reply; no bytes where silence is due; None when ``later`` is called, once, with the reply.
         """
 
+
+class BatchEngine(Engine, Protocol):
+    """The same, as it is seen by who reads what is alike by the batch."""
+
     def take_new(self, query: Query, passed: bool, later: Later) -> bytes | None:
         """Take a query that came in a datagram, was read already, and that memory does not know; see :meth:`take`."""
 

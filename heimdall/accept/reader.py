@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from heimdall.accept.engine import Engine, Faults, Later
+from heimdall.accept.engine import BatchEngine, Faults, Later
 from heimdall.accept.sockets import IP_PKTINFO
 from heimdall.message.query import Client
 
@@ -32,7 +32,7 @@ class Taker(Protocol):
 
     clock: IReactorTime
     faults: Faults
-    engine: Engine
+    engine: BatchEngine
 
     def answer(self, wire: bytes, client: Client, later: Later) -> bytes | None:
         """Hand a message to the server; return its reply, SERVFAIL if it failed."""

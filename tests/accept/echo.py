@@ -91,9 +91,7 @@ class Echo(DNSServerFactory):
         self.waiting: list[tuple[bytes, Client, Later]] = []
         self.taken: list[tuple[bytes, Client, bool]] = []
 
-    def take(
-        self, wire: bytes, client: Client, stream: bool, later: Later, query: Query | None = None, passed: bool = False
-    ) -> bytes | None:
+    def take(self, wire: bytes, client: Client, stream: bool, later: Later, passed: bool = False) -> bytes | None:
         """Take a message."""
         self.taken.append((wire, client, stream))
         if len(wire) < HEADER:
@@ -110,6 +108,10 @@ class Echo(DNSServerFactory):
         if first.startswith(b"bug"):
             raise ValueError("a bug")
         return reply_to(wire)
+
+    def take_new(self, query: Query, passed: bool, later: Later) -> bytes | None:
+        """Take a query that was read already."""
+        return self.take(query.wire, query.client, False, later, passed)
 
     def answer(self, at: int = 0) -> None:
         """Answer one of those that wait."""

@@ -101,7 +101,9 @@ class Known(Case):
             assert query is not None
             self.assertEqual(query.key, question(name).key)
         query = left[0][1]
-        self.assertIsNone(self.front.take(other, ("192.0.2.1", 53), False, print, query))
+        assert query is not None
+        query.client = ("192.0.2.1", 53)
+        self.assertIsNone(self.front.take_new(query, False, print))
         self.assertEqual([(asked.wire, asked.client) for asked in self.source.queries], [(other, ("192.0.2.1", 53))])
 
     def test_ages(self) -> None:
