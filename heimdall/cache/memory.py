@@ -128,10 +128,11 @@ class Memory:
 
     def held(self, query: Query, now: float) -> tuple[Answer, float, float] | None:
         """Return what was learnt last for a query, be it stale: the answer, when it expires and is forgotten."""
-        table = self._table
         held = self._all(query)
-        if held:
-            held = [place for place in held if now < min(table.dies[place], self.sure_until)]
+        if not held:
+            return None
+        table = self._table
+        held = [place for place in held if now < min(table.dies[place], self.sure_until)]
         if not held:
             return None
         place = max(held, key=lambda place: table.born[place])
@@ -139,16 +140,17 @@ class Memory:
 
     def put(self, query: Query, answer: Answer, now: float, dies: float | None = None) -> None:
         """Hold an answer for its TTL, and behind it for the stale window or until ``dies``."""
+        key = query.key
         if query.subnet is not None:
             key = query.key_for(answer.scope or 0)
         elif answer.rcode == NXDOMAIN and not answer.counts[0]:
             key = _any_type(query)
-        else:
-            key = query.key
         table = self._table
         form, shared = table.form(answer)
         body, ttl = answer.body, answer.ttl
-        size = ENTRY_BYTES + len(key) + len(body) + (0 if shared else FORM_BYTES + SPOT_BYTES * len(form.spots))
+        size = ENTRY_BYTES + len(key) + len(body)
+        if not shared:
+            size += FORM_BYTES + SPOT_BYTES * len(form.spots)
         held = self._index.get(key)
         if held is None:
             place = self._index[key] = table.enter(key)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 from functools import partial
+from math import inf
 from typing import ClassVar, Final
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -28,6 +29,10 @@ from heimdall.tally import Count, Gauge, Tally
 QUIET: Final = 60.0
 """Seconds in which a source that breaks is logged once."""
 
+SWEEP: Final = 0.05
+"""Seconds that a flight may take too long: those under way are looked through no more often."""
+
+_CLOSE: Final = 1e-6
 _TOO_LATE: Final = ExtendedError(edns.NO_REACHABLE_AUTHORITY, "no upstream answered in time")
 _TOO_MANY: Final = ExtendedError(edns.OTHER, "too many queries are waiting")
 _BROKEN: Final = ExtendedError(edns.OTHER, "a source failed")
@@ -63,10 +68,10 @@ class Once:
         self._deadline = deadline
         self._most = most
         self._failure_ttl = failure_ttl
-        self._stale_after = stale_after
+        self._patience = inf if stale_after is None else stale_after
         self._flights: dict[bytes, Flight] = {}
         self._waiting = 0
-        self._sweep: IDelayedCall | None = None
+        self._timer: IDelayedCall | None = None
         self.landed: Callable[[Query, Answer, int], object] | None = None
         """Called at the end of each flight that somebody waits for: with its question, the answer, and how many do."""
         self._asked = Count(
@@ -108,14 +113,12 @@ class Once:
             self._asked.add("joined")
         if query.trace is not None:
             query.trace.note("once", "asks" if flight is None else "waits with others who ask the same")
-        if flight is not None and flight.stale is not None and flight.timer is None:
-            # Its time to wait for something fresh is over already.
-            self._stale_given.add("slow")
-            waiter.end(flight.stale)
-        elif flight is None:
+        if flight is None:
             self._start(key, query, waiter)
         else:
             self._join(flight, waiter)
+            if flight.slow:
+                self._serve_stale(flight)
         return waiter
 
     def refresh(self, query: Query, left: float) -> None:
@@ -132,7 +135,6 @@ class Once:
         """
         for flight in list(self._flights.values()):
             if wanted(flight.query.name):
-                flight.stale = None
                 flight.round += 1
                 if flight.work is not None:
                     flight.work.cancel()
@@ -142,16 +144,17 @@ class Once:
         """End every flight now; their askers are told SERVFAIL or what is held."""
         for flight in list(self._flights.values()):
             self._end(flight)
-        if self._sweep is not None:
-            self._sweep.cancel()
-            self._sweep = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _start(self, key: bytes, query: Query, waiter: Waiter | None) -> None:
-        flight = self._flights[key] = Flight(key, query, self._clock.seconds() + self._deadline)
+        now = self._clock.seconds()
+        flight = self._flights[key] = Flight(key, query, now)
         if waiter is not None:
             self._join(flight, waiter)
-        if self._sweep is None:
-            self._sweep = self._clock.callLater(self._deadline, self._end_overdue)
+        if self._timer is None:
+            self._timer = self._clock.callLater(min(self._patience, self._deadline), self._sweep)
         self._ask(flight)
 
     def _ask(self, flight: Flight) -> None:
@@ -177,12 +180,6 @@ class Once:
         flight.waiters.append(waiter)
         waiter.flight = flight
         self._waiting += 1
-        if flight.stale is None and self._stale_after is not None:
-            now = self._clock.seconds()
-            held = self._memory.held(flight.query, now)
-            if held is not None:
-                flight.stale = held[0].stale(now - held[1])
-                flight.timer = self._clock.callLater(self._stale_after, self._serve_stale, flight)
 
     def _give_up(self, waiter: Waiter) -> None:
         """One asker no longer waits; the flight goes on, since its answer will be wanted again."""
@@ -191,15 +188,30 @@ class Once:
             flight.waiters.remove(waiter)
             self._waiting -= 1
 
-    def _end_overdue(self) -> None:
-        """End the flights whose time is over. They stand in the order of their ends: one timer serves all."""
-        self._sweep = None
+    def _sweep(self) -> None:
+        """See to the flights that take long. They stand in the order of their starts: one timer serves all."""
+        self._timer = None
         now = self._clock.seconds()
+        slow, over = now - self._patience + _CLOSE, now - self._deadline + _CLOSE
+        next = inf
         for flight in list(self._flights.values()):
-            if flight.ends > now:
-                self._sweep = self._clock.callLater(flight.ends - now, self._end_overdue)
+            if flight.started <= over:
+                self._end(flight)
+                continue
+            next = min(next, flight.started + self._deadline)
+            if flight.started > slow:
+                next = min(next, flight.started + self._patience)
                 break
-            self._end(flight)
+            if not flight.slow:
+                flight.slow = True
+                if flight.waiters:
+                    self._serve_stale(flight)
+        if self._timer is not None:  # somebody who was told has asked again
+            self._timer.cancel()
+            self._timer = None
+        if self._flights:
+            next = min(next, now + self._patience)
+            self._timer = self._clock.callLater(max(next - now, SWEEP), self._sweep)
 
     def _end(self, flight: Flight) -> None:
         work, flight.work = flight.work, None
@@ -236,14 +248,13 @@ class Once:
         """Nothing good came: what is held is given though it is stale, else the failure, for a while."""
         now = self._clock.seconds()
         query = flight.query
-        known = self._memory.get(query, now)
+        known = self._known(query, now)
         if known is not None:
             # A refresh in vain, or another flight learnt for every type that the name does not exist.
-            fresh, body, _ = known
-            self._land(flight, fresh.with_body(query, body))
+            self._land(flight, known)
             return
         held = self._memory.held(query, now)
-        if held is not None and self._stale_after is not None:
+        if held is not None and self._patience < inf:
             answer = held[0].stale(now - held[1])
             self._stale_given.add("failure", by=len(flight.waiters))
             # As long as that is held, the upstream that failed is not asked again (RFC 8767, 5).
@@ -254,17 +265,27 @@ class Once:
         self._land(flight, answer)
 
     def _serve_stale(self, flight: Flight) -> None:
-        """The askers have waited long enough; the flight goes on without them (RFC 8767, 5)."""
-        flight.timer = None
-        if flight.stale is not None:
+        """The askers have waited long enough for something fresh; the flight goes on without them (RFC 8767, 5)."""
+        now = self._clock.seconds()
+        known = self._known(flight.query, now)
+        held = None if known is not None else self._memory.held(flight.query, now)
+        if held is not None:
+            known = held[0].stale(now - held[1])
             self._stale_given.add("slow", by=len(flight.waiters))
-            self._release(flight, flight.stale)
+        if known is not None:
+            self._release(flight, known)
+
+    def _known(self, query: Query, now: float) -> Answer | None:
+        """Return what memory knows of a question, if that is fresh: another flight may have learnt it."""
+        known = self._memory.get(query, now)
+        if known is None:
+            return None
+        answer, body, _ = known
+        return answer.with_body(query, body)
 
     def _land(self, flight: Flight, answer: Answer) -> None:
         flight.open = False
         del self._flights[flight.key]
-        if flight.timer is not None:
-            flight.timer.cancel()
         waiting = len(flight.waiters)
         self._release(flight, answer)
         if waiting and self.landed is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.defer import CancelledError
-from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from heimdall.interfaces import Ongoing, Told
@@ -37,18 +36,17 @@ class Waiter:
 
 
 class Flight:
-    """One question on its way, and who waits for it."""
+    """One question on its way, and who waits for it; ``slow`` once those have waited as long as for something fresh."""
 
-    __slots__ = ("ends", "key", "open", "query", "round", "stale", "timer", "waiters", "work")
+    __slots__ = ("key", "open", "query", "round", "slow", "started", "waiters", "work")
 
-    def __init__(self, key: bytes, query: Query, ends: float) -> None:
+    def __init__(self, key: bytes, query: Query, started: float) -> None:
         self.key = key
         self.query = query
-        self.ends = ends
+        self.started = started
         self.waiters: list[Waiter] = []
         self.work: Ongoing | None = None
-        self.stale: Answer | None = None
-        self.timer: IDelayedCall | None = None
+        self.slow = False
         self.open = True
         # How often it was asked anew; what an earlier round brings is not listened to.
         self.round = 0

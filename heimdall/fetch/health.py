@@ -68,10 +68,11 @@ class Health:
 
     def asked(self, now: float) -> None:
         """Note that it was sent a question."""
-        rare = self.due(now)
-        self._share = RARE if rare else USUAL
-        if rare and not self.up:
-            self._probe = min(self._probe * 2, LAST_PROBE)
+        self._share = USUAL
+        if self.due(now):
+            self._share = RARE
+            if not self.up:
+                self._probe = min(self._probe * 2, LAST_PROBE)
         self._looked = now
 
     def replied(self, seconds: float, good: bool) -> bool:
@@ -83,9 +84,12 @@ class Health:
         if self.rtt is None:
             self.rtt, self._variance = seconds, seconds / 2
         else:
-            self._variance += (abs(self.rtt - seconds) - self._variance) / 4
-            self.rtt += (seconds - self.rtt) * self._share
+            change = seconds - self.rtt
+            self._variance += (abs(change) - self._variance) / 4
+            self.rtt += change * self._share
         self.errors = 0 if good else min(self.errors + 1, 4)
+        if not self.misses:
+            return False
         self.misses = 0
         self._silent_since = None
         self._probe = FIRST_PROBE

@@ -9,7 +9,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from heimdall.cache.memory import Memory
-from heimdall.cache.once import Once
+from heimdall.cache.once import SWEEP, Once
 from heimdall.interfaces import ISource, NoAnswer
 from heimdall.message.answer import Answer
 from heimdall.message.edns import ExtendedError
@@ -252,6 +252,45 @@ class Stale(Case):
         known = self.known()
         assert known is not None
         self.assertIn(bytes((192, 0, 2, 9)), known)
+
+    def test_many_slow(self) -> None:
+        """However many wait, all are told in time, 50 ms late at most, and looked through 20 times a second at most."""
+        names = [f"n{number}.example" for number in range(40)]
+        for name in names:
+            self.memory.put(question(name), positive(name, ttl=1), self.clock.seconds())
+        self.clock.advance(1)
+        self.once = Once(self.memory, self.source, self.clock)
+        asked: dict[str, float] = {}
+        waited: list[float] = []
+        swept = 0
+        sweep = self.once._sweep
+
+        def note(_: Answer) -> None:
+            waited.append(self.clock.seconds() - asked[names[len(waited)]])
+
+        def swept_once() -> None:
+            nonlocal swept
+            swept += 1
+            sweep()
+
+        self.patch(self.once, "_sweep", swept_once)
+        for step in range(3000):
+            if step < 1000 and not step % 25:
+                asked[names[step // 25]] = self.clock.seconds()
+                self.once.ask(question(names[step // 25])).addCallback(note)
+            self.clock.advance(0.001)
+        self.assertEqual(len(waited), len(names))
+        self.assertTrue(all(1.8 - 1e-5 < each < 1.8 + SWEEP + 0.002 for each in waited), waited)
+        self.assertLessEqual(swept, 3 / SWEEP)
+
+    def test_learnt_meanwhile(self) -> None:
+        """What came into memory while an upstream was slow, as another node learnt it, is given as fresh as it is."""
+        asked = self.once.ask(question())
+        self.clock.advance(1)
+        self.memory.put(question(), positive(data="192.0.2.9"), self.clock.seconds())
+        self.clock.advance(0.8)
+        answer = self.successResultOf(asked)
+        self.assertEqual((answer.origin, answer.body[-4:]), ("memory", bytes((192, 0, 2, 9))))
 
     def test_fresh_in_time(self) -> None:
         """An upstream that answers in time leaves no stale answer and no timer behind."""
