@@ -7,7 +7,7 @@ from configparser import ConfigParser
 from setuptools import setup
 
 PATH = """
-    tally asking
+    tally asking waits
     message/wire message/spots message/query message/reply message/answer message/response
     accept/reader accept/slots accept/batch accept/rush accept/outbox accept/repeats accept/alike
     accept/front accept/passing
@@ -16,7 +16,7 @@ PATH = """
     cache/redis cache/look cache/reading cache/flight cache/worth cache/entry cache/seal
     cache/writer cache/flush cache/lease cache/frequent cache/shelf
     fetch/route fetch/upstream fetch/attempt fetch/health fetch/server fetch/udp fetch/port fetch/poll
-    fetch/wheel fetch/dice fetch/reply fetch/rank
+    fetch/dice fetch/reply fetch/rank
 """
 
 extensions = []

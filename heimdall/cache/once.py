@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 from functools import partial
-from math import inf
 from typing import ClassVar, Final
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
@@ -25,14 +24,14 @@ from heimdall.message.answer import STALE_TTL, Answer, make
 from heimdall.message.edns import ExtendedError
 from heimdall.message.query import NXDOMAIN, SERVFAIL, Query
 from heimdall.tally import Count, Gauge, Tally
+from heimdall.waits import Waits
 
 QUIET: Final = 60.0
 """Seconds in which a source that breaks is logged once."""
 
-SWEEP: Final = 0.05
+LATE: Final = 0.05
 """Seconds that a flight may take too long: those under way are looked through no more often."""
 
-_CLOSE: Final = 1e-6
 _TOO_LATE: Final = ExtendedError(edns.NO_REACHABLE_AUTHORITY, "no upstream answered in time")
 _TOO_MANY: Final = ExtendedError(edns.OTHER, "too many queries are waiting")
 _BROKEN: Final = ExtendedError(edns.OTHER, "a source failed")
@@ -68,10 +67,11 @@ class Once:
         self._deadline = deadline
         self._most = most
         self._failure_ttl = failure_ttl
-        self._patience = inf if stale_after is None else stale_after
+        self._stale = stale_after is not None
+        self._patience = deadline if stale_after is None else min(stale_after, deadline)
         self._flights: dict[bytes, Flight] = {}
         self._waiting = 0
-        self._timer: IDelayedCall | None = None
+        self._waits = Waits(clock, self._flights.values, self._late, LATE)
         self.landed: Callable[[Query, Answer, int], object] | None = None
         """Called at the end of each flight that somebody waits for: with its question, the answer, and how many do."""
         self._asked = Count(
@@ -144,17 +144,14 @@ class Once:
         """End every flight now; their askers are told SERVFAIL or what is held."""
         for flight in list(self._flights.values()):
             self._end(flight)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._waits.close()
 
     def _start(self, key: bytes, query: Query, waiter: Waiter | None) -> None:
         now = self._clock.seconds()
-        flight = self._flights[key] = Flight(key, query, now)
+        flight = self._flights[key] = Flight(key, query, now + self._patience, now + self._deadline)
         if waiter is not None:
             self._join(flight, waiter)
-        if self._timer is None:
-            self._timer = self._clock.callLater(min(self._patience, self._deadline), self._sweep)
+        self._waits.wait(flight.due, now)
         self._ask(flight)
 
     def _ask(self, flight: Flight) -> None:
@@ -188,30 +185,18 @@ class Once:
             flight.waiters.remove(waiter)
             self._waiting -= 1
 
-    def _sweep(self) -> None:
-        """See to the flights that take long. They stand in the order of their starts: one timer serves all."""
-        self._timer = None
-        now = self._clock.seconds()
-        slow, over = now - self._patience + _CLOSE, now - self._deadline + _CLOSE
-        next = inf
-        for flight in list(self._flights.values()):
-            if flight.started <= over:
-                self._end(flight)
-                continue
-            next = min(next, flight.started + self._deadline)
-            if flight.started > slow:
-                next = min(next, flight.started + self._patience)
-                break
-            if not flight.slow:
-                flight.slow = True
-                if flight.waiters:
-                    self._serve_stale(flight)
-        if self._timer is not None:  # somebody who was told has asked again
-            self._timer.cancel()
-            self._timer = None
-        if self._flights:
-            next = min(next, now + self._patience)
-            self._timer = self._clock.callLater(max(next - now, SWEEP), self._sweep)
+    def _late(self, flight: Flight) -> None:
+        """See to a flight that takes long: its askers are told what is held, and in the end it ends."""
+        if not flight.open:
+            return
+        if flight.due >= flight.ends:
+            self._end(flight)
+            return
+        flight.slow = True
+        flight.due = flight.ends
+        self._waits.wait(flight.due, self._clock.seconds())
+        if flight.waiters:
+            self._serve_stale(flight)
 
     def _end(self, flight: Flight) -> None:
         work, flight.work = flight.work, None
@@ -254,7 +239,7 @@ class Once:
             self._land(flight, known)
             return
         held = self._memory.held(query, now)
-        if held is not None and self._patience < inf:
+        if held is not None and self._stale:
             answer = held[0].stale(now - held[1])
             self._stale_given.add("failure", by=len(flight.waiters))
             # As long as that is held, the upstream that failed is not asked again (RFC 8767, 5).

@@ -38,12 +38,13 @@ class Waiter:
 class Flight:
     """One question on its way, and who waits for it; ``slow`` once those have waited as long as for something fresh."""
 
-    __slots__ = ("key", "open", "query", "round", "slow", "started", "waiters", "work")
+    __slots__ = ("due", "ends", "key", "open", "query", "round", "slow", "waiters", "work")
 
-    def __init__(self, key: bytes, query: Query, started: float) -> None:
+    def __init__(self, key: bytes, query: Query, due: float, ends: float) -> None:
         self.key = key
         self.query = query
-        self.started = started
+        self.due = due
+        self.ends = ends
         self.waiters: list[Waiter] = []
         self.work: Ongoing | None = None
         self.slow = False

@@ -27,18 +27,19 @@ READS: Final = 32
 
 
 class Flight:
-    """One question on its way: what its reply must match, when it ends, and who is told; by a ``port`` until then.
+    """One question on its way: what its reply must match, and who is told; it has a ``port`` until then.
 
-    ``odd`` takes the answer that is not to be told as it is, and then ``work`` is what goes on for it.
+    ``due`` is when it ends without a reply. ``odd`` takes the answer that is not to be told as it is, and then ``work``
+    is what goes on for it.
     """
 
-    __slots__ = ("ends", "identity", "odd", "port", "query", "told", "work")
+    __slots__ = ("due", "identity", "odd", "port", "query", "told", "work")
 
-    def __init__(self, query: Query, ends: float, told: Told, odd: Odd | None) -> None:
+    def __init__(self, query: Query, due: float, told: Told, odd: Odd | None) -> None:
         self.port: Port | None = None
         self.identity = 0
         self.query = query
-        self.ends = ends
+        self.due = due
         self.told = told
         self.odd = odd
         self.work: Ongoing | None = None
@@ -125,7 +126,7 @@ class Port:
             if flight.odd is None or rank(answer) is None:
                 flight.told(answer)
             else:
-                flight.work = flight.odd(answer, flight.query, flight.ends, flight.told)
+                flight.work = flight.odd(answer, flight.query, flight.due, flight.told)
             # Another one that has come already wakes us again, at less than the price of looking in vain.
             return
 

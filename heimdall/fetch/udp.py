@@ -5,11 +5,9 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Callable
-from math import inf
-from typing import ClassVar, Final
+from typing import Final
 
-from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
-from twisted.logger import Logger
+from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
@@ -20,6 +18,7 @@ from heimdall.fetch.port import Flight, Port
 from heimdall.fetch.reply import Odd, unreachable
 from heimdall.interfaces import IExchange, Told
 from heimdall.message.query import Query
+from heimdall.waits import Waits
 
 FIRST_PORT: Final = 10240
 """Our ports lie from here to 65535: above those where services usually listen."""
@@ -35,7 +34,7 @@ TRIES: Final = 20
 
 LATE: Final = 0.05
 """Seconds that a question may wait too long for its reply: those in flight are looked through no more often."""
-_CLOSE: Final = 1e-6
+
 
 Write = Callable[[Query, int], bytes]
 """Makes the message that asks a question under an id."""
@@ -51,8 +50,6 @@ class Udp:
     :param most: questions in flight; one more fails at once.
     :raises OSError: ``host`` is no address.
     """
-
-    _log: ClassVar = Logger()
 
     def __init__(
         self,
@@ -71,8 +68,7 @@ class Udp:
         self._address = found[0][4]
         self._clock = clock
         self._fds = Poll(fds) if hasattr(select, "epoll") else fds
-        self._timer: IDelayedCall | None = None
-        self._wakes = inf
+        self._waits = Waits(clock, self._left, Flight.late, LATE)
         self.write = write
         self._ports, self._most = ports, most
         self._ring: list[Port] = []
@@ -98,8 +94,7 @@ class Udp:
         except OSError as error:
             self._failed(flight, "socket", f"the question cannot be sent: {error.strerror}")
         else:
-            if flight.ends < self._wakes:
-                self._wake_at(flight.ends, now)
+            self._waits.wait(flight.due, now)
         return flight
 
     def _send(self, flight: Flight, now: float) -> None:
@@ -123,29 +118,9 @@ class Udp:
         self.ledger.failed.add(what)
         flight.told(Failure(unreachable(reason)))
 
-    def _wake_at(self, ends: float, now: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._wakes = ends
-        self._timer = self._clock.callLater(max(ends - now, 0.0), self._end_overdue)
-
-    def _end_overdue(self) -> None:
-        """End what waits in vain. Nearly all has its reply long before: one look through what is left costs least."""
-        self._timer, self._wakes = None, inf
-        now = self._clock.seconds()
-        flights = [flight for port in (*self._ring, *self._leaving) for flight in port.flights.values()]
-        next = inf
-        for flight in flights:
-            if flight.ends <= now + _CLOSE:
-                try:
-                    flight.late()
-                except Exception:
-                    self._log.failure("a bug in what follows a wait")
-            elif flight.ends < next:
-                next = flight.ends
-        # Who was told may have asked again.
-        if next < self._wakes:
-            self._wake_at(max(next, now + LATE), now)
+    def _left(self) -> list[Flight]:
+        """Return what is in flight."""
+        return [flight for port in (*self._ring, *self._leaving) for flight in port.flights.values()]
 
     def _pick(self, now: float) -> Port:
         """Return a socket drawn by chance, a new one in the place of one that is worn."""
@@ -210,9 +185,7 @@ class Udp:
         for port in (*self._ring, *self._leaving):
             port.end("closed", "the exchange was closed")
             self.drop(port)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._waits.close()
 
 
 classImplements(Udp, IExchange)

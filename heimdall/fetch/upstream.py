@@ -17,10 +17,10 @@ from heimdall.fetch.health import Upstream
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.rank import rank
 from heimdall.fetch.reply import silent
-from heimdall.fetch.wheel import Waiting, Wheel
 from heimdall.interfaces import IExchange, ITeller, Told
 from heimdall.message.answer import TC, Answer
 from heimdall.message.query import AD, SERVFAIL, Query
+from heimdall.waits import Waits
 
 RETRY: Final = 0.4
 GROWTH: Final = 1.5
@@ -29,6 +29,10 @@ GROWTH: Final = 1.5
 ROUNDS: Final = 5
 ROUNDS_REFUSED: Final = 3
 """How often one server is asked one question at most, and how often if it says at once that it cannot be reached."""
+
+
+LATE: Final = 0.02
+"""Seconds that a server may be waited for too long."""
 
 
 class Group:
@@ -59,13 +63,13 @@ class Group:
             raise ValueError("a group needs a server")
         self.servers = [Upstream(text, exchange) for text, exchange in servers]
         self.clock = clock
-        self.wheel = Wheel(clock)
         self.deadline = deadline
         self.trust_ad = trust_ad
         self.ledger = ledger or Ledger()
         self.tallies = self.ledger.tallies
         self.closed = False
         self.flights: set[Flight] = set()
+        self.waits = Waits(clock, lambda: self.flights, Flight.late, LATE)
         for server in self.servers:
             self._enter(server)
 
@@ -110,7 +114,7 @@ class Group:
             server.exchange.close()
         while self.flights:
             next(iter(self.flights)).fail()
-        self.wheel.close()
+        self.waits.close()
 
 
 classImplements(Group, ITeller)
@@ -119,18 +123,17 @@ classImplements(Group, ITeller)
 class Flight:
     """One question on its way through a group."""
 
-    __slots__ = ("_asked", "_best", "_done", "_order", "_slot", "_tries", "ends", "group", "query", "told")
+    __slots__ = ("_asked", "_best", "_done", "_order", "_tries", "due", "ends", "group", "query", "told")
 
     def __init__(self, group: Group, query: Query, told: Told) -> None:
         self.group = group
         self.query = query
         self.told = told
-        self.ends = group.clock.seconds() + group.deadline
+        self.due = self.ends = group.clock.seconds() + group.deadline
         self._order = group.order()
         self._asked = 0
         self._tries: list[Try] = []
         self._best: Answer | None = None
-        self._slot: set[Waiting] | None = None
         self._done = False
 
     def start(self) -> None:
@@ -150,10 +153,9 @@ class Flight:
         server = order[asked % len(order)]
         self._asked = asked + 1
         wait = server.health.patience if self._asked < len(order) else RETRY * GROWTH ** (self._asked // len(order) - 1)
-        if self._slot is not None:
-            self._slot.discard(self)
         due = now + wait
-        self._slot = self.group.wheel.wait(self, due if due < self.ends else self.ends)
+        self.due = due = due if due < self.ends else self.ends
+        self.group.waits.wait(due, now)
         self._send(server, why, now)
 
     def _send(self, server: Upstream, why: str, now: float) -> None:
@@ -171,7 +173,8 @@ class Flight:
 
     def late(self) -> None:
         """Act on what has not come in time."""
-        self._slot = None
+        if self._done:
+            return
         for one in self._tries:
             if not one.look:
                 one.miss()
@@ -181,7 +184,8 @@ class Flight:
         elif now >= self.ends:
             self.fail()
         elif self._asked >= ROUNDS * len(self._order):
-            self._slot = self.group.wheel.wait(self, self.ends)
+            self.due = self.ends
+            self.group.waits.wait(self.due, now)
         else:
             self._go_on("hedge" if self._asked < len(self._order) else "retry", now)
 
@@ -222,9 +226,6 @@ class Flight:
     def _end(self) -> None:
         self._done = True
         self.group.flights.discard(self)
-        if self._slot is not None:
-            self._slot.discard(self)
-            self._slot = None
 
     def _finish(self, answer: Answer) -> None:
         self._end()

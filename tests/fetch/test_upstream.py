@@ -121,7 +121,7 @@ class OneServer(Case):
         self.assertAlmostEqual(self.wait(deferred), 0.02, places=2)
         self.assertEqual(self.successResultOf(deferred).origin, "upstream")
         self.assertEqual(self.sent(), [1])
-        self.assertEqual(len(group.wheel), 0)
+        self.assertEqual(len(group.flights), 0)
         self.assertEqual(group.ledger.queries.counts, {("answer",): 1})
         self.assertEqual(group.flights, set())
 
@@ -134,7 +134,7 @@ class OneServer(Case):
         self.assertEqual(error.error.code, NO_REACHABLE_AUTHORITY)
         self.assertEqual([round(when, 1) for when in self.fakes[0].times], [0.0, 0.4, 1.0, 1.9, 3.3])
         self.assertEqual(group.ledger.queries.counts, {("none",): 1})
-        self.assertEqual(len(group.wheel), 0)
+        self.assertEqual(len(group.flights), 0)
 
     def test_long_deadline(self) -> None:
         """With a deadline far away a silent server is asked no more often than five times."""
@@ -168,7 +168,7 @@ class OneServer(Case):
         self.assertLess(self.wait(deferred), 1.3)
         self.failureResultOf(deferred, NoAnswer)
         self.assertEqual(self.sent(), [3])
-        self.assertEqual(len(group.wheel), 0)
+        self.assertEqual(len(group.flights), 0)
 
     def test_restarted(self) -> None:
         """A server that refused because it was being restarted is found again within the same question."""
@@ -267,7 +267,7 @@ class SeveralServers(Case):
         self.assertAlmostEqual(self.wait(deferred), 0.15, places=1)
         self.assertEqual(group.ledger.asked.total("hedge"), 1)
         self.clock.advance(5)
-        self.assertEqual(len(group.wheel), 0)
+        self.assertEqual(len(group.flights), 0)
 
     def test_next_after_failure(self) -> None:
         """A server that says it cannot answer is followed by the next at once."""
@@ -347,7 +347,7 @@ class SeveralServers(Case):
         self.failureResultOf(deferred, NoAnswer)
         self.assertTrue(all(2 <= sent <= 4 for sent in self.sent()), self.sent())
         self.clock.advance(0.01)
-        self.assertEqual(len(group.wheel), 0)
+        self.assertEqual(len(group.flights), 0)
 
 
 class Ends(Case):
@@ -360,7 +360,7 @@ class Ends(Case):
         self.clock.advance(0.3)
         deferred.cancel()
         self.failureResultOf(deferred, CancelledError)
-        self.assertEqual(len(group.wheel), 0)
+        self.assertEqual(len(group.flights), 0)
         self.assertEqual([state["inflight"] for state in group.state()], [0, 0])
         self.assertEqual(group.ledger.queries.counts, {("cancelled",): 1})
 
