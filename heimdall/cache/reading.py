@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Final, cast
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -15,11 +14,13 @@ from heimdall.cache.scripts import LOOK
 from heimdall.cache.writer import Trouble
 from heimdall.interfaces import ILink
 from heimdall.tally import Count, Tally, Times
+from heimdall.waits import Waits
 
 AT_ONCE: Final = 256
 """Look-ups that travel in one command."""
 
-_CLOSE: Final = 1e-6
+LATE: Final = 0.002
+"""Seconds that a look-up may take longer than its budget before that is told."""
 
 MOST_WAITING: Final = 10_000
 """Look-ups that wait for Redis at once; past that it is not asked."""
@@ -66,12 +67,12 @@ class _Call(Asking):
 
 
 class _Batch:
-    """The look-ups of one command; ``over`` once Redis has replied, or told that it will not."""
+    """The look-ups of one command; ``due`` is when its budget is over."""
 
-    __slots__ = ("began", "looks", "over")
+    __slots__ = ("began", "due", "looks")
 
-    def __init__(self, looks: list[Asking], began: float) -> None:
-        self.looks, self.began, self.over = looks, began, False
+    def __init__(self, looks: list[Asking], began: float, due: float) -> None:
+        self.looks, self.began, self.due = looks, began, due
 
 
 class Reading:
@@ -90,9 +91,9 @@ class Reading:
         self._leased: list[Asking] = []
         self._waiting = 0
         self._scheduled = False
-        # The batches that Redis has not replied to, and what wakes us when the budget of the first has passed.
-        self._under_way: deque[_Batch] = deque()
-        self._timer: IDelayedCall | None = None
+        # The batches that Redis has not replied to within their budget so far.
+        self._under_way: set[_Batch] = set()
+        self._waits = Waits(clock, lambda: self._under_way, self._late, LATE)
         self.at = 0.0
         """When Redis replied last, on our clock."""
         self._times = Times("heimdall_cache_redis_lookup_seconds", "The look-ups of one turn, there and back.")
@@ -150,10 +151,10 @@ class Reading:
         return places.values()
 
     def _run(self, looks: list[Asking], leasing: bool) -> None:
-        batch = _Batch(looks, self._clock.seconds())
-        self._under_way.append(batch)
-        if self._timer is None:
-            self._timer = self._clock.callLater(self._budget, self._overdue)
+        now = self._clock.seconds()
+        batch = _Batch(looks, now, now + self._budget)
+        self._under_way.add(batch)
+        self._waits.wait(batch.due, now)
         keys = [key for look in looks for key in look.keys]
         if leasing and self._leases is not None:
             reading = LOOK.run(self._link, keys, self._leases.token, self._leases.lasts)
@@ -161,29 +162,20 @@ class Reading:
             reading = self._link.run(b"MGET", *keys)
         reading.addCallbacks(self._replied, self._refused, callbackArgs=(batch, len(keys)), errbackArgs=(batch,))
 
-    def _overdue(self) -> None:
-        """Tell those whose budget has passed. Batches stand in the order of their ends: one timer serves all."""
-        self._timer = None
-        while self._under_way:
-            batch = self._under_way[0]
-            left = batch.began + self._budget - self._clock.seconds()
-            if left > _CLOSE and not batch.over:
-                self._timer = self._clock.callLater(left, self._overdue)
-                return
-            self._under_way.popleft()
-            for look in () if batch.over else batch.looks:
+    def _late(self, batch: _Batch) -> None:
+        """Tell those whose budget has passed."""
+        if batch in self._under_way:
+            self._under_way.discard(batch)
+            for look in batch.looks:
                 look.late()
 
     def _over(self, batch: _Batch) -> None:
         self._waiting -= len(batch.looks)
         self.at = self._clock.seconds()
         self._times.observe(self.at - batch.began)
-        batch.over = True
-        while self._under_way and self._under_way[0].over:
-            self._under_way.popleft()
-        if not self._under_way and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._under_way.discard(batch)
+        if not self._under_way:
+            self._waits.close()
 
     def _replied(self, reply: object, batch: _Batch, size: int) -> None:
         self._over(batch)
