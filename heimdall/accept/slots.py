@@ -98,8 +98,7 @@ class Slots:
         name: bytes = self._head_bytes[start : start + self._name]
         if not self._six:
             host = name[4:8]
-            text = _texts.get(host)
-            return _ipv4(host) if text is None else text, name[2] << 8 | name[3]
+            return _texts.get(host) or _ipv4(host), name[2] << 8 | name[3]
         port, flow, host = _IPV6.unpack_from(name)
         (scope,) = _SCOPE.unpack_from(name)
         return socket.inet_ntop(socket.AF_INET6, host), port, flow, scope

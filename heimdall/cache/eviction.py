@@ -42,9 +42,9 @@ class Eviction:
         table = self._table
         table.sizes[place] = size
         self.bytes += size
-        ghost = hash(table.keys[place]) if self._ghosts else 0
-        if ghost in self._ghosts:
-            del self._ghosts[ghost]
+        ghosts = self._ghosts
+        if ghosts and (ghost := hash(table.keys[place])) in ghosts:
+            del ghosts[ghost]
             table.main[place] = True
             self._main.append(place)
         else:

@@ -107,15 +107,13 @@ class Once:
             return waiter
         key = query.key if query.subnet is None else query.keys()[0]
         flight = self._flights.get(key)
-        if flight is None:
-            self._started.n += 1
-        else:
-            self._asked.add("joined")
         if query.trace is not None:
             query.trace.note("once", "asks" if flight is None else "waits with others who ask the same")
         if flight is None:
+            self._started.n += 1
             self._start(key, query, waiter)
         else:
+            self._asked.add("joined")
             self._join(flight, waiter)
             if flight.slow:
                 self._serve_stale(flight)

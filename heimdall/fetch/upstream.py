@@ -22,11 +22,10 @@ from heimdall.message.answer import TC, Answer
 from heimdall.message.query import AD, SERVFAIL, Query
 from heimdall.waits import Waits
 
-RETRY: Final = 0.4
-GROWTH: Final = 1.5
-"""Seconds before a server is asked a second time, and how much longer the pause before each further time is."""
+PAUSES: Final = (0.4, 0.6, 0.9, 1.35, 2.025)
+"""Seconds before a server is asked a second time, and before each further time."""
 
-ROUNDS: Final = 5
+ROUNDS: Final = len(PAUSES)
 ROUNDS_REFUSED: Final = 3
 """How often one server is asked one question at most, and how often if it says at once that it cannot be reached."""
 
@@ -152,7 +151,7 @@ class Flight:
         order, asked = self._order, self._asked
         server = order[asked % len(order)]
         self._asked = asked + 1
-        wait = server.health.patience if self._asked < len(order) else RETRY * GROWTH ** (self._asked // len(order) - 1)
+        wait = server.health.patience if self._asked < len(order) else PAUSES[self._asked // len(order) - 1]
         due = now + wait
         self.due = due = due if due < self.ends else self.ends
         self.group.waits.wait(due, now)

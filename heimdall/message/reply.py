@@ -20,6 +20,9 @@ _OPT_DO: Final = edns.opt(do=True)
 
 STREAM_SIZE: Final = 65535
 
+LEAST_SIZE: Final = 512
+"""What everybody takes over UDP (RFC 1035, 2.3.4)."""
+
 
 def fit(query: Query, answer: Answer, body: bytes, udp_size: int = edns.UDP_SIZE) -> bytes:
     """Return the reply to ``query`` that carries ``answer``.
@@ -29,7 +32,7 @@ def fit(query: Query, answer: Answer, body: bytes, udp_size: int = edns.UDP_SIZE
     (RFC 8914, 3); then additional records, silently; after that, others from the end, with TC set (RFC 2181, 9).
 
     :param body: the answer's records with the TTLs of this moment.
-    :param udp_size: the most bytes we send over UDP.
+    :param udp_size: the most bytes we send over UDP; 512 at least.
     """
     opt = b""
     if query.edns:
@@ -43,6 +46,8 @@ def fit(query: Query, answer: Answer, body: bytes, udp_size: int = edns.UDP_SIZE
     answers, authorities, additionals = answer.counts
     head = _HEAD.pack(flags, 1, answers, authorities, additionals + 1 if opt else additionals)
     reply = b"".join((query.wire[:2], head, query.question, body, opt))
+    if len(reply) <= LEAST_SIZE:
+        return reply
     limit = STREAM_SIZE if query.stream else query.size if query.size < udp_size else udp_size
     return reply if len(reply) <= limit else _shorter(query, answer, body, flags, opt, limit)
 
