@@ -43,29 +43,18 @@ class Frequent:
         """
         if query.subnet is not None:
             return
-        ttl = -1
-        if answer.rcode in (0, NXDOMAIN) and answer.origin == "upstream":
-            ttl = answer.ttl
-        self.add(query.key, answer.origin, ttl, askers)
-
-    def add(self, key: bytes, origin: str, ttl: int, askers: int) -> None:
-        """Count some who asked a question.
-
-        :param origin: who knew: redis, upstream, or anybody else.
-        :param ttl: of the answer, in seconds; below 0 when it tells nothing.
-        """
-        asks = self._asks.get(key)
+        asks = self._asks.get(query.key)
         if asks is None:
             if len(self._asks) >= self._most:
                 self._make_room()
-            asks = self._asks[key] = _Asks()
+            asks = self._asks[query.key] = _Asks()
         asks.total += askers
-        if origin == "redis":
+        if answer.origin == "redis":
             asks.redis += askers
-        elif origin == "upstream":
+        elif answer.origin == "upstream":
             asks.upstream += askers
-            if ttl >= 0:
-                asks.ttl = ttl | EXACT
+            if answer.rcode in (0, NXDOMAIN):
+                asks.ttl = answer.ttl | EXACT
 
     def take(self, most: int) -> list[Asked]:
         """Return what was asked most, and count it anew."""

@@ -26,7 +26,8 @@ from heimdall.cache.table import Table
 from heimdall.cache.top import Top
 from heimdall.interfaces import LinkDown, Member
 from heimdall.message import query
-from heimdall.message.query import Query
+from heimdall.message.answer import make
+from heimdall.message.query import SERVFAIL, Query
 from tests.cache.cluster import Nodes, One, Upstream
 from tests.cache.questions import negative, positive, question, scoped
 from tests.cache.test_eviction import add
@@ -42,30 +43,31 @@ class Misses(SynchronousTestCase):
         """Askers are counted by who knew, with the TTL that an upstream told."""
         frequent = Frequent()
         for origin, ttl, askers in (("upstream", 60, 2), ("redis", 33, 3), ("stale", 30, 4)):
-            frequent.add(b"k", origin, ttl, askers)
-        self.assertEqual(frequent.take(9), [Asked(b"k", 0, 3, 2, 60 | EXACT)])
+            frequent.landed(question(), positive().with_ttls(ttl, origin), askers)
+        self.assertEqual(frequent.take(9), [Asked(question().key, 0, 3, 2, 60 | EXACT)])
         self.assertEqual((frequent.take(9), len(frequent)), ([], 0))
-        frequent.add(b"k", "upstream", -1, 1)
-        self.assertEqual(frequent.take(9), [Asked(b"k", 0, 0, 1, UNKNOWN)])
+        frequent.landed(question(), make(question(), SERVFAIL, "upstream"), 1)
+        self.assertEqual(frequent.take(9), [Asked(question().key, 0, 0, 1, UNKNOWN)])
 
     def test_most_first(self) -> None:
         """What was asked most is taken first; the rest waits."""
         frequent = Frequent()
-        for name in range(10):
-            frequent.add(b"%d" % name, "redis", 1, name + 1)
-        self.assertEqual([asked.key for asked in frequent.take(2)], [b"9", b"8"])
+        names = [question(f"n{number}.example") for number in range(10)]
+        for number, name in enumerate(names):
+            frequent.landed(name, positive().with_ttls(1, "redis"), number + 1)
+        self.assertEqual([asked.key for asked in frequent.take(2)], [names[9].key, names[8].key])
         self.assertEqual(len(frequent), 8)
 
     def test_flood(self) -> None:
         """A flood of names that nobody asks twice takes no more room, and does not hide what is asked often."""
         frequent = Frequent(100)
         for number in range(20_000):
-            frequent.add(b"random%d" % number, "upstream", 60, 1)
+            frequent.landed(question(f"random{number}.example"), positive(), 1)
             if number % 20 == 0:
-                frequent.add(b"often", "upstream", 60, 1)
+                frequent.landed(question("often.example"), positive(), 1)
             self.assertLessEqual(len(frequent), 100)
         [first] = frequent.take(1)
-        self.assertEqual((first.key, first.upstream), (b"often", 1000))
+        self.assertEqual((first.key, first.upstream), (question("often.example").key, 1000))
 
 
 class Growth(SynchronousTestCase):
