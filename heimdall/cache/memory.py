@@ -128,11 +128,8 @@ class Memory:
 
     def held(self, query: Query, now: float) -> tuple[Answer, float, float] | None:
         """Return what was learnt last for a query, be it stale: the answer, when it expires and is forgotten."""
-        held = self._all(query)
-        if not held:
-            return None
         table = self._table
-        held = [place for place in held if now < min(table.dies[place], self.sure_until)]
+        held = [place for place in self._all(query) if now < min(table.dies[place], self.sure_until)]
         if not held:
             return None
         place = max(held, key=lambda place: table.born[place])

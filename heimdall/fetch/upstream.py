@@ -22,10 +22,10 @@ from heimdall.message.answer import TC, Answer
 from heimdall.message.query import AD, SERVFAIL, Query
 from heimdall.waits import Waits
 
-PAUSES: Final = (0.4, 0.6, 0.9, 1.35, 2.025)
-"""Seconds before a server is asked a second time, and before each further time."""
+PAUSES: Final[tuple[float, ...]] = (0.4, 0.6, 0.9, 1.35, 2.025)
+"""Seconds before a server is asked a second time, and before each further time: one for each of ``ROUNDS``."""
 
-ROUNDS: Final = len(PAUSES)
+ROUNDS: Final = 5
 ROUNDS_REFUSED: Final = 3
 """How often one server is asked one question at most, and how often if it says at once that it cannot be reached."""
 

@@ -68,7 +68,7 @@ class Sentinels(RedisCase):
                 return bool(master.command("ROLE")[0] == b"slave" and master.command("GET", "k") == b"new")
             return False
 
-        await until(follows)
+        await until(follows, 150)  # a sentinel that stood still for seconds does nothing for half a minute after that
         await pause(3.1)  # no failover within the failover timeout of the last one
         replica.pause()
         hung = await self.writes_again(link)
