@@ -85,7 +85,7 @@ class BatchReader(WideReader):
         slots = self._slots
         envelope = slots.envelope(index)
         later = Way(self._outbox, envelope).send if envelope else partial(self._send_from, [])
-        client = slots.client(index)
+        client = slots.sender(envelope) if envelope else slots.client(index)
         try:
             if query is None:
                 reply = self._engine.take(slots.message(index), client, False, later, passed)

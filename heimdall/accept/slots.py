@@ -95,12 +95,15 @@ class Slots:
     def client(self, index: int) -> Client:
         """Return who sent a datagram, as ``recvfrom`` does."""
         start = index * self._head
-        name: bytes = self._head_bytes[start : start + self._name]
+        return self.sender(self._head_bytes[start : start + self._head])
+
+    def sender(self, envelope: Envelope) -> Client:
+        """Return whom an envelope goes back to, as ``recvfrom`` does."""
         if not self._six:
-            host = name[4:8]
-            return _texts.get(host) or _ipv4(host), name[2] << 8 | name[3]
-        port, flow, host = _IPV6.unpack_from(name)
-        (scope,) = _SCOPE.unpack_from(name)
+            host = envelope[4:8]
+            return _texts.get(host) or _ipv4(host), envelope[2] << 8 | envelope[3]
+        port, flow, host = _IPV6.unpack_from(envelope)
+        (scope,) = _SCOPE.unpack_from(envelope)
         return socket.inet_ntop(socket.AF_INET6, host), port, flow, scope
 
     def envelope(self, index: int) -> Envelope:

@@ -114,12 +114,14 @@ class Special:
         known = (*passing, *(name for name, _ in self._records))
         self._existing = {above for name in known for above in suffixes(name)}
         self._tops = tuple({list(suffixes(name))[-2] for name in self._zones})
+        # Nearly all names end otherwise: to see that costs less than to compare each of those.
+        self._ends = {top[-3:] for top in self._tops}
         self._special = Count("heimdall_admit_special_total", "Queries for special-use names and for ANY")
         self.tallies: list[Tally] = [self._special]
 
     def judge(self, query: Query) -> Answer | Drop | None:
         """Return the answer to a question for a special-use name, or for ANY."""
-        if query.name.endswith(self._tops):
+        if query.name[-3:] in self._ends and query.name.endswith(self._tops):
             for suffix in suffixes(query.name):
                 if suffix in self._zones:
                     zone = self._zones[suffix]

@@ -6,7 +6,6 @@ The question is the key's, and not stored again.
 
 from __future__ import annotations
 
-from math import floor
 from struct import Struct
 from typing import Final
 
@@ -75,8 +74,8 @@ def to_bytes(answer: Answer, key: bytes, now: float, seal: Seal, asked: float | 
         raise ValueError("the answer is not one to this question")
     if answer.rcode not in (0, NXDOMAIN) or answer.flags & TC:
         raise ValueError("a failure, or a part of an answer")
-    stored = min(max(floor(now / TICK), 0), _LATEST)
-    before = 0 if asked is None else min(max(stored - floor(asked / TICK), 0), _LONG_AGO)
+    stored = min(max(int(now / TICK), 0), _LATEST)
+    before = 0 if asked is None else min(max(stored - int(asked / TICK), 0), _LONG_AGO)
     times = VERSION << 56 | stored << 16 | before
     marks = _NO_NAME if answer.rcode else 0
     if answer.flags & AD:
@@ -87,10 +86,11 @@ def to_bytes(answer: Answer, key: bytes, now: float, seal: Seal, asked: float | 
     if answer.scope is not None:
         marks |= _SCOPED
         scope = answer.scope.to_bytes(1, "big")
-    if max(answer.counts) < 256:
-        head = _NARROW.pack(times, node % NODES, marks, *answer.counts)
+    answers, authorities, additionals = answer.counts
+    if answers < 256 and authorities < 256 and additionals < 256:
+        head = _NARROW.pack(times, node % NODES, marks, answers, authorities, additionals)
     else:
-        head = _WIDE.pack(times, node % NODES, marks | _COUNTED_WIDE, *answer.counts)
+        head = _WIDE.pack(times, node % NODES, marks | _COUNTED_WIDE, answers, authorities, additionals)
     value = head + scope + answer.body
     return value + seal.sign(key, value)
 

@@ -120,7 +120,7 @@ class Shared:
     def _read(self, look: Look, values: list[object], now: float, judged: Judged | None) -> None:
         """Take the first good value for a query, the closest first; keep what is only good in need."""
         result = "miss"
-        for key, value in zip(look.keys, values, strict=True):
+        for key, value in zip(look.keys, values):  # noqa: B905 - to have lengths compared is slow once compiled
             if isinstance(value, bytes):
                 result = self._take(look, *(judged or self.worth.judge(look.query, key, value, now)))
                 if look.done:

@@ -228,13 +228,15 @@ def write(query: Query, identity: int, *, ad: bool = False, with_opt: bool = Tru
     :param subnet: whether to pass the client's subnet on, where it gave one.
     """
     flags = RD | query.flags & CD | (AD if ad else 0)
+    head = (identity << 16 | flags).to_bytes(4, "big")
     question = query.key[:-1]
-    head = _HEAD.pack(identity, flags, 1, 0, 0, with_opt)
     if not with_opt:
-        return head + question
+        return head + _QUESTION_ONLY + question
     if subnet and query.subnet:
-        return head + question + edns.opt(query.do, options=query.subnet.to_option())
-    return head + question + (_OPT_DO if query.do else _OPT)
+        opt = edns.opt(query.do, options=query.subnet.to_option())
+    else:
+        opt = _OPT_DO if query.do else _OPT
+    return head + _WITH_ONE_ADDITIONAL + question + opt
 
 
 def make(name: bytes, qtype: int, *, do: bool = False, cd: bool = False) -> Query:

@@ -78,7 +78,7 @@ def aged(body: bytes, spots: Sequence[int], age: int) -> bytes:
 
 def with_ttl(body: bytes, ttl: int) -> bytes:
     """Return one record with another TTL, where :data:`ALONE` says that it stands."""
-    return body[:6] + _TTL.pack(ttl) + body[10:]
+    return body[:6] + ttl.to_bytes(4, "big") + body[10:]
 
 
 def patched(body: bytes, spots: Iterable[int], ttls: Iterable[int]) -> bytes:
