@@ -35,7 +35,7 @@ class Alike:
             self._shapes[shape] = query.again(0.0), query.key[len(query.name) :]
 
     def read(self, rest: bytes) -> Query | None:
-        """Return what a message asks if it is one of a known shape, and its name is sound; the id of its ``wire`` is 0.
+        """Return what a message asks if it is one of a known shape, and its name is sound; with no ``wire`` of its own.
 
         The query is good until the next one is read; who keeps it must copy it.
         """
@@ -52,7 +52,6 @@ class Alike:
         if known is None or end - _NAME > 255:
             return None
         query, ending = known
-        query.wire = b"\0\0" + rest
         query.question = rest[_NAME : end + 4]
         query.name = name = rest[_NAME:end].lower()
         query.key = name + ending

@@ -141,12 +141,10 @@ class Repeats:
             if repeat is None:
                 query = self._alike.read(rest)
                 if query is not None:
+                    query.wire = read[start - 2 : start - 2 + length]
                     repeat = self._first(query, now)
                 if repeat is None:
-                    whole = None
-                    if query is not None:
-                        whole = query.again(0.0)
-                        whole.wire = read[start - 2 : start - 2 + length]
+                    whole = None if query is None else query.again(0.0)
                     left.append((index, whole, not apart or hosts[index] not in apart))
                     continue
             elif not (again(repeat.place, repeat.body, now) or self._refit(repeat, now)):
