@@ -129,11 +129,9 @@ class Front:
             query = message
             if query.subnet is not None and not self._client_subnet:
                 query.subnet = None
-        if not passed:
-            for judge in self._client_gates:
-                verdict = judge(query)
-                if verdict is not None:
-                    return self._judged(query, verdict, started)
+        refused = None if passed else self._refused(query, started)
+        if refused is not None:
+            return refused
         if not (stream or repeat):
             self.repeats.learn(query)
         known = self._recall(query, started)
@@ -155,15 +153,21 @@ class Front:
         """Take a query that came in a datagram, was read already, and that memory does not know; see :meth:`take`."""
         started = self._seconds()
         self._udp.n += 1
-        if not passed:
-            for judge in self._client_gates:
-                verdict = judge(query)
-                if verdict is not None:
-                    return self._judged(query, verdict, started)
+        refused = None if passed else self._refused(query, started)
+        if refused is not None:
+            return refused
         if self.rush.on:
             self.rush.hold(query, started, later)
             return None
         return self._go_on(query, started, later)
+
+    def _refused(self, query: Query, started: float) -> bytes | None:
+        """Return what a client is told that a gate does not let pass, no bytes for silence; None for who may pass."""
+        for judge in self._client_gates:
+            verdict = judge(query)
+            if verdict is not None:
+                return self._judged(query, verdict, started)
+        return None
 
     def _go_on(self, query: Query, started: float, later: Later) -> bytes | None:
         """Take a query further that memory does not know; the outcome is that of :meth:`take`."""

@@ -55,8 +55,7 @@ class Slots:
         self.udp = udp
         self._six = udp.family == socket.AF_INET6
         self._wide = wide
-        self._name = _NAMES[udp.family]
-        room = Room(BATCH, STRIDE, LARGEST, self._name, wide)
+        room = Room(BATCH, STRIDE, LARGEST, _NAMES[udp.family], wide)
         self._receive, self._send, self._at = room.receive, room.send, room.at
         self._head, self._control = room.head, room.control
         self._heads, self._headers, self._iovecs = room.heads, room.headers, room.iovecs

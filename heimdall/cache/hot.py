@@ -68,6 +68,7 @@ class Hot:
         # What this node told lately, and of that what it told at the last look.
         self._own: dict[bytes, float] = {}
         self._new: dict[bytes, float] = {}
+        # What Redis did not count so far.
         self._untold: list[Asked] = []
         self.node = node
         """The number of this node."""

@@ -64,11 +64,10 @@ class Shared:
     ) -> None:
         self._link, self._tell, self._clock = link, teller(next), clock
         self.head, self._lease_head = (f"{prefix}:{space}:".encode() for space in ("c1", "l1"))
-        self._stale_after = stale_after
+        self._stale_after, self._reader = stale_after, reader
         self._leases = None if reader else leases
         self.reading = Reading(link, clock, budget=budget, leases=self._leases)
         self.worth = Worth(seal or Seal(), covers, window if stale else 0, ceilings)
-        self._reader = reader
         self.stored: Callable[[Query, bytes, bytes], object] | None = None
         """Called with each answer that is stored: its question, key without prefix, and value."""
         self._writer = Writer(link, clock, most=most_writes, leases=self._leases)
@@ -120,7 +119,8 @@ class Shared:
     def _read(self, look: Look, values: list[object], now: float, judged: Judged | None) -> None:
         """Take the first good value for a query, the closest first; keep what is only good in need."""
         result = "miss"
-        for key, value in zip(look.keys, values):  # noqa: B905 - to have lengths compared is slow once compiled
+        for at, key in enumerate(look.keys):
+            value = values[at]
             if isinstance(value, bytes):
                 result = self._take(look, *(judged or self.worth.judge(look.query, key, value, now)))
                 if look.done:

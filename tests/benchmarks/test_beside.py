@@ -198,10 +198,12 @@ class Live(SynchronousTestCase):
         self.patch(play, "MANY", 500)
         self.patch(learn, "MANY", 200)
         spread = evolve(BY_NAME["spread"], known=lambda: names[:600])
-        for asked, least, most in ((600, 0.9, 1.0), (5000, 0.0, 0.9)):
+        for asked, least, most in ((600, 0.99, 1.0), (5000, 0.0, 0.9)):
             work = evolve(spread, ask=partial(asking, names[:asked]))
             with Stage(work, [Entrant(one.name, one, "", "")], 0.05) as stage:
                 ours = dict(stage.round())["heimdall"]
+                if ours["known"] < least:  # a node that stood still does not believe its memory until Redis was asked
+                    ours = dict(stage.round())["heimdall"]
             self.assertTrue(least <= ours["known"] <= most, ours)
             self.assertGreaterEqual(ours["most"], ours["p999"])
 

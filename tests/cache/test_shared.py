@@ -165,8 +165,8 @@ class Surviving(Case):
             server.command(*setting)
             self.assertEqual(await self.ask(shared, ["new0.example"]), ["upstream"])
             await until(lambda shared=shared, reason=reason: self.count(shared, "write_errors", reason) == 1)  # type: ignore[misc]
-            await pause(0)  # a read-only one is looked for anew, a turn of the reactor later
-            await until(lambda link=link: link.up)  # type: ignore[misc]
+            await pause(0)  # it is left a turn of the reactor later
+            await until(lambda link=link: link.up)  # type: ignore[misc]  # a read-only one is looked for anew
             self.assertEqual(await self.ask(shared), ["redis"])
 
     async def test_rubbish(self) -> None:
