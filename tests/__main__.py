@@ -49,8 +49,7 @@ def check(*arguments: str) -> bool:
 
 def trial(folder: str) -> tuple[int, int, int]:
     """Run all tests under coverage; return how many passed, failed and were skipped, by trial's own summary."""
-    # One more than there are cores: tests of whole nodes wait for a third of their time.
-    jobs = os.environ.get("JOBS") or str(min((os.cpu_count() or 1) + 1, 4))
+    jobs = os.environ.get("JOBS") or str(min(os.cpu_count() or 1, 4))
     *lines, code = python(
         *("coverage", "run", "-m", "twisted.trial", f"--jobs={jobs}", f"--temp-directory={folder}/trial", "tests"),
     )
