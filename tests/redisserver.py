@@ -230,6 +230,10 @@ def make_certificates(folder: Path, host: str = "localhost") -> None:
     ca_key, server_key, client_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "CA of the tests")])
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    signs = x509.KeyUsage(
+        digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+        key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
     names = x509.SubjectAlternativeName([x509.DNSName(host), x509.IPAddress(ip_address("127.0.0.1"))])
 
     def certificate(subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, ca: bool) -> bytes:
@@ -242,9 +246,11 @@ def make_certificates(folder: Path, host: str = "localhost") -> None:
             .not_valid_before(now - timedelta(days=2))
             .not_valid_after(now + timedelta(days=2))
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            # Python 3.13 takes no certificate without these (RFC 5280, 4.2.1).
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         )
-        if not ca:
-            made = made.add_extension(names, critical=False)
+        made = made.add_extension(signs, critical=True) if ca else made.add_extension(names, critical=False)
         return made.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     client = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "client of the tests")])

@@ -174,7 +174,7 @@ class Repeats:
         self._queries.add("udp", by=count - len(left))
         if answered:
             self._answers.add("memory", "noerror", by=answered)
-            self._times.observe(self._seconds() - now, by=answered)
+            self._times.observe_all(self._seconds() - now, answered)
         return left, silent
 
     def _first(self, query: Query, now: float) -> Repeat | None:

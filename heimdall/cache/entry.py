@@ -48,6 +48,7 @@ _LONG_AGO: Final = 0xFFFF
 _LATEST: Final = (1 << 40) - 1
 _LONGEST: Final = 0x7FFFFFFF
 _BEFORE: Final = b"\0" * HEADER
+_ONE: Final[tuple[int, int, int]] = (1, 0, 0)
 _OPT: Final = OPT.to_bytes(2, "big")
 
 _Read = tuple[tuple[int, ...], int, bool]
@@ -112,25 +113,27 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
     end = len(value) - SIZE
     if not seal.fits(key, value[:end], value[end:]):
         raise Rubbish("forged" if seal.keyed else "damaged")
-    marks, answers, authorities, additionals = value[10], value[11], value[12], value[13]
+    times, _, marks, answers, authorities, additionals = _NARROW.unpack_from(value)
     at = _NARROW.size
-    if marks & _COUNTED_WIDE:
-        if end < _WIDE.size:
+    scope, rcode, flags = None, 0, 0
+    if marks:
+        if marks & _COUNTED_WIDE:
+            if end < _WIDE.size:
+                raise Rubbish("malformed")
+            _, _, marks, answers, authorities, additionals = _WIDE.unpack_from(value)
+            at = _WIDE.size
+        if marks & _SCOPED:
+            scope = value[at]
+            at += 1
+        if marks > _MARKS or at > end or (scope is not None and scope > 128):
             raise Rubbish("malformed")
-        _, _, marks, answers, authorities, additionals = _WIDE.unpack_from(value)
-        at = _WIDE.size
-    scope = None
-    if marks & _SCOPED:
-        scope = value[at]
-        at += 1
-    if marks > _MARKS or at > end or (scope is not None and scope > 128):
-        raise Rubbish("malformed")
-    stored = value[1] << 32 | value[2] << 24 | value[3] << 16 | value[4] << 8 | value[5]
-    before = value[6] << 8 | value[7]
+        rcode = NXDOMAIN if marks & _NO_NAME else 0
+        flags = (AD if marks & _WITH_AD else 0) | (AA if marks & _WITH_AA else 0)
+    stored, before = times >> 16 & _LATEST, times & _LONG_AGO
     age = now - stored * TICK
-    if age < -TOLERANCE:
-        raise Rubbish("future")
     if age < 0:
+        if age < -TOLERANCE:
+            raise Rubbish("future")
         age = 0.0
     sections = answers, authorities, additionals
     question, body = key[:size], value[at:end]
@@ -142,8 +145,8 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
     return (
         Answer(
             question,
-            NXDOMAIN if marks & _NO_NAME else 0,
-            (AD if marks & _WITH_AD else 0) | (AA if marks & _WITH_AA else 0),
+            rcode,
+            flags,
             sections,
             body,
             spots,
@@ -151,7 +154,7 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
             True,
             "redis",
             (),
-            bool(denied or not answers or marks & _NO_NAME),
+            denied or not answers or rcode != 0,
             scope,
         ),
         ttl - age,
@@ -171,6 +174,9 @@ def stored_by(value: bytes) -> int:
 
 def _usual(body: bytes, question: bytes, sections: tuple[int, int, int]) -> _Read | None:
     """Return what :func:`_whole` does, for one RRset that was asked for, or the SOA of a no; None for anything else."""
+    if sections == _ONE and question[-4:-2] != _OPT:
+        alone = walk_one(body, 0, question)
+        return (ALONE, alone[0], False) if alone and alone[1] == len(body) and alone[0] <= _LONGEST else None
     answers, authorities, additionals = sections
     if additionals:
         return None
@@ -181,9 +187,6 @@ def _usual(body: bytes, question: bytes, sections: tuple[int, int, int]) -> _Rea
         return ALONE, found[0], True
     if question[-4:-2] == _OPT or not 0 < answers <= MOST_RECORDS:
         return None
-    if answers == 1:
-        one = walk_one(body, 0, question)
-        return (ALONE, one[0], False) if one is not None and one[1] == len(body) and one[0] <= _LONGEST else None
     walked = walk(body, 0, answers, question)
     if walked is None:
         return None

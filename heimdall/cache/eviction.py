@@ -48,7 +48,6 @@ class Eviction:
             table.main[place] = True
             self._main.append(place)
         else:
-            table.main[place] = False
             self._small.append(place)
             self._small_bytes += size
 

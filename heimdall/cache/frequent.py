@@ -43,11 +43,12 @@ class Frequent:
         """
         if query.subnet is not None:
             return
-        asks = self._asks.get(query.key)
+        key = query.key
+        asks = self._asks.get(key)
         if asks is None:
             if len(self._asks) >= self._most:
                 self._make_room()
-            asks = self._asks[query.key] = _Asks()
+            asks = self._asks[key] = _Asks()
         asks.total += askers
         if answer.origin == "redis":
             asks.redis += askers

@@ -183,15 +183,14 @@ class Reading:
         now = self._link.now()
         good = isinstance(reply, list) and len(reply) == size and now is not None
         values: list[object] = cast("list[object]", reply) if good else [None] * size
-        if len(batch.looks) == size:
-            for look, value in zip(batch.looks, values, strict=True):
-                self._tell(look, [value], now or 0.0)
-            return
-        at = 0
-        for look in batch.looks:
-            behind = at + len(look.keys)
-            self._tell(look, values[at:behind], now or 0.0)
-            at = behind
+        looks, then = batch.looks, now or 0.0
+        found = [[value] for value in values] if len(looks) == size else _parts(values, looks)
+        for at, look in enumerate(looks):
+            try:
+                look.found(found[at], then)
+            except Exception:
+                self._log.failure("a look-up in Redis failed")
+                self._tell_nothing(look)
 
     def _refused(self, failure: Failure, batch: _Batch) -> None:
         self._over(batch)
@@ -199,13 +198,21 @@ class Reading:
         if self._leases is not None:
             self._leases.refused(failure.getErrorMessage())
         for look in batch.looks:
-            self._tell(look, None, 0.0)
+            self._tell_nothing(look)
 
-    def _tell(self, look: Asking, values: list[object] | None, now: float) -> None:
-        """Tell who asked; a bug there costs one query its hit, not the others theirs."""
+    def _tell_nothing(self, look: Asking) -> None:
+        """Tell who asked that Redis cannot tell; a bug there costs one query its answer, not the others theirs."""
         try:
-            look.found(values, now)
+            look.found(None, 0.0)
         except Exception:
             self._log.failure("a look-up in Redis failed")
-            if values is not None:
-                look.found(None, now)
+
+
+def _parts(values: Sequence[object], looks: Sequence[Asking]) -> list[list[object]]:
+    """Return the values of each look: as many as it has keys."""
+    parts, at = [], 0
+    for look in looks:
+        behind = at + len(look.keys)
+        parts.append(list(values[at:behind]))
+        at = behind
+    return parts

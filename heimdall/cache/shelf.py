@@ -30,9 +30,9 @@ class Shelf:
 
     def __init__(self, shared: Shared, memory: IHotCache, once: Once) -> None:
         self.head = shared.head
-        self._reading, self._worth, self._hits = shared.reading, shared.worth, shared.lookups.cell("hit")
-        self._memory, self._once, self._flights = memory, once, once.flights
-        self._askers: dict[bytes, Asker] = {}
+        self.reading, self.worth, self.hits = shared.reading, shared.worth, shared.lookups.cell("hit")
+        self.memory, self.once, self._flights = memory, once, once.flights
+        self.askers: dict[bytes, Asker] = {}
 
     def ask(self, query: Query) -> Deferred[Answer]:
         """Find the answer to a query; see :class:`~heimdall.interfaces.ISource`."""
@@ -41,56 +41,17 @@ class Shelf:
     def tell(self, query: Query, told: Told) -> Ongoing:
         """Find the answer to a query; see :class:`~heimdall.interfaces.ITeller`."""
         key = query.key
-        under_way = key in self._askers or key in self._flights
-        if under_way or query.subnet is not None or query.trace is not None or not self._reading.ready:
-            return self._once.tell(query, told)
-        asker = self._askers[key] = Asker(self, query, told)
-        self._reading.ask(asker, True)
+        under_way = key in self.askers or key in self._flights
+        if under_way or query.subnet is not None or query.trace is not None or not self.reading.ready:
+            return self.once.tell(query, told)
+        asker = self.askers[key] = Asker(self, query, told)
+        self.reading.ask(asker, True)
         return asker
-
-    def found(self, asker: Asker, values: list[object] | None, now: float) -> None:
-        """Tell somebody what lies ready; see :meth:`~heimdall.cache.reading.Asking.found`."""
-        if not asker.open:
-            return  # he is told by others, or has given up: then a lease of ours ends by itself
-        judged = None
-        value = None if values is None else values[0]
-        if isinstance(value, bytes):
-            query = asker.query
-            judged = result, answer = self._worth.judge(query, query.key, value, now)
-            if result == "hit" and answer is not None:
-                self._hits.n += 1
-                if answer.ttl:
-                    self._memory.put(query, answer, self._reading.at)
-                self._leave(asker)
-                asker.told(answer)
-                if self._once.landed is not None:
-                    self._once.landed(query, answer, 1)
-                return
-        self._go_on(asker, Seen(values, now, judged))
-
-    def late(self, asker: Asker) -> None:
-        """Let somebody ask on, since Redis takes too long; what it says after all is looked for again."""
-        if asker.open:
-            self._go_on(asker, Seen(None, 0.0, late=True))
 
     def close(self) -> None:
         """Let all ask on."""
-        for asker in list(self._askers.values()):
-            self._go_on(asker, Seen(None, 0.0))
-
-    def give_up(self, asker: Asker) -> None:
-        """Look no more for somebody."""
-        self._leave(asker)
-        asker.told(Failure(CancelledError()))
-
-    def _go_on(self, asker: Asker, seen: Seen) -> None:
-        self._leave(asker)
-        asker.query.seen = seen
-        asker.work = self._once.tell(asker.query, asker.told)
-
-    def _leave(self, asker: Asker) -> None:
-        asker.open = False
-        del self._askers[asker.query.key]
+        for asker in list(self.askers.values()):
+            asker.go_on(Seen(None, 0.0))
 
 
 class Asker(Asking):
@@ -107,19 +68,49 @@ class Asker(Asking):
         self.work: Ongoing | None = None
 
     def found(self, values: list[object] | None, now: float) -> None:
-        """Take what was found; see :class:`~heimdall.cache.reading.Asking`."""
-        self._shelf.found(self, values, now)
+        """Take what lies ready, and ask on where that is not good; see :class:`~heimdall.cache.reading.Asking`."""
+        if not self.open:
+            return  # he is told by others, or has given up: then a lease of ours ends by itself
+        judged = None
+        value = None if values is None else values[0]
+        if isinstance(value, bytes):
+            shelf, query = self._shelf, self.query
+            judged = result, answer = shelf.worth.judge(query, query.key, value, now)
+            if result == "hit" and answer is not None:
+                shelf.hits.n += 1
+                if answer.ttl:
+                    shelf.memory.put(query, answer, shelf.reading.at)
+                self.open = False
+                del shelf.askers[query.key]
+                self.told(answer)
+                landed = shelf.once.landed
+                if landed is not None:
+                    landed(query, answer, 1)
+                return
+        self.go_on(Seen(values, now, judged))
 
     def late(self) -> None:
-        """Note that it takes too long; see :class:`~heimdall.cache.reading.Asking`."""
-        self._shelf.late(self)
+        """Ask on, since Redis takes too long; what it says after all is looked for again."""
+        if self.open:
+            self.go_on(Seen(None, 0.0, late=True))
+
+    def go_on(self, seen: Seen) -> None:
+        """Ask on, with what was seen."""
+        self._leave()
+        self.query.seen = seen
+        self.work = self._shelf.once.tell(self.query, self.told)
 
     def cancel(self) -> None:
         """Wait no longer; see :class:`~heimdall.interfaces.Ongoing`."""
         if self.open:
-            self._shelf.give_up(self)
+            self._leave()
+            self.told(Failure(CancelledError()))
         elif self.work is not None:
             self.work.cancel()
+
+    def _leave(self) -> None:
+        self.open = False
+        del self._shelf.askers[self.query.key]
 
 
 classImplements(Shelf, ITeller)

@@ -96,6 +96,7 @@ class Table:
 
     def free(self, place: int) -> None:
         """Give a place to whoever comes next."""
+        self.main[place] = False
         self._free.append(place)
 
     def form(self, answer: Answer) -> tuple[Answer, bool]:
