@@ -127,14 +127,14 @@ class Work:
 
 WORKS: Final = (
     Work("memory", "10,000 warm names, Zipf", zipf, all_names),
-    Work("miss", "all names cold, forwarding", cold, once=True, most=50_000, redis=False, entries=MILLION),
+    Work("miss", "all names cold, forwarding", cold, once=True, most=100_000, redis=False, entries=MILLION),
     Work(
-        "l2", "all names cold here, warm in Redis", shared, part=1.0, once=True, most=60_000,
+        "l2", "all names cold here, warm in Redis", shared, part=1.0, once=True, most=150_000,
         servers=("heimdall", "heimdall-compiled"),
         entries=MILLION,
     ),
     Work(
-        "mix", "60 % in memory, 25 % in Redis, 15 % nowhere", mixed, all_names, part=0.25, once=True, most=60_000,
+        "mix", "60 % in memory, 25 % in Redis, 15 % nowhere", mixed, all_names, part=0.25, once=True, most=150_000,
         entries=MILLION,
     ),
     Work("signed", "DO, answers of 1 KB", texts, all_texts, options=("-D",), signed=True),

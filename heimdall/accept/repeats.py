@@ -127,7 +127,7 @@ class Repeats:
         :return: the messages that have to be taken the long way, and which get no reply.
         """
         now = self._seconds()
-        repeats, again = self._repeats.get, self._again
+        repeats, again, alike, recall = self._repeats.get, self._again, self._alike.read, self._recall
         read, view, sizes = slots.bytes, slots.view, slots.sizes
         hosts = slots.hosts(count)
         apart = self._passing.apart(slots, hosts)
@@ -139,14 +139,16 @@ class Repeats:
             rest: bytes = read[start : start - 2 + length]
             repeat = repeats(rest)
             if repeat is None:
-                query = self._alike.read(rest)
+                query = alike(rest)
+                known = None
                 if query is not None:
                     query.wire = read[start - 2 : start - 2 + length]
-                    repeat = self._first(query, now)
-                if repeat is None:
+                    known = recall(query, now)
+                if query is None or known is None:
                     whole = None if query is None else query.again(0.0)
                     left.append((index, whole, not apart or hosts[index] not in apart))
                     continue
+                repeat = self._first(query, known)
             elif not (again(repeat.place, repeat.body, now) or self._refit(repeat, now)):
                 whole = repeat.query.again(0.0)
                 whole.wire = read[start - 2 : start - 2 + length]
@@ -177,11 +179,8 @@ class Repeats:
             self._times.observe_all(self._seconds() - now, answered)
         return left, silent
 
-    def _first(self, query: Query, now: float) -> Repeat | None:
-        """Return what a message is that never came before but is alike to others, if memory knows what it is told."""
-        known = self._recall(query, now)
-        if known is None:
-            return None
+    def _first(self, query: Query, known: tuple[Answer, bytes, int]) -> Repeat:
+        """Return what a message is that never came before but is alike to others, and of which memory knows this."""
         answer, body, place = known
         reply = fit(query, answer, body, self._udp_size)
         if place >= 0:

@@ -75,8 +75,12 @@ def to_bytes(answer: Answer, key: bytes, now: float, seal: Seal, asked: float | 
         raise ValueError("the answer is not one to this question")
     if answer.rcode not in (0, NXDOMAIN) or answer.flags & TC:
         raise ValueError("a failure, or a part of an answer")
-    stored = min(max(int(now / TICK), 0), _LATEST)
-    before = 0 if asked is None else min(max(stored - int(asked / TICK), 0), _LONG_AGO)
+    stored = int(now / TICK)
+    if not 0 <= stored <= _LATEST:
+        stored = min(max(stored, 0), _LATEST)
+    before = 0 if asked is None else stored - int(asked / TICK)
+    if not 0 <= before <= _LONG_AGO:
+        before = min(max(before, 0), _LONG_AGO)
     times = VERSION << 56 | stored << 16 | before
     marks = _NO_NAME if answer.rcode else 0
     if answer.flags & AD:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
 from heimdall.cache.ranks import EXACT, UNKNOWN, Asked
@@ -9,17 +10,7 @@ from heimdall.message.answer import Answer
 from heimdall.message.query import NXDOMAIN, Query
 
 MOST: Final = 1000
-"""Questions that are counted at once."""
-
-
-class _Asks:
-    """How often a question was asked: in ``total``, and those that Redis and an upstream knew; and its ``ttl``."""
-
-    __slots__ = ("redis", "total", "ttl", "upstream")
-
-    def __init__(self) -> None:
-        self.total = self.redis = self.upstream = 0
-        self.ttl = UNKNOWN
+"""Questions that are counted at once, of those that Redis knew, and of those that an upstream did."""
 
 
 class Frequent:
@@ -31,10 +22,13 @@ class Frequent:
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
-        self._asks: dict[bytes, _Asks] = {}
+        self._redis: dict[bytes, int] = {}
+        self._upstream: dict[bytes, int] = {}
+        # What upstreams told, by question; of those that were counted last.
+        self._ttls: dict[bytes, int] = {}
 
     def __len__(self) -> int:
-        return len(self._asks)
+        return len(self._redis.keys() | self._upstream.keys())
 
     def landed(self, query: Query, answer: Answer, askers: int) -> None:
         """Count a question and what came of it, unless it is for a client's subnet.
@@ -44,26 +38,32 @@ class Frequent:
         if query.subnet is not None:
             return
         key = query.key
-        asks = self._asks.get(key)
-        if asks is None:
-            if len(self._asks) >= self._most:
-                self._make_room()
-            asks = self._asks[key] = _Asks()
-        asks.total += askers
         if answer.origin == "redis":
-            asks.redis += askers
+            asks = self._redis
         elif answer.origin == "upstream":
-            asks.upstream += askers
+            asks = self._upstream
             if answer.rcode in (0, NXDOMAIN):
-                asks.ttl = answer.ttl | EXACT
+                self._ttls[key] = answer.ttl
+        else:
+            return
+        asks[key] = asks.get(key, 0) + askers
+        if len(asks) > self._most:
+            self._make_room(asks)
 
     def take(self, most: int) -> list[Asked]:
         """Return what was asked most, and count it anew."""
-        keys = sorted(self._asks, key=lambda key: self._asks[key].total, reverse=True)[:most]
-        taken = [(key, self._asks.pop(key)) for key in keys]
-        return [Asked(key, 0, asks.redis, asks.upstream, asks.ttl) for key, asks in taken]
+        total = Counter(self._redis)
+        total.update(self._upstream)
+        return [self._take(key) for key, _ in total.most_common(most)]
 
-    def _make_room(self) -> None:
-        totals = sorted([asks.total for asks in self._asks.values()])
-        least = totals[len(totals) // 2]
-        self._asks = {key: asks for key, asks in self._asks.items() if asks.total > least}
+    def _take(self, key: bytes) -> Asked:
+        ttl = self._ttls.pop(key, None)
+        told = UNKNOWN if ttl is None else ttl | EXACT
+        return Asked(key, 0, self._redis.pop(key, 0), self._upstream.pop(key, 0), told)
+
+    def _make_room(self, asks: dict[bytes, int]) -> None:
+        least = sorted(asks.values())[len(asks) // 2]
+        for key in [key for key, count in asks.items() if count <= least]:
+            del asks[key]
+            if asks is self._upstream:
+                self._ttls.pop(key, None)

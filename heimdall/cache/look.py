@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IDelayedCall
@@ -13,6 +14,9 @@ from heimdall.interfaces import Ongoing, Told
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
 from heimdall.tally import Count
+
+LEASED: Final[list[object]] = [1]
+"""What is found where nothing was, and the lease is ours now."""
 
 
 class Seen:

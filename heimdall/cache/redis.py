@@ -13,7 +13,7 @@ from zope.interface import classImplements
 from heimdall.asking import deferred, teller
 from heimdall.cache.flight import ALONE, ANEW, Flights
 from heimdall.cache.lease import Leases
-from heimdall.cache.look import Look, Seen
+from heimdall.cache.look import LEASED, Look, Seen
 from heimdall.cache.reading import Reading
 from heimdall.cache.seal import Seal
 from heimdall.cache.worth import Covers, Judged, Worth, never
@@ -64,8 +64,7 @@ class Shared:
     ) -> None:
         self._link, self._tell, self._clock = link, teller(next), clock
         self.head, self._lease_head = (f"{prefix}:{space}:".encode() for space in ("c1", "l1"))
-        self._stale_after, self._reader = stale_after, reader
-        self._leases = None if reader else leases
+        self._stale_after, self._reader, self._leases = stale_after, reader, None if reader else leases
         self.reading = Reading(link, clock, budget=budget, leases=self._leases)
         self.worth = Worth(seal or Seal(), covers, window if stale else 0, ceilings)
         self.stored: Callable[[Query, bytes, bytes], object] | None = None
@@ -75,9 +74,8 @@ class Shared:
             self._leases, self.reading, self._writer, clock, take=self._take_found, ask=self._ask_next
         )
         self.lookups = Count("heimdall_cache_redis_lookups_total", "Look-ups in Redis.", "result")
-        self.tallies: list[Tally] = [
-            self.lookups, *self.worth.tallies, *self.reading.tallies, *self._writer.tallies,
-        ]  # fmt: skip
+        parts = self.worth, self.reading, self._writer
+        self.tallies: list[Tally] = [self.lookups, *(tally for part in parts for tally in part.tallies)]
 
     def ask(self, query: Query) -> Deferred[Answer]:
         """Find the answer to a query, in Redis or further on."""
@@ -87,7 +85,11 @@ class Shared:
         """Find the answer to a query, in Redis or further on; see :class:`~heimdall.interfaces.ITeller`."""
         look = Look(query, told, self._cancelled)
         seen, query.seen = query.seen, None
-        if isinstance(seen, Seen) and not seen.late:
+        if isinstance(seen, Seen) and seen.values == LEASED:  # as of most that nobody knows
+            self._flights.lead(look, self.head + look.keys[0])
+            look.note(self.lookups, "miss")
+            self._ask_next(look)
+        elif isinstance(seen, Seen) and not seen.late:
             look.looking = True
             self._replied(look, seen.values, seen.now, seen.judged)
         elif not self.reading.ready:
@@ -188,8 +190,7 @@ class Shared:
 
     def _answer_stale(self, look: Look) -> None:
         # Whoever was asked goes on, so that the next one who asks gets a fresh answer (RFC 8767, 5).
-        look.timer = None
-        look.done = True
+        look.timer, look.done = None, True
         self._flights.leave(look, "other")
         if look.kept is not None:
             look.told(look.kept)
@@ -230,8 +231,7 @@ class Shared:
             look.source = source
 
     def _told(self, look: Look, outcome: Answer | Failure) -> None:
-        look.source = None
-        look.came = True
+        look.source, look.came = None, True
         if isinstance(outcome, Failure):
             self._failed(outcome, look)
         else:

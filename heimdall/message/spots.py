@@ -10,6 +10,7 @@ from heimdall.message.wire import HEADER
 
 _TTL: Final = Struct("!I")
 _TTL_AND_SIZE: Final = Struct("!IH")
+_RECORD: Final = Struct("!2s4sIH")
 _OWNER: Final = b"\xc0\x0c"
 _SOA: Final = b"\0\6\0\1"
 ALONE: Final[tuple[int, ...]] = (6,)
@@ -41,9 +42,11 @@ def walk(wire: bytes, at: int, count: int, question: bytes) -> tuple[tuple[int, 
 
 def walk_one(wire: bytes, at: int, question: bytes) -> tuple[int, int] | None:
     """Return what :func:`walk` does, for one record: its TTL, which stands where :data:`ALONE` says, and its end."""
-    if at + 12 > len(wire) or wire[at : at + 6] != _OWNER + question[-4:]:
+    if at + 12 > len(wire):
         return None
-    ttl, size = _TTL_AND_SIZE.unpack_from(wire, at + 6)
+    owner, kind, ttl, size = _RECORD.unpack_from(wire, at)
+    if owner != _OWNER or kind != question[-4:]:
+        return None
     end: int = at + 12 + size
     return (ttl, end) if end <= len(wire) else None
 
