@@ -16,6 +16,10 @@ MANDIR ?= /usr/local/share/man
 DOCDIR ?= /usr/share/doc/heimdall
 # What to install: this checkout, or a wheel, or heimdall-dns of a version.
 FROM ?= .
+# Whether `make install` compiles what a query goes through: where there is a C compiler, and this Python's headers.
+HEIMDALL_COMPILE ?= $(shell $(PYTHON) -c 'import shutil, sysconfig as python; \
+	assert shutil.which(python.get_config_var("CC").split()[0]); \
+	open(python.get_path("include") + "/Python.h")' 2>/dev/null && echo 1 || echo 0)
 
 .PHONY: run test bench bench-peers chaos fresh wheel compiled install uninstall clean
 
@@ -61,7 +65,12 @@ install: | fresh
 	@case $$($(PYTHON) -c 'import sys; print(sys.base_prefix)') in /root*|/home*) \
 		echo "a service cannot read $(PYTHON): try make install PYTHON=/usr/bin/python3" >&2; exit 1;; esac
 	umask 022; $(PYTHON) -m venv $(DESTDIR)$(PREFIX)
-	umask 022; $(DESTDIR)$(PREFIX)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --upgrade $(FROM)
+	@case "$(FROM) $(HEIMDALL_COMPILE)" in *".whl "*) ;; \
+		*1) echo "compiling what a query goes through takes a minute or two; without: make install HEIMDALL_COMPILE=0";; \
+		*) echo "not compiled, so that answers of Redis and of upstreams take twice the CPU; make install HEIMDALL_COMPILE=1" \
+			"does it, with a C compiler and Python's headers: apt-get install gcc python3-dev";; esac
+	umask 022; HEIMDALL_COMPILE=$(HEIMDALL_COMPILE) \
+		$(DESTDIR)$(PREFIX)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --upgrade $(FROM)
 	umask 022; $(DESTDIR)$(PREFIX)/bin/python -m compileall -q -f -s "$(DESTDIR)" $(DESTDIR)$(PREFIX)/lib
 	@# twistd keeps a list of its plugins beside them: written now, since the service may write nothing.
 	umask 022; $(DESTDIR)$(PREFIX)/bin/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'

@@ -80,7 +80,11 @@ class Writer:
         self._bytes = 0
         self._under_way = 0
         self._scheduled = False
-        self._writes = Count("heimdall_cache_redis_writes_total", "Values to store or to delete.", "result")
+        self._writes = Count(
+            "heimdall_cache_redis_writes_total",
+            "Values by what became of them: stored, deleted, released (a lease given up), failed, full, down.",
+            "result",
+        )
         errors = Count("heimdall_cache_redis_write_errors_total", "Values not written, of those sent.", "reason")
         self._trouble = Trouble(clock.seconds, "write", errors)
         self.tallies: list[Tally] = [self._writes, errors]
@@ -121,31 +125,35 @@ class Writer:
         for key, what in batch:
             del self._waiting[key]
             if what is None:
-                self._wait_for(self._link.run(b"DEL", key), 1)
+                self._wait_for(self._link.run(b"DEL", key), deleted=1)
                 continue
             value, milliseconds = what
             self._bytes -= len(value)
             if leases is not None:
                 values.setdefault(self._link.place(key), []).append((key, value, milliseconds))
             elif milliseconds:
-                self._wait_for(self._link.run(b"SET", key, value, b"PX", milliseconds), 1)
+                self._wait_for(self._link.run(b"SET", key, value, b"PX", milliseconds), stored=1)
             else:
                 self._answered(1)
         if leases is not None:
             for together in values.values():
-                self._wait_for(self._store(leases, together), len(together))
+                stored = len([key for key, _, milliseconds in together if milliseconds])
+                self._wait_for(self._store(leases, together), stored=stored, released=len(together) - stored)
 
     def _store(self, leases: Leases, values: list[tuple[bytes, bytes, int]]) -> Deferred[object]:
         arguments = [part for _, value, milliseconds in values for part in (value, milliseconds)]
         return STORE.run(self._link, [key for key, _, _ in values], leases.token, KIND, leases.channels, *arguments)
 
-    def _wait_for(self, done: Deferred[object], size: int) -> None:
-        done.addCallbacks(self._stored, self._failed, callbackArgs=(size,), errbackArgs=(size,))
+    def _wait_for(self, done: Deferred[object], **counts: int) -> None:
+        """Count what becomes of some values: these, if Redis takes them."""
+        done.addCallbacks(self._taken, self._failed, callbackArgs=(counts,), errbackArgs=(sum(counts.values()),))
 
-    def _stored(self, _: object, size: int) -> None:
-        self._writes.add("stored", by=size)
+    def _taken(self, _: object, counts: dict[str, int]) -> None:
+        for result, count in counts.items():
+            if count:
+                self._writes.add(result, by=count)
         self._trouble.passed()
-        self._answered(size)
+        self._answered(sum(counts.values()))
 
     def _failed(self, failure: Failure, size: int) -> None:
         self._writes.add("failed", by=size)

@@ -332,7 +332,7 @@ class Operators(Nodes):
         await nodes[0].ask("www.example", "mine.example")
         upstream.ttl = 0
         await nodes[0].ask("short.example", "short.example", "short.example")
-        await nodes[0].stored(3)
+        await nodes[0].stored(2)
         self.assertEqual(await nodes[1].ask("www.example"), ["redis"])
         nodes[1].sharing.hot.missed.landed(query.make(question("www.example").name, 1, do=True), positive(ttl=300), 1)
         nodes[0].use(question("www.example"), 4)

@@ -15,6 +15,7 @@ from heimdall.message.answer import Answer
 from heimdall.message.edns import ExtendedError
 from heimdall.message.query import Query
 from heimdall.peers.notices import Notices
+from heimdall.tally import Count
 from tests.cache.leasing import Member
 from tests.cache.questions import failure, positive, question
 from tests.fakelink import FakeLink
@@ -76,6 +77,17 @@ class Flights(Case):
         origins = [self.successResultOf(each).origin for each in asked]
         self.assertEqual((origins, self.questions()), (["upstream", "redis", "redis"], 1))
         self.assertNotEqual(self.one.link.values[KEY][0], 0)
+
+    def test_counted(self) -> None:
+        """A lease that is given up is counted as that, and not as something that was stored."""
+        for told in (failure(), positive()):
+            asked = self.ask(self.one)
+            self.one.source.give(told)
+            self.turn()
+            self.successResultOf(asked)
+        [writes] = [tally for tally in self.one.shared.tallies if tally.name == "heimdall_cache_redis_writes_total"]
+        assert isinstance(writes, Count)
+        self.assertEqual(writes.counts, {("released",): 1, ("stored",): 1})
 
     def test_leader_dies(self) -> None:
         """When nobody renews a lease one follower takes the leader's place, within half a second."""

@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.deploy.making import make
+from tests.house.test_compiled import COMPILER, HEADERS
 from tests.house.tree import ROOT
 
 PAGES = "usr/share/doc/heimdall/"
 
 UNIT = "usr/lib/systemd/system/heimdall.service"
+
+
+class Choice(SynchronousTestCase):
+    """Whether what a query goes through is compiled."""
+
+    def told(self, path: str, *variables: str) -> str:
+        """Return what make would run, where programs are found by this path."""
+        command = ["make", "-n", "install", f"PYTHON={sys.executable}", *variables]
+        environ = {name: value for name, value in os.environ.items() if name != "HEIMDALL_COMPILE"} | {"PATH": path}
+        return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True).stdout
+
+    def test_by_itself(self) -> None:
+        """It is where that can be done, unless somebody says otherwise; without a compiler it is not."""
+        if not shutil.which("make"):
+            raise SkipTest("no make here: apt-get install make")
+        alone = Path(self.mktemp())
+        alone.mkdir()
+        for name in ("make", "sh"):
+            (alone / name).symlink_to(str(shutil.which(name)))
+        self.assertIn("HEIMDALL_COMPILE=0 \\\n", self.told(str(alone.absolute())))
+        everywhere = os.environ["PATH"]
+        can = COMPILER is not None and HEADERS.exists()
+        self.assertIn(f"HEIMDALL_COMPILE={can:d} \\\n", self.told(everywhere))
+        self.assertIn("HEIMDALL_COMPILE=0 \\\n", self.told(everywhere, "HEIMDALL_COMPILE=0"))
 
 
 class Installed(SynchronousTestCase):
