@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from twisted.internet.interfaces import IReactorFDSet
 
-from heimdall.accept.engine import Left
+from heimdall.accept.engine import Held, Left
 from heimdall.accept.outbox import Outbox, Way
 from heimdall.accept.reader import BATCH, Reader, Taker, WideReader
 from heimdall.accept.rush import STEP, Rush
@@ -73,12 +73,35 @@ class BatchReader(WideReader):
         except Exception as bug:
             self._datagrams.faults.refuse(slots.message(0), bug)
             left, silent = [(index, None, False) for index in range(count)], []
+        if self._rush is not None and self._rush.on:
+            left = self._hold(left, silent)
         silent += [index for index, query, passed in left if not self._take(index, query, passed)]
         if self._rush is not None:
             self._rush.read(count - len(silent), len(silent))
         for error in slots.send(count, silent):
             self._datagrams.failed("send", error)
         self._heard(0)
+
+    def _hold(self, left: list[Left], silent: list[int]) -> list[Left]:
+        """Let wait, while there is a rush, what memory does not know and everybody may ask; return what else is left.
+
+        :param silent: gets the numbers of those that have no reply so far.
+        """
+        slots, outbox, now = self._slots, self._outbox, self._datagrams.clock.seconds()
+        held: list[Held] = []
+        others: list[Left] = []
+        for one in left:
+            index, query, passed = one
+            envelope = slots.envelope(index) if passed and query is not None else b""
+            if query is not None and envelope:
+                query.client = slots.sender(envelope)
+                held.append((query, now, Way(outbox, envelope).send))
+                silent.append(index)
+            else:
+                others.append(one)
+        if held:
+            self._engine.hold(held)
+        return others
 
     def _take(self, index: int, query: Query | None, passed: bool) -> bool:
         """Hand a message to the server; return whether it is answered already."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Protocol
 
@@ -27,6 +27,10 @@ Left = tuple[int, Query | None, bool]
 client has been let pass."""
 
 
+Held = tuple[Query, float, Later]
+"""A query that waits: with when it came, on the clock, and what sends its reply."""
+
+
 class Engine(Protocol):
     """The server, as a socket sees it."""
 
@@ -45,6 +49,9 @@ class BatchEngine(Engine, Protocol):
 
     def take_new(self, query: Query, passed: bool, later: Later) -> bytes | None:
         """Take a query that came in a datagram, was read already, and that memory does not know; see :meth:`take`."""
+
+    def hold(self, held: Sequence[Held]) -> None:
+        """Take some of those, which the gates for clients have let pass, as soon as their turn has come."""
 
 
 class Faults:

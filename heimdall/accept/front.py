@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from heimdall.accept.engine import Faults, Later
+from heimdall.accept.engine import Faults, Held, Later
 from heimdall.accept.repeats import RCODES, Repeats, labels
 from heimdall.accept.rush import Rush
 from heimdall.asking import teller
@@ -145,7 +145,7 @@ class Front:
             # Whoever is asked now may keep the query: not the one that the next client's message will be.
             query = query.again(0.0)
         if self.rush.on and not stream:
-            self.rush.hold(query, started, later)
+            self.rush.hold([(query, started, later)])
             return None
         return self._go_on(query, started, later)
 
@@ -157,9 +157,14 @@ class Front:
         if refused is not None:
             return refused
         if self.rush.on:
-            self.rush.hold(query, started, later)
+            self.rush.hold([(query, started, later)])
             return None
         return self._go_on(query, started, later)
+
+    def hold(self, held: Sequence[Held]) -> None:
+        """Take queries as :meth:`take_new` does that the gates for clients have let pass, when their turn has come."""
+        self._udp.n += len(held)
+        self.rush.hold(held)
 
     def _refused(self, query: Query, started: float) -> bytes | None:
         """Return what a client is told that a gate does not let pass, no bytes for silence; None for who may pass."""
@@ -185,14 +190,15 @@ class Front:
             raise
         return None
 
-    def _resume(self, query: Query, started: float, later: Later) -> None:
-        """Take a query further that had to wait."""
-        try:
-            reply = self._go_on(query, started, later)
-        except Exception as bug:
-            reply = self._faults.refuse(query.wire, bug)
-        if reply:
-            later(reply, query.client)
+    def _resume(self, held: Sequence[Held]) -> None:
+        """Take queries further that had to wait."""
+        for query, started, later in held:
+            try:
+                reply = self._go_on(query, started, later)
+            except Exception as bug:
+                reply = self._faults.refuse(query.wire, bug)
+            if reply:
+                later(reply, query.client)
 
     def finish(self) -> Deferred[None]:
         """Fire as soon as every query taken so far has its reply."""

@@ -7,14 +7,13 @@ for would else stand in front of everybody's queries in the socket's queue.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from heimdall.accept.engine import Later
-from heimdall.message.query import Query
+from heimdall.accept.engine import Held
 from heimdall.tally import Count, Gauge, Tally
 
 LEAP: Final = 64
@@ -35,14 +34,14 @@ MIXED: Final = 1.0
 MOST: Final = 2000
 """Questions that wait; one more takes the place of the one that waits for longest, who will have asked again."""
 
-GoOn = Callable[[Query, float, Later], None]
-"""Takes a query that memory does not know further: with when it came, and what sends its reply."""
+GoOn = Callable[[Sequence[Held]], None]
+"""Takes queries that memory does not know further."""
 
 
 class Rush:
     """Questions that wait while there is a rush.
 
-    :param go_on: called with each when its turn has come.
+    :param go_on: called with some when their turn has come.
     :ivar on: whether there is a rush: somebody who reads a socket sets it.
     :ivar flood: whether far more is asked for that nobody knows than else, though some of what is known.
     """
@@ -52,7 +51,7 @@ class Rush:
     def __init__(self, clock: IReactorTime, go_on: GoOn) -> None:
         self._clock = clock
         self._go_on = go_on
-        self._waiting: deque[tuple[Query, float, Later]] = deque()
+        self._waiting: deque[Held] = deque()
         self._timer: IDelayedCall | None = None
         self._told = False
         self._known = self._new = 0.0
@@ -64,15 +63,17 @@ class Rush:
             Gauge("heimdall_accept_rush_waiting_queries", "Questions that wait in a rush.", self._waiting.__len__),
         ]
 
-    def hold(self, query: Query, started: float, later: Later) -> None:
-        """Let a question wait."""
-        if len(self._waiting) >= MOST:
-            self._waiting.popleft()
-            self._dropped.add()
+    def hold(self, held: Sequence[Held]) -> None:
+        """Let questions wait."""
+        self._waiting.extend(held)
+        too_many = len(self._waiting) - MOST
+        if too_many > 0:
+            for _ in range(too_many):
+                self._waiting.popleft()
+            self._dropped.add(by=too_many)
             if not self._told:
                 self._told = True
                 self._log.warn("More new questions come than can be asked: the oldest are given up")
-        self._waiting.append((query, started, later))
 
     def read(self, known: int, new: int) -> None:
         """Note how many questions came of which the reply was known, and how many of which it was not."""
@@ -94,7 +95,7 @@ class Rush:
     def close(self) -> None:
         """Let all that wait go on now."""
         while self._waiting:
-            self._go_on(*self._waiting.popleft())
+            self._go_on([self._waiting.popleft()])
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -102,8 +103,7 @@ class Rush:
     def _let_go(self) -> None:
         self._timer = None
         waiting = self._waiting
-        for _ in range(min(STEP if self.flood else LEAP, len(waiting))):
-            self._go_on(*waiting.popleft())
+        self._go_on([waiting.popleft() for _ in range(min(STEP if self.flood else LEAP, len(waiting)))])
         self.on = bool(waiting)
         if waiting:
             self._timer = self._clock.callLater(0, self._let_go)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.names.server import DNSServerFactory
 
 from heimdall.accept.crowd import Crowd
-from heimdall.accept.engine import Faults, Later
+from heimdall.accept.engine import Faults, Held, Later
 from heimdall.accept.slots import possible
 from heimdall.accept.stream import Stream
 from heimdall.message.query import Client, Query, make
@@ -112,6 +113,13 @@ class Echo(DNSServerFactory):
     def take_new(self, query: Query, passed: bool, later: Later) -> bytes | None:
         """Take a query that was read already."""
         return self.take(query.wire, query.client, False, later, passed)
+
+    def hold(self, held: Sequence[Held]) -> None:
+        """Take queries that may wait."""
+        for query, _, later in held:
+            reply = self.take(query.wire, query.client, False, later, True)
+            if reply:
+                later(reply, query.client)
 
     def answer(self, at: int = 0) -> None:
         """Answer one of those that wait."""

@@ -16,8 +16,8 @@ from heimdall.accept.reader import BATCH
 from heimdall.accept.rush import FLOOD, LATELY, LEAP, MIXED, MOST, STEP, Rush
 from heimdall.accept.sockets import bind
 from heimdall.cache.memory import Memory
-from heimdall.message.answer import Answer
-from heimdall.message.query import Query
+from heimdall.message.answer import Answer, make
+from heimdall.message.query import REFUSED, Query
 from tests.accept.echo import NO_BATCHES
 from tests.accept.test_datagram import Waiting
 from tests.accept.test_front import CLIENT, Gate, Source
@@ -42,13 +42,13 @@ class Holding(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Turns()
         self.gone: list[bytes] = []
-        self.rush = Rush(self.clock, lambda query, started, later: self.gone.append(query.name))
+        self.rush = Rush(self.clock, lambda held: self.gone.extend(query.name for query, _, _ in held))
 
     def hold(self, count: int) -> list[bytes]:
         """Let so many questions wait; return their names."""
         asked = [question(f"n{number}.example") for number in range(count)]
         for one in asked:
-            self.rush.hold(one, 0.0, lambda *_: None)
+            self.rush.hold([(one, 0.0, lambda *_: None)])
         return [one.name for one in asked]
 
     def test_leap(self) -> None:
@@ -177,30 +177,62 @@ class Flood(SynchronousTestCase):
 
     skip = NO_BATCHES
 
-    def test_known_first(self) -> None:
-        """Behind a flood of new names a known one is answered in the same turn, before most of them are asked."""
-        clock, memory, source = Clock(), Memory(1_000_000), Source()
-        front = Front([], memory, [], source, clock)
-        datagrams = Datagrams(front, clock, Faults(clock), front.repeats, front.rush)
+    def serve(self, *gates: Gate) -> None:
+        """Serve behind these gates for clients, and have somebody send three batches of new names, and a known one."""
+        self.clock, memory, self.source = Clock(), Memory(1_000_000), Source()
+        self.front = Front(gates, memory, [], self.source, self.clock)
+        datagrams = Datagrams(self.front, self.clock, Faults(self.clock), self.front.repeats, self.front.rush)
         self.addCleanup(datagrams.close)
         waiting = Waiting()
         (bound,) = bind(["127.0.0.1:0"], True)
         bound.tcp.close()
         datagrams.listen(bound.udp, waiting)
         memory.put(question(), positive(), 0.0)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.connect(("127.0.0.1", bound.port))
-            client.settimeout(60)
-            for number in range(3 * BATCH):
-                client.send(query_wire(f"n{number}.example"))
-            client.send(query_wire("a.example"))
-            (reader,) = waiting.readers
-            reader.doRead()
-            self.assertEqual(client.recv(4096)[3] & 15, 0)
-            self.assertEqual(len(source.asked), rush.STEP)
-            for _ in range(5):
-                clock.advance(0)
-            self.assertEqual(len(source.asked), 3 * BATCH)
-            client.send(query_wire("z.example"))
-            reader.doRead()
-            self.assertEqual(len(source.asked), 3 * BATCH + 1)
+        self.client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(self.client.close)
+        self.client.connect(("127.0.0.1", bound.port))
+        self.client.settimeout(60)
+        for number in range(3 * BATCH):
+            self.client.send(query_wire(f"n{number}.example"))
+        self.client.send(query_wire("a.example"))
+        (self.reader,) = waiting.readers
+
+    def test_known_first(self) -> None:
+        """Behind a flood of new names a known one is answered in the same turn, before most of them are asked."""
+        self.serve()
+        self.reader.doRead()
+        self.assertEqual(self.client.recv(4096)[3] & 15, 0)
+        self.assertEqual(len(self.source.asked), rush.STEP)
+        for _ in range(5):
+            self.clock.advance(0)
+        self.assertEqual(len(self.source.asked), 3 * BATCH)
+        self.client.send(query_wire("z.example"))
+        self.reader.doRead()
+        self.assertEqual(len(self.source.asked), 3 * BATCH + 1)
+        self.assertEqual(self.front.queries.total("udp"), 3 * BATCH + 2)
+
+    def test_told_later(self) -> None:
+        """Who had to wait is sent his reply."""
+        self.serve()
+        self.reader.doRead()
+        known = self.client.recv(4096)
+        asked = query_wire("n0.example")
+        for _ in range(5):
+            self.clock.advance(0)
+        self.source.asked[0].callback(positive("n0.example"))
+        self.clock.advance(0)
+        reply = self.client.recv(4096)
+        self.assertEqual((reply[3] & 15, reply[12 : len(asked)]), (0, asked[12:]))
+        self.assertNotEqual(reply, known)
+
+    def test_judged(self) -> None:
+        """A gate that has to see each message sees each, and what it lets pass alone is asked."""
+        gate = Gate()
+        self.serve(gate)
+        self.reader.doRead()
+        gate.verdict = make(question(), REFUSED, "local")
+        self.client.send(query_wire("y.example"))
+        self.reader.doRead()
+        for _ in range(5):
+            self.clock.advance(0)
+        self.assertEqual((gate.judged, len(self.source.asked)), (3 * BATCH + 2, 3 * BATCH))
