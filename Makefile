@@ -66,7 +66,7 @@ install: | fresh
 		echo "a service cannot read $(PYTHON): try make install PYTHON=/usr/bin/python3" >&2; exit 1;; esac
 	umask 022; $(PYTHON) -m venv $(DESTDIR)$(PREFIX)
 	@case "$(FROM) $(HEIMDALL_COMPILE)" in *".whl "*) ;; \
-		*1) echo "compiling what a query goes through takes a minute or two; without: make install HEIMDALL_COMPILE=0";; \
+		*" 1") echo "what is built here is compiled, in a minute or two; not with make install HEIMDALL_COMPILE=0";; \
 		*) echo "not compiled, so that answers of Redis and of upstreams take twice the CPU; make install HEIMDALL_COMPILE=1" \
 			"does it, with a C compiler and Python's headers: apt-get install gcc python3-dev";; esac
 	umask 022; HEIMDALL_COMPILE=$(HEIMDALL_COMPILE) \

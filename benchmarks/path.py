@@ -4,7 +4,7 @@ The path is that of a node with its defaults. Around it, in the same process, ar
 and of Redis as it takes to keep it going; that is counted too, and the same whatever the path does. Instructions do not
 depend on what else the machine does, so a small change shows in them that is lost in the noise of any clock.
 
-``make bench ARGS="path --way l2 --compiled --instructions"``
+``make bench ARGS="path --way l2 --instructions"``; what ``make compiled`` has built is measured along with it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any, Final
 
 from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred, fail, succeed
 
 from benchmarks.beside.peers import ROOT, compiled
-from heimdall import sharing
+from heimdall import pipeline, sharing
 from heimdall.accept.sockets import bind
 from heimdall.cache.scripts import STORE
 from heimdall.collector import rest, spare
@@ -33,7 +34,6 @@ from heimdall.config.settings import Admit, Cache, Fetch, Redis, Settings
 from heimdall.interfaces import Heard, LinkDown
 from heimdall.message import query
 from heimdall.message.wire import HEADER, from_text
-from heimdall.pipeline import Path, lay
 
 reactor: Any = installed
 
@@ -99,9 +99,9 @@ class Store:
         if command[0] != "EVALSHA":
             return fail(LinkDown("not here"))
         count = command[2]
-        keys, rest = command[3 : 3 + count], command[3 + count :]
+        keys, arguments = command[3 : 3 + count], command[3 + count :]
         if command[1] == STORE.digest:
-            self.values.update(zip(keys, rest[3::2], strict=True))
+            self.values.update(zip(keys, arguments[3::2], strict=True))
             return succeed(count)
         found: Deferred[object] = Deferred()
         reactor.callLater(0, found.callback, [self.values.get(key, 1) for key in keys])
@@ -159,7 +159,7 @@ def _messages(names: range) -> list[bytes]:
     return [query.write(query.make(from_text(f"n{name}.example.com"), 1), name & 0xFFFF) for name in names]
 
 
-def _path(way: str, upstream: Upstream) -> tuple[Path, Client]:
+def _path(way: str, upstream: Upstream) -> tuple[pipeline.Path, Client]:
     """Return a path that serves, and who asks it."""
     settings = Settings(
         fetch=Fetch(upstreams=(f"127.0.0.1:{upstream.udp.getsockname()[1]}",)),
@@ -167,7 +167,7 @@ def _path(way: str, upstream: Upstream) -> tuple[Path, Client]:
         admit=Admit(rate=10_000_000),
         cache=Cache(),
     )
-    path = lay(settings, reactor)
+    path = pipeline.lay(settings, reactor)
     (bound,) = bind(["127.0.0.1:0"], True)
     bound.tcp.close()
     path.datagrams.listen(bound.udp, reactor)
@@ -186,7 +186,7 @@ class Course:
         shared: Any = sharing
         shared.connect_to = lambda *_, **__: store
         self.path, self._client = _path(way, upstream)
-        names = {"memory": 4 * BURST, "spread": 50_000}.get(way, total)
+        names = {"memory": 4 * BURST, "spread": 800 * BURST}.get(way, total)
         # Names of one length: the same work for each.
         self._messages = _messages(range(1_000_000, 1_000_000 + names))
         self._at = 0
@@ -211,10 +211,9 @@ class Course:
 
 def _child(way: str, code: str, times: int, queries: int, *before: str) -> subprocess.CompletedProcess[str]:
     """Let a process of its own ask, ``times`` times; it tells the seconds of each."""
-    command = [*before, sys.executable, "-m", "benchmarks.path", "--go", way, str(times), str(queries)]
-    environ = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(filter(None, (code, str(ROOT))))}
-    # Not from here: what lies in the folder it begins in comes before all else.
-    return subprocess.run(command, cwd="/", env=environ, capture_output=True, text=True, check=True)
+    command = [*before, sys.executable, __file__, "--go", way, str(times), str(queries)]
+    environ = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join((code, str(ROOT)))}
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
 
 
 def microseconds(way: str, code: str, queries: int) -> list[float]:
@@ -238,9 +237,9 @@ def main() -> int:
     """Measure what is asked for, and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--way", action="append", choices=WAYS, help="this one only; may be said again")
-    parser.add_argument("--code", action="append", metavar="FOLDER", help="what to run, with a heimdall/ in it")
+    parser.add_argument("--code", action="append", metavar="FOLDER", type=Path, help="with a heimdall/ in it, to run")
     parser.add_argument("--rounds", type=int, default=5, help="in turns")
-    parser.add_argument("--queries", type=int, default=8192, help="of each time")
+    parser.add_argument("--queries", type=int, default=8192, help=f"of each time, a multiple of {2 * BURST}")
     parser.add_argument("--instructions", action="store_true", help="count them, by valgrind: a minute for each figure")
     parser.add_argument("--go", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -254,7 +253,12 @@ def main() -> int:
         return 0
     if options.instructions and not shutil.which("valgrind"):
         parser.error("there is no valgrind: apt-get install valgrind")
-    codes = options.code or [str(ROOT), *map(str, filter(None, [compiled()]))]
+    if options.queries < 1 or options.queries % (2 * BURST):
+        parser.error(f"--queries: {options.queries} is no multiple of {2 * BURST}")
+    for folder in options.code or ():
+        if not (folder / "heimdall").is_dir():
+            parser.error(f"--code: there is no heimdall/ in {folder}")
+    codes = [str(folder.resolve()) for folder in options.code or filter(None, (ROOT, compiled()))]
     for way in options.way or WAYS:
         print(f"{way}: {WAYS[way]}", flush=True)
         found: dict[str, list[float]] = {code: [] for code in codes}

@@ -15,7 +15,7 @@ from heimdall.message.wire import HEADER, Malformed
 from heimdall.tally import Count, Tally
 
 Later = Callable[[bytes, Client], object]
-"""What sends a reply that was not known at once: called with the message and the client's address."""
+"""What sends a reply that was not known at once: called with the message and the client's address. Never raises."""
 
 QUIET: Final = 60.0
 """Seconds in which the same bug is logged once."""
@@ -51,7 +51,7 @@ class BatchEngine(Engine, Protocol):
         """Take a query that came in a datagram, was read already, and that memory does not know; see :meth:`take`."""
 
     def hold(self, held: Sequence[Held]) -> None:
-        """Take some of those, which the gates for clients have let pass, as soon as their turn has come."""
+        """Let queries wait that the gates for clients have let pass; once it is their turn, they go on as those."""
 
 
 class Faults:

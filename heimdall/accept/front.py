@@ -162,7 +162,7 @@ class Front:
         return self._go_on(query, started, later)
 
     def hold(self, held: Sequence[Held]) -> None:
-        """Take queries as :meth:`take_new` does that the gates for clients have let pass, when their turn has come."""
+        """Let queries wait that the gates for clients have let pass; once it is their turn, they go on as ever."""
         self._udp.n += len(held)
         self.rush.hold(held)
 

@@ -180,7 +180,7 @@ class Repeats:
         return left, silent
 
     def _first(self, query: Query, known: tuple[Answer, bytes, int]) -> Repeat:
-        """Return what a message is that never came before but is alike to others, and of which memory knows this."""
+        """Return what a message is that never came before but is alike to others; ``known`` is what memory told."""
         answer, body, place = known
         reply = fit(query, answer, body, self._udp_size)
         if place >= 0:

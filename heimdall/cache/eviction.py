@@ -22,7 +22,8 @@ _DEAD_ALLOWED: Final = 1000
 class Eviction:
     """The order in which the answers of a table give their places up.
 
-    :param table: where they are; its columns ``sizes``, ``uses``, ``noted`` and ``main`` are kept here.
+    :param table: where they are; its columns ``sizes``, ``uses``, ``noted`` and ``main`` are kept here. A place that is
+        free is not in the main queue.
     :param most: bytes that may be held.
     """
 

@@ -24,14 +24,14 @@ class Frequent:
         self._most = most
         self._redis: dict[bytes, int] = {}
         self._upstream: dict[bytes, int] = {}
-        # What upstreams told, by question; of those that were counted last.
+        # The TTLs that upstreams told last, of questions in ``_upstream``.
         self._ttls: dict[bytes, int] = {}
 
     def __len__(self) -> int:
         return len(self._redis.keys() | self._upstream.keys())
 
     def landed(self, query: Query, answer: Answer, askers: int) -> None:
-        """Count a question and what came of it, unless it is for a client's subnet.
+        """Count a question that Redis or an upstream knew the answer to, unless it is for a client's subnet.
 
         :param askers: who waited for it.
         """

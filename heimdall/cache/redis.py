@@ -85,7 +85,7 @@ class Shared:
         """Find the answer to a query, in Redis or further on; see :class:`~heimdall.interfaces.ITeller`."""
         look = Look(query, told, self._cancelled)
         seen, query.seen = query.seen, None
-        if isinstance(seen, Seen) and seen.values == LEASED:  # as of most that nobody knows
+        if isinstance(seen, Seen) and seen.values == LEASED:  # the usual case, where nobody knows it
             self._flights.lead(look, self.head + look.keys[0])
             look.note(self.lookups, "miss")
             self._ask_next(look)

@@ -44,11 +44,11 @@ class Holding(SynchronousTestCase):
         self.gone: list[bytes] = []
         self.rush = Rush(self.clock, lambda held: self.gone.extend(query.name for query, _, _ in held))
 
-    def hold(self, count: int) -> list[bytes]:
-        """Let so many questions wait; return their names."""
+    def hold(self, count: int, together: int = 1) -> list[bytes]:
+        """Let so many questions wait, some of them together; return their names."""
         asked = [question(f"n{number}.example") for number in range(count)]
-        for one in asked:
-            self.rush.hold([(one, 0.0, lambda *_: None)])
+        for at in range(0, count, together):
+            self.rush.hold([(one, 0.0, lambda *_: None) for one in asked[at : at + together]])
         return [one.name for one in asked]
 
     def test_leap(self) -> None:
@@ -100,7 +100,7 @@ class Holding(SynchronousTestCase):
     def test_bounded(self) -> None:
         """Too many cost the oldest, and one line in the log until all is well again."""
         with capturedLogs() as logs:
-            names = self.hold(MOST + 10)
+            names = self.hold(MOST + 10, together=67)
             self.rush.catch_up()
             while self.clock.getDelayedCalls():
                 self.clock.advance(0)
@@ -192,9 +192,9 @@ class Flood(SynchronousTestCase):
         self.addCleanup(self.client.close)
         self.client.connect(("127.0.0.1", bound.port))
         self.client.settimeout(60)
-        for number in range(3 * BATCH):
-            self.client.send(query_wire(f"n{number}.example"))
-        self.client.send(query_wire("a.example"))
+        self.sent = [query_wire(f"n{number}.example") for number in range(3 * BATCH)]
+        for wire in (*self.sent, query_wire("a.example")):
+            self.client.send(wire)
         (self.reader,) = waiting.readers
 
     def test_known_first(self) -> None:
@@ -212,18 +212,24 @@ class Flood(SynchronousTestCase):
         self.assertEqual(self.front.queries.total("udp"), 3 * BATCH + 2)
 
     def test_told_later(self) -> None:
-        """Who had to wait is sent his reply."""
+        """Who had to wait with others, read as alike to those before them, is sent his own reply."""
         self.serve()
-        self.reader.doRead()
-        known = self.client.recv(4096)
-        asked = query_wire("n0.example")
-        for _ in range(5):
+        number, asked_by_other = 2 * BATCH, query_wire("other.example")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.connect(self.client.getpeername())
+            other.settimeout(60)
+            other.send(asked_by_other)
+            self.reader.doRead()
+            self.client.recv(4096)
+            for _ in range(5):
+                self.clock.advance(0)
+            self.source.asked[number].callback(positive(f"n{number}.example"))
+            self.source.asked[-1].callback(positive("other.example"))
             self.clock.advance(0)
-        self.source.asked[0].callback(positive("n0.example"))
-        self.clock.advance(0)
-        reply = self.client.recv(4096)
-        self.assertEqual((reply[3] & 15, reply[12 : len(asked)]), (0, asked[12:]))
-        self.assertNotEqual(reply, known)
+            for client, asked in ((self.client, self.sent[number]), (other, asked_by_other)):
+                reply = client.recv(4096)
+                self.assertEqual((reply[:2], reply[3] & 15), (asked[:2], 0))
+                self.assertEqual(reply[12 : len(asked)], asked[12:])
 
     def test_judged(self) -> None:
         """A gate that has to see each message sees each, and what it lets pass alone is asked."""

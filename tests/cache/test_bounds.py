@@ -36,6 +36,24 @@ class Bounded(SynchronousTestCase):
             self.assertTrue(verifyObject(ISource, bounds))
             self.assertEqual(self.successResultOf(bounds.ask(question())).ttl, ttl)
 
+    def test_same(self) -> None:
+        """Whatever the bounds are, what comes through is what the answer itself says it is within them."""
+        one = positive(ttl=70)
+        two = one.replace(counts=(2, 0, 0), body=one.body + positive(ttl=200).body, spots=(6, 6 + len(one.body)))
+        answers = [
+            *(positive(ttl=ttl) for ttl in (0, 9, 10, 49, 50, 51, 100, 101)),
+            *(negative().with_ttls(ttl, "redis") for ttl in (40, 60, 300)),
+            failure(),
+            two,
+        ]
+        for floor, ceiling, lowest in ((0, 100, 50), (10, 100, 50), (10, 50, 100), (100, 10, 50), (60, 100, 50)):
+            for answer in answers:
+                found = self.successResultOf(
+                    Bounds(Source(answer), floor=floor, ceiling=ceiling, negative=lowest).ask(question())
+                )
+                right = answer.bounded(floor, ceiling, lowest)
+                self.assertEqual((found.ttl, found.body), (right.ttl, right.body), (floor, ceiling, lowest, answer.ttl))
+
     def test_failures(self) -> None:
         """What must not be kept passes as it is."""
         answer = failure()

@@ -118,6 +118,8 @@ class Queues(SynchronousTestCase):
                 del held[table.keys[victim]]
                 table.clear(victim)
             self.assertEqual(order.bytes, sum(table.sizes[place] for place in held.values()))
+            small = sum(table.sizes[place] for place in held.values() if not table.main[place])
+            self.assertEqual(order._small_bytes, small)
             self.assertEqual({table.keys[place] for place in held.values()}, set(held))
             self.assertLessEqual(order.bytes, 300)
 

@@ -26,7 +26,8 @@ class Choice(SynchronousTestCase):
     def told(self, path: str, *variables: str) -> str:
         """Return what make would run, where programs are found by this path."""
         command = ["make", "-n", "install", f"PYTHON={sys.executable}", *variables]
-        environ = {name: value for name, value in os.environ.items() if name != "HEIMDALL_COMPILE"} | {"PATH": path}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "HEIMDALL_"))}
+        environ = kept | {"PATH": path}
         return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True).stdout
 
     def test_by_itself(self) -> None:
