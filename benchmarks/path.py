@@ -43,9 +43,15 @@ WAYS: Final = {
     "l2": "names that Redis has",
     "miss": "names that are asked upstream, no Redis",
     "cold": "names that are asked upstream, and shared by Redis",
+    "mix": "of twenty names twelve that came before, five that Redis has, and three that are asked upstream",
 }
 BURST: Final = 64
 """Queries under way at once."""
+FIRST: Final = 1_000_000
+"""The number of the first name."""
+MEMORY: Final = {0, 1, 3, 4, 5, 7, 8, 10, 12, 13, 15, 17}
+REDIS: Final = {2, 6, 11, 16, 18}
+"""Which of twenty names in the mix came before, and which Redis has."""
 TIMES: Final = 3
 """Times that a process asks its questions in."""
 
@@ -163,7 +169,7 @@ def _path(way: str, upstream: Upstream) -> tuple[pipeline.Path, Client]:
     """Return a path that serves, and who asks it."""
     settings = Settings(
         fetch=Fetch(upstreams=(f"127.0.0.1:{upstream.udp.getsockname()[1]}",)),
-        redis=Redis(enabled=way in ("l2", "cold"), read_budget=10.0),
+        redis=Redis(enabled=way in ("l2", "cold", "mix"), read_budget=10.0),
         admit=Admit(rate=10_000_000),
         cache=Cache(),
     )
@@ -188,14 +194,23 @@ class Course:
         self.path, self._client = _path(way, upstream)
         names = {"memory": 4 * BURST, "spread": 800 * BURST}.get(way, total)
         # Names of one length: the same work for each.
-        self._messages = _messages(range(1_000_000, 1_000_000 + names))
+        self._messages = _messages(range(FIRST, FIRST + names))
         self._at = 0
         if way in ("memory", "spread"):
             self._ask(self._client, names)
-        elif way == "l2":
+        elif way in ("l2", "mix"):
             path, client = _path(way, upstream)
-            self._ask(client, names)
+            learnt = [message for at, message in enumerate(self._messages) if way == "l2" or at % 20 in REDIS]
+            for at in range(0, len(learnt), BURST):
+                client.ask(learnt[at : at + BURST])
             path.datagrams.close()
+        if way == "mix":
+            warm = _messages(range(FIRST - 4 * BURST, FIRST))
+            for at in range(0, len(warm), BURST):
+                self._client.ask(warm[at : at + BURST])
+            for at in range(names):
+                if at % 20 in MEMORY:
+                    self._messages[at] = warm[at % len(warm)]
 
     def go(self, count: int) -> float:
         """Ask the next questions; return the seconds of CPU that took."""

@@ -185,12 +185,15 @@ class Reading:
         values: list[object] = cast("list[object]", reply) if good else [None] * size
         looks, then = batch.looks, now or 0.0
         found = [[value] for value in values] if len(looks) == size else _parts(values, looks)
-        for at, look in enumerate(looks):
-            try:
-                look.found(found[at], then)
-            except Exception:
-                self._log.failure("a look-up in Redis failed")
-                self._tell_nothing(look)
+        # What lies ready first: nobody waits for what others ask on about, and one way at a time goes faster.
+        for ready in (True, False):
+            for at, look in enumerate(looks):
+                if isinstance(found[at][0], bytes) is ready:
+                    try:
+                        look.found(found[at], then)
+                    except Exception:
+                        self._log.failure("a look-up in Redis failed")
+                        self._tell_nothing(look)
 
     def _refused(self, failure: Failure, batch: _Batch) -> None:
         self._over(batch)

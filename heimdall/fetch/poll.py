@@ -11,6 +11,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
+from heimdall.fetch.port import Flight, Port
+from heimdall.message.answer import Answer
+
 EVENTS: Final = 64
 """Sockets that are read before the reactor gets its turn again."""
 
@@ -24,11 +27,11 @@ class Poll:
 
     def __init__(self, reactor: IReactorFDSet) -> None:
         self._reactor = reactor
-        self._readers: dict[int, IReadDescriptor] = {}
+        self._readers: dict[int, Port] = {}
         self._epoll: select.epoll | None = None
         self._fd = -1
 
-    def addReader(self, reader: IReadDescriptor) -> None:
+    def addReader(self, reader: Port) -> None:
         """Read a socket whenever something has come."""
         if self._epoll is None:
             self._epoll = select.epoll()
@@ -37,7 +40,7 @@ class Poll:
         self._epoll.register(reader.fileno(), select.EPOLLIN)
         self._readers[reader.fileno()] = reader
 
-    def removeReader(self, reader: IReadDescriptor) -> None:
+    def removeReader(self, reader: Port) -> None:
         """Read a socket no more. It must still be open."""
         if self._epoll is not None and self._readers.pop(reader.fileno(), None) is not None:
             self._epoll.unregister(reader.fileno())
@@ -55,21 +58,32 @@ class Poll:
         return "heimdall.fetch"
 
     def doRead(self) -> None:
-        """Read the sockets that have something; a bug behind one of them ends that one."""
+        """Read the sockets that have something, then tell who waits: one way at a time goes faster.
+
+        A bug in reading one of them ends that one; one behind an answer costs that answer.
+        """
         if self._epoll is None:
             return
+        landed: list[tuple[Flight, Answer]] = []
         for fd, event in self._epoll.poll(0, EVENTS):
             reader = self._readers.get(fd)
             if reader is None:
                 continue  # what was read before it has ended it
             try:
                 if event & select.EPOLLIN:
-                    reader.doRead()
+                    found = reader.read()
+                    if found is not None:
+                        landed.append(found)
                 else:
                     reader.connectionLost(_LOST)
             except Exception:
-                self._log.failure("a bug behind a reply of an upstream")
+                self._log.failure("a bug in reading a reply of an upstream")
                 reader.connectionLost(Failure())
+        for flight, answer in landed:
+            try:
+                flight.land(answer)
+            except Exception:
+                self._log.failure("a bug behind a reply of an upstream")
 
     def connectionLost(self, reason: Failure) -> None:
         """Tell every socket: the reactor stops, or found the descriptor in error."""

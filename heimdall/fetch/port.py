@@ -13,6 +13,7 @@ from zope.interface import classImplements
 from heimdall.fetch.rank import rank
 from heimdall.fetch.reply import Mismatch, Odd, check, silent, unreachable
 from heimdall.interfaces import Ongoing, Told
+from heimdall.message.answer import Answer
 from heimdall.message.query import Query
 from heimdall.message.wire import HEADER
 
@@ -50,6 +51,17 @@ class Flight:
             self.end(CancelledError())
         elif self.work is not None:
             self.work.cancel()
+
+    def land(self, answer: Answer) -> None:
+        """Give the place up and tell the answer, unless it has ended."""
+        port = self.port
+        if port is None:
+            return
+        port.forget(self)
+        if self.odd is None or rank(answer) is None:
+            self.told(answer)
+        else:
+            self.work = self.odd(answer, self.query, self.due, self.told)
 
     def late(self) -> None:
         """End it without a reply."""
@@ -103,32 +115,32 @@ class Port:
         self.owner.inflight += 1
 
     def doRead(self) -> None:
-        """Read what has come, and hand each reply to who waits for it."""
+        """Read what has come, and hand the reply to who waits for it."""
+        landed = self.read()
+        if landed is not None:
+            landed[0].land(landed[1])
+
+    def read(self) -> tuple[Flight, Answer] | None:
+        """Read what has come; return the question that a reply matches, and the answer: who waits is not told yet."""
         flights = self.flights
         for _ in range(READS):
             try:
                 wire = self._sock.recv(65535)
             except BlockingIOError:
-                return
+                return None
             except OSError:
                 self.refuse()
-                return
+                return None
             flight = flights.get(wire[0] << 8 | wire[1]) if len(wire) >= HEADER else None
             if flight is None:
                 self._stray("id" if len(wire) >= HEADER else "header")
                 continue
             try:
-                answer = check(wire, flight.query.key[:-1])
+                # Another one that has come already wakes us again, at less than the price of looking in vain.
+                return flight, check(wire, flight.query.key[:-1])
             except Mismatch as mismatch:
                 self._stray(str(mismatch))
-                continue
-            self.forget(flight)
-            if flight.odd is None or rank(answer) is None:
-                flight.told(answer)
-            else:
-                flight.work = flight.odd(answer, flight.query, flight.due, flight.told)
-            # Another one that has come already wakes us again, at less than the price of looking in vain.
-            return
+        return None
 
     def _stray(self, what: str) -> None:
         self.owner.ledger.mismatched.add(what)
