@@ -167,7 +167,7 @@ def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISourc
     ranks = Ranks(link, most=cache.hot_names, prefix=redis.prefix)
     hot = Hot(link, memory, ranks, clock, reader=reader)
     refresh = Refresh(link, notices, memory, clock, names=lambda: hot.names, judge=worth.judge)
-    source.stored = refresh.stored
+    source.learnt.stored = refresh.stored
     warm = Warm(
         link,
         memory,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from twisted.internet.defer import Deferred
@@ -12,6 +11,7 @@ from zope.interface import classImplements
 
 from heimdall.asking import deferred, teller
 from heimdall.cache.flight import ALONE, ANEW, Flights
+from heimdall.cache.learnt import Learnt
 from heimdall.cache.lease import Leases
 from heimdall.cache.look import LEASED, Look, Seen
 from heimdall.cache.reading import Reading
@@ -67,12 +67,11 @@ class Shared:
         self._stale_after, self._reader, self._leases = stale_after, reader, None if reader else leases
         self.reading = Reading(link, clock, budget=budget, leases=self._leases)
         self.worth = Worth(seal or Seal(), covers, window if stale else 0, ceilings)
-        self.stored: Callable[[Query, bytes, bytes], object] | None = None
-        """Called with each answer that is stored: its question, key without prefix, and value."""
         self._writer = Writer(link, clock, most=most_writes, leases=self._leases)
         self._flights = Flights(
             self._leases, self.reading, self._writer, clock, take=self._take_found, ask=self._ask_next
         )
+        self.learnt = Learnt(link, clock, self.worth, self._writer, self._flights, self.head, reader)
         self.lookups = Count("heimdall_cache_redis_lookups_total", "Look-ups in Redis.", "result")
         parts = self.worth, self.reading, self._writer
         self.tallies: list[Tally] = [self.lookups, *(tally for part in parts for tally in part.tallies)]
@@ -144,13 +143,6 @@ class Shared:
             self.reading.read(keys, True, partial(self._leased, look), partial(self._late, look))
         else:
             self._missed(look, result)
-
-    def _throw_away(self, look: Look) -> None:
-        """Delete what is no answer, as nothing takes its place; not before, or others would ask as well."""
-        if not self._reader:
-            for key in look.spoilt:
-                self._writer.forget(self.head + key)
-        look.spoilt.clear()
 
     def _take(self, look: Look, result: str, answer: Answer | None) -> str:
         """Finish a query with what a value is worth, or keep that, if it is good for it; return what it was."""
@@ -245,10 +237,10 @@ class Shared:
                 self._finish(look, answer)
             else:
                 self._learnt_nothing(look, answer)
-        self._store(look, answer)
+        self.learnt.add(look, answer)
 
     def _failed(self, failure: Failure, look: Look) -> None:
-        self._throw_away(look)
+        self.learnt.throw_away(look)
         self._flights.release(look, ALONE)
         if look.done:
             return
@@ -279,22 +271,6 @@ class Shared:
         if source is not None:
             source.cancel()
         look.told(outcome)
-
-    def _store(self, look: Look, answer: Answer) -> None:
-        """Share what was learnt, if it may be kept, and wake who waits for it. Nobody waits for that."""
-        took = self._clock.seconds() - look.since + self._link.doubt()  # or a flush before it might seem older
-        worth = self.worth.value(look.query, answer, self._link.now(), took)
-        if worth is None or self._reader:
-            self._throw_away(look)
-            self._flights.release(look, ALONE)
-            return
-        key, value, milliseconds = worth
-        self._writer.put(self.head + key, value, milliseconds)
-        if self.stored is not None:
-            self.stored(look.query, key, value)
-        if look.lease == self.head + key:
-            self._flights.stored(look)
-        self._flights.release(look, value)
 
 
 classImplements(Shared, ITeller)

@@ -60,7 +60,7 @@ class Cluster(Nodes):
         upstream = Upstream(ttl=3)
         nodes = await self.holding(upstream)
         for node in nodes:
-            node.sharing.source.stored = None
+            node.sharing.source.learnt.stored = None
         await pause(1.6)
         for node in nodes:
             node.memory.renew(WWW, reactor.seconds())
