@@ -96,6 +96,8 @@ class Reading:
         self._waits = Waits(clock, lambda: self._under_way, self._late, LATE)
         self.at = 0.0
         """When Redis replied last, on our clock."""
+        self.handed_out: Callable[[], object] | None = None
+        """Called when all that lay ready in a reply was handed out."""
         self._times = Times("heimdall_cache_redis_lookup_seconds", "The look-ups of one turn, there and back.")
         errors = Count("heimdall_cache_redis_read_errors_total", "Look-ups in vain, whole batches.", "reason")
         self._trouble = Trouble(clock.seconds, "read", errors)
@@ -194,6 +196,8 @@ class Reading:
                     except Exception:
                         self._log.failure("a look-up in Redis failed")
                         self._tell_nothing(look)
+            if ready and self.handed_out is not None:
+                self.handed_out()
 
     def _refused(self, failure: Failure, batch: _Batch) -> None:
         self._over(batch)

@@ -6,7 +6,10 @@ is done for it here.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
@@ -28,11 +31,16 @@ class Shelf:
     :param once: asked next, and at once for what is on its way, has a client's subnet, or is followed by an operator.
     """
 
+    log: ClassVar = Logger()
+
     def __init__(self, shared: Shared, memory: IHotCache, once: Once) -> None:
         self.head = shared.head
-        self.reading, self.worth, self.hits = shared.reading, shared.worth, shared.lookups.cell("hit")
-        self.memory, self.once, self._flights = memory, once, once.flights
+        self.reading, self.worth, self._hits = shared.reading, shared.worth, shared.lookups.cell("hit")
+        self.once, self._memory, self._flights = once, memory, once.flights
         self.askers: dict[bytes, Asker] = {}
+        self.ready: list[tuple[Asker, Answer]] = []
+        """What was found for whom, in the reply of Redis that is being read."""
+        shared.reading.handed_out = self._tell_ready
 
     def ask(self, query: Query) -> Deferred[Answer]:
         """Find the answer to a query; see :class:`~heimdall.interfaces.ISource`."""
@@ -47,6 +55,26 @@ class Shelf:
         asker = self.askers[key] = Asker(self, query, told)
         self.reading.ask(asker, True)
         return asker
+
+    def _tell_ready(self) -> None:
+        """Hold what was found, and tell it: one step at a time for all of it, as the same code again costs half."""
+        ready, self.ready = self.ready, []
+        self._hits.n += len(ready)
+        memory, at, landed = self._memory, self.reading.at, self.once.landed
+        for asker, answer in ready:
+            if answer.ttl:
+                try:
+                    memory.put(asker.query, answer, at)
+                except Exception:
+                    self.log.failure("an answer of Redis could not be held")
+        for asker, answer in ready:
+            asker.tell(answer)
+        if landed is not None:
+            for asker, answer in ready:
+                try:
+                    landed(asker.query, answer, 1)
+                except Exception:
+                    self.log.failure("an answer of Redis could not be counted")
 
     def close(self) -> None:
         """Let all ask on."""
@@ -68,7 +96,7 @@ class Asker(Asking):
         self.work: Ongoing | None = None
 
     def found(self, values: list[object] | None, now: float) -> None:
-        """Take what lies ready, and ask on where that is not good; see :class:`~heimdall.cache.reading.Asking`."""
+        """Take what lies ready, to be told with the rest, or ask on; see :class:`~heimdall.cache.reading.Asking`."""
         if not self.open:
             return  # he is told by others, or has given up: then a lease of ours ends by itself
         judged = None
@@ -77,17 +105,18 @@ class Asker(Asking):
             shelf, query = self._shelf, self.query
             judged = result, answer = shelf.worth.judge(query, query.key, value, now)
             if result == "hit" and answer is not None:
-                shelf.hits.n += 1
-                if answer.ttl:
-                    shelf.memory.put(query, answer, shelf.reading.at)
-                self.open = False
-                del shelf.askers[query.key]
-                self.told(answer)
-                landed = shelf.once.landed
-                if landed is not None:
-                    landed(query, answer, 1)
+                shelf.ready.append((self, answer))
                 return
         self.go_on(Seen(values, now, judged))
+
+    def tell(self, answer: Answer) -> None:
+        """Tell him an answer, unless he has been told something, or has given up."""
+        if self.open:
+            self._leave()
+            try:
+                self.told(answer)
+            except Exception:
+                self._shelf.log.failure("who asked for type {qtype} met a bug", qtype=self.query.qtype)
 
     def late(self) -> None:
         """Ask on, since Redis takes too long; what it says after all is looked for again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from twisted.internet.defer import CancelledError
+from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from heimdall.cache.memory import Memory
@@ -97,6 +98,66 @@ class Ready(Case):
         asked = self.shelf.ask(question())
         self.turn()
         self.assertEqual(self.successResultOf(asked).origin, "redis")
+
+
+def broken(*_: object) -> None:
+    """Meet a bug."""
+    raise ZeroDivisionError
+
+
+class Together(Case):
+    """What lies ready for many who asked in one turn."""
+
+    def lay_all(self, *names: str) -> None:
+        """Have Redis hold an answer for each."""
+        for name in names:
+            self.lay(positive(name), of=question(name))
+
+    def test_first(self) -> None:
+        """It is told before others ask on, whatever the order in which they came."""
+        self.lay_all("b.example")
+        told: list[str] = []
+        self.shelf.tell(question("a.example"), lambda outcome: None)
+        self.shelf.tell(question("b.example"), lambda outcome: told.append(f"b, {len(self.source.asked)} asked on"))
+        self.turn()
+        self.assertEqual((told, len(self.source.asked)), (["b, 0 asked on"], 1))
+
+    def test_one_has_a_bug(self) -> None:
+        """A bug of one who asked costs the others nothing, and each answer is held."""
+        names = [f"n{number}.example" for number in range(3)]
+        self.lay_all(*names)
+        told: list[object] = []
+
+        for name, tell in zip(names, (told.append, broken, told.append), strict=True):
+            self.shelf.tell(question(name), tell)
+        self.turn()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual((len(told), [self.known(name) for name in names]), (2, [True] * 3))
+        self.assertEqual((self.count("lookups", "hit"), len(self.hot)), (3, 3))
+
+    def test_gives_up_meanwhile(self) -> None:
+        """Who gives up while others are told is told that, and nothing more."""
+        self.lay_all("a.example", "b.example")
+        told: list[object] = []
+
+        def give_up(outcome: object) -> None:
+            second.cancel()
+
+        self.shelf.tell(question("a.example"), give_up)
+        second = self.shelf.tell(question("b.example"), told.append)
+        self.turn()
+        [outcome] = told
+        assert isinstance(outcome, Failure)
+        self.assertTrue(outcome.check(CancelledError))
+
+    def test_not_held(self) -> None:
+        """Where memory meets a bug, who asked is told all the same."""
+        self.lay_all("a.example")
+        self.patch(self.memory, "put", broken)
+        asked = self.shelf.ask(question())
+        self.turn()
+        self.assertEqual(self.successResultOf(asked).origin, "redis")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class NotReady(Case):
