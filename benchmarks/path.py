@@ -30,10 +30,11 @@ from heimdall import pipeline, sharing
 from heimdall.accept.sockets import bind
 from heimdall.cache.scripts import STORE
 from heimdall.collector import rest, spare
-from heimdall.config.settings import Admit, Cache, Fetch, Redis, Settings
-from heimdall.interfaces import Heard, LinkDown
+from heimdall.config.settings import Admit, Fetch, Redis, Settings
+from heimdall.interfaces import LinkDown
 from heimdall.message import query
 from heimdall.message.wire import HEADER, from_text
+from tests.fakelink import FakeLink
 
 reactor: Any = installed
 
@@ -90,15 +91,15 @@ class Upstream:
             self.udp.sendto(head + wire[HEADER:end] + _ADDRESS, client)
 
 
-class Store:
+class Store(FakeLink):
     """A link to a Redis that is well: it keeps what it is given, and knows nothing but the two scripts of the path."""
 
     def __init__(self) -> None:
-        self.up = self.hearing = True
-        self.scattered = False
-        self.missing: list[str] = []
+        super().__init__(reactor)
         self.tallies: list[Any] = []
-        self.values: dict[Any, Any] = {}
+
+    def start(self) -> None:
+        """Nothing: it is there."""
 
     def run(self, *command: Any) -> Deferred[object]:
         """Run a script at the next turn of the reactor; refuse everything else."""
@@ -113,29 +114,9 @@ class Store:
         reactor.callLater(0, found.callback, [self.values.get(key, 1) for key in keys])
         return found
 
-    def now(self) -> float:
-        """Return the time."""
-        return time.time()
-
-    def doubt(self) -> float:
-        """Return that it is sure of it."""
-        return 0.0
-
-    def place(self, key: bytes) -> int:
-        """Return the one there is."""
-        return 0
-
-    def listen(self, channel: str, heard: Heard) -> None:
-        """Nothing: nobody tells anything."""
-
-    def watch(self, changed: object) -> None:
-        """Nothing: it stays as it is."""
-
-    start = close = listen
-
 
 class Client:
-    """Asks a node, so many questions at once."""
+    """Asks a node, :data:`BURST` questions at once."""
 
     def __init__(self, port: int) -> None:
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -144,6 +125,10 @@ class Client:
 
     def ask(self, messages: list[bytes]) -> None:
         """Ask, and wait for all replies."""
+        for at in range(0, len(messages), BURST):
+            self._ask(messages[at : at + BURST])
+
+    def _ask(self, messages: list[bytes]) -> None:
         for message in messages:
             self.udp.send(message)
         ends = time.monotonic() + 60
@@ -171,7 +156,6 @@ def _path(way: str, upstream: Upstream) -> tuple[pipeline.Path, Client]:
         fetch=Fetch(upstreams=(f"127.0.0.1:{upstream.udp.getsockname()[1]}",)),
         redis=Redis(enabled=way in ("l2", "cold", "mix"), read_budget=10.0),
         admit=Admit(rate=10_000_000),
-        cache=Cache(),
     )
     path = pipeline.lay(settings, reactor)
     (bound,) = bind(["127.0.0.1:0"], True)
@@ -191,37 +175,31 @@ class Course:
         reactor.addReader(upstream)
         shared: Any = sharing
         shared.connect_to = lambda *_, **__: store
-        self.path, self._client = _path(way, upstream)
+        _, self._client = _path(way, upstream)
         names = {"memory": 4 * BURST, "spread": 800 * BURST}.get(way, total)
         # Names of one length: the same work for each.
         self._messages = _messages(range(FIRST, FIRST + names))
         self._at = 0
         if way in ("memory", "spread"):
-            self._ask(self._client, names)
+            self._client.ask(self._messages)
         elif way in ("l2", "mix"):
             path, client = _path(way, upstream)
-            learnt = [message for at, message in enumerate(self._messages) if way == "l2" or at % 20 in REDIS]
-            for at in range(0, len(learnt), BURST):
-                client.ask(learnt[at : at + BURST])
+            client.ask([message for at, message in enumerate(self._messages) if way == "l2" or at % 20 in REDIS])
             path.datagrams.close()
         if way == "mix":
             warm = _messages(range(FIRST - 4 * BURST, FIRST))
-            for at in range(0, len(warm), BURST):
-                self._client.ask(warm[at : at + BURST])
+            self._client.ask(warm)
             for at in range(names):
                 if at % 20 in MEMORY:
                     self._messages[at] = warm[at % len(warm)]
 
     def go(self, count: int) -> float:
         """Ask the next questions; return the seconds of CPU that took."""
+        asked = [self._messages[(self._at + number) % len(self._messages)] for number in range(count)]
+        self._at += count
         began = time.process_time()
-        self._ask(self._client, count)
+        self._client.ask(asked)
         return time.process_time() - began
-
-    def _ask(self, client: Client, count: int) -> None:
-        for _ in range(0, count, BURST):
-            client.ask(self._messages[self._at : self._at + BURST])
-            self._at = (self._at + BURST) % len(self._messages)
 
 
 def _child(way: str, code: str, times: int, queries: int, *before: str) -> subprocess.CompletedProcess[str]:

@@ -91,15 +91,10 @@ class Times:
         self.buckets = [0] * (len(SECONDS) + 1)
         self.sum = 0.0
 
-    def observe(self, seconds: float) -> None:
-        """Count one more that took so long."""
-        self.buckets[bisect_left(SECONDS, seconds)] += 1
-        self.sum += seconds
-
-    def observe_all(self, seconds: float, count: int) -> None:
-        """Count so many more that each took so long."""
-        self.buckets[bisect_left(SECONDS, seconds)] += count
-        self.sum += seconds * count
+    def observe(self, seconds: float, by: int = 1) -> None:
+        """Count one more that took so long, or ``by`` more that each did."""
+        self.buckets[bisect_left(SECONDS, seconds)] += by
+        self.sum += seconds * by
 
 
 Tally = Count | Gauge | Times

@@ -176,7 +176,7 @@ class Repeats:
         self._queries.add("udp", by=count - len(left))
         if answered:
             self._answers.add("memory", "noerror", by=answered)
-            self._times.observe_all(self._seconds() - now, answered)
+            self._times.observe(self._seconds() - now, by=answered)
         return left, silent
 
     def _first(self, query: Query, known: tuple[Answer, bytes, int]) -> Repeat:

@@ -24,7 +24,6 @@ class Bounds:
     def __init__(self, source: ISource, *, floor: int = 0, ceiling: int = 86400, negative: int = 3600) -> None:
         self._tell = teller(source)
         self._floor, self._ceiling, self._negative = floor, ceiling, negative
-        self._lowest_ceiling = min(ceiling, negative)
 
     def ask(self, query: Query) -> Deferred[Answer]:
         """Find the answer; see :class:`~heimdall.interfaces.ISource`."""
@@ -36,9 +35,7 @@ class Bounds:
 
     def _told(self, told: Told, outcome: Answer | Failure) -> None:
         if not isinstance(outcome, Failure):
-            within = self._floor <= outcome.ttl <= self._lowest_ceiling and len(outcome.spots) == 1
-            if not within:  # as nearly all are, which ``bounded`` would return as they are
-                outcome = outcome.bounded(self._floor, self._ceiling, self._negative)
+            outcome = outcome.bounded(self._floor, self._ceiling, self._negative)
         told(outcome)
 
 

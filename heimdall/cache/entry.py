@@ -178,7 +178,9 @@ def stored_by(value: bytes) -> int:
 
 def _usual(body: bytes, question: bytes, sections: tuple[int, int, int]) -> _Read | None:
     """Return what :func:`_whole` does, for one RRset that was asked for, or the SOA of a no; None for anything else."""
-    if sections == _ONE and question[-4:-2] != _OPT:
+    if question[-4:-2] == _OPT:
+        return None
+    if sections == _ONE:
         alone = walk_one(body, 0, question)
         return (ALONE, alone[0], False) if alone and alone[1] == len(body) and alone[0] <= _LONGEST else None
     answers, authorities, additionals = sections
@@ -189,7 +191,7 @@ def _usual(body: bytes, question: bytes, sections: tuple[int, int, int]) -> _Rea
         if found is None or found[2] != len(body) or found[0] > _LONGEST:
             return None
         return ALONE, found[0], True
-    if question[-4:-2] == _OPT or not 0 < answers <= MOST_RECORDS:
+    if not 0 < answers <= MOST_RECORDS:
         return None
     walked = walk(body, 0, answers, question)
     if walked is None:

@@ -109,7 +109,7 @@ class Memory:
         """Return what answers a query that nothing fresh is held for under its own key."""
         if query.subnet is not None:
             return next((place for place in self._all(query) if now < self._expires[place]), None)
-        place = self._index.get(query.name + _EVERY_TYPE + query.key[-3:])  # _any_type, without a call
+        place = self._index.get(_any_type(query))
         return None if place is None or now >= self._expires[place] else place
 
     def _fit(self, place: int, query: Query, now: float) -> None:

@@ -64,7 +64,8 @@ class Shared:
     ) -> None:
         self._link, self._tell, self._clock = link, teller(next), clock
         self.head, self._lease_head = (f"{prefix}:{space}:".encode() for space in ("c1", "l1"))
-        self._stale_after, self._reader, self._leases = stale_after, reader, None if reader else leases
+        self._stale_after = stale_after
+        self._leases = None if reader else leases
         self.reading = Reading(link, clock, budget=budget, leases=self._leases)
         self.worth = Worth(seal or Seal(), covers, window if stale else 0, ceilings)
         self._writer = Writer(link, clock, most=most_writes, leases=self._leases)
@@ -73,8 +74,9 @@ class Shared:
         )
         self.learnt = Learnt(link, clock, self.worth, self._writer, self._flights, self.head, reader)
         self.lookups = Count("heimdall_cache_redis_lookups_total", "Look-ups in Redis.", "result")
-        parts = self.worth, self.reading, self._writer
-        self.tallies: list[Tally] = [self.lookups, *(tally for part in parts for tally in part.tallies)]
+        self.tallies: list[Tally] = [
+            self.lookups, *self.worth.tallies, *self.reading.tallies, *self._writer.tallies,
+        ]  # fmt: skip
 
     def ask(self, query: Query) -> Deferred[Answer]:
         """Find the answer to a query, in Redis or further on."""
@@ -182,7 +184,8 @@ class Shared:
 
     def _answer_stale(self, look: Look) -> None:
         # Whoever was asked goes on, so that the next one who asks gets a fresh answer (RFC 8767, 5).
-        look.timer, look.done = None, True
+        look.timer = None
+        look.done = True
         self._flights.leave(look, "other")
         if look.kept is not None:
             look.told(look.kept)
@@ -223,7 +226,8 @@ class Shared:
             look.source = source
 
     def _told(self, look: Look, outcome: Answer | Failure) -> None:
-        look.source, look.came = None, True
+        look.source = None
+        look.came = True
         if isinstance(outcome, Failure):
             self._failed(outcome, look)
         else:

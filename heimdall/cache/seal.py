@@ -32,19 +32,18 @@ class Seal:
     :raises ValueError: a secret is too short or too long, or there is none but former ones.
     """
 
-    __slots__ = ("_hash", "_taken", "keyed")
+    __slots__ = ("_taken", "keyed")
 
     def __init__(self, secret: bytes = b"", former: Sequence[bytes] = ()) -> None:
         for each in (secret, *former) if secret or former else ():
             _check(each)
         self.keyed = bool(secret)
-        # Prepared once: to copy one costs half of what making it does.
-        self._hash = _prepared(secret)
-        self._taken = [self._hash, *map(_prepared, former)]
+        # Ours first. Prepared once: to copy one costs half of what making it does.
+        self._taken = [_prepared(each) for each in (secret, *former)]
 
     def sign(self, key: bytes, value: bytes) -> bytes:
         """Return the seal of a value that is to lie under a key."""
-        digest = self._hash.copy()
+        digest = self._taken[0].copy()
         digest.update(len(key).to_bytes(2, "big") + key + value)
         return digest.digest()
 

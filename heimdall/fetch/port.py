@@ -118,7 +118,8 @@ class Port:
         """Read what has come, and hand the reply to who waits for it."""
         landed = self.read()
         if landed is not None:
-            landed[0].land(landed[1])
+            flight, answer = landed
+            flight.land(answer)
 
     def read(self) -> tuple[Flight, Answer] | None:
         """Read what has come; return the question that a reply matches, and the answer: who waits is not told yet."""
