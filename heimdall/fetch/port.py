@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReadDescriptor
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
@@ -83,6 +84,8 @@ class Port:
     :param uses: how many questions it may carry.
     :param born: when it was opened, on the reactor's clock.
     """
+
+    _log: ClassVar = Logger()
 
     def __init__(self, owner: Udp, sock: socket.socket, uses: int, born: float) -> None:
         self.owner = owner
@@ -162,7 +165,10 @@ class Port:
     def end(self, what: str, reason: str) -> None:
         """Fail everything in flight here; ``what`` is the label it is counted by."""
         for flight in list(self.flights.values()):
-            flight.end(unreachable(reason), what)
+            try:
+                flight.end(unreachable(reason), what)
+            except Exception:
+                self._log.failure("a bug behind a question that failed")
 
     def forget(self, flight: Flight) -> None:
         """Take a question off the list, it waits no more; behind its last one a retired port is closed."""

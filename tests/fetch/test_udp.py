@@ -182,7 +182,7 @@ class Exchanges(Case):
 
     @inlineCallbacks
     def test_bug(self) -> Steps:
-        """A bug of who is told is logged and ends that socket; the next question leaves by another."""
+        """A bug of who is told is logged and costs that answer; the next question is answered."""
         one = self.exchange(ports=1)
         one.tell(ask(), 60, lambda outcome: 1 // 0)  # type: ignore[arg-type]
         yield Deferred.fromCoroutine(until(lambda: self.flushLoggedErrors(ZeroDivisionError)))
