@@ -108,6 +108,20 @@ class Flights(Case):
         self.assertEqual(self.successResultOf(self.once.ask(question())).rcode, 0)
         self.assertEqual(len(self.once._flights), 0)
 
+    def test_one_has_a_bug(self) -> None:
+        """A bug of one asker is logged, and costs nobody behind it the answer."""
+
+        def broken(outcome: object) -> None:
+            raise ZeroDivisionError(outcome)
+
+        first = self.once.ask(question())
+        self.once.tell(question(), broken)
+        third = self.once.ask(question())
+        self.source.give(positive())
+        self.assertEqual(self.successResultOf(first).rcode, 0)
+        self.assertEqual(self.successResultOf(third).rcode, 0)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_one_gives_up(self) -> None:
         """An asker who goes away leaves the flight to the others, and its answer to the memory."""
         first, second = self.once.ask(question()), self.once.ask(question())

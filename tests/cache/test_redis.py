@@ -594,6 +594,25 @@ class Refusals(Case):
             source.callback(positive())
             self.assertEqual(self.successResultOf(one).origin, "upstream")
 
+    def test_bug_in_storing(self) -> None:
+        """A bug in storing one answer is logged; who asked has it, and what else was learnt is stored."""
+
+        def covers(name: bytes, asked: float) -> bool:
+            if name == first.name:
+                raise TypeError("a bug")
+            return False
+
+        first, second = question("a.example"), question("b.example")
+        shared = Shared(self.link, self.source, self.clock, covers=covers)
+        waiting = [shared.ask(query) for query in (first, second)]
+        self.turn()
+        for (_, source), name in zip(self.source.asked, ("a.example", "b.example"), strict=True):
+            source.callback(positive(name))
+        self.turn()
+        self.assertEqual([self.successResultOf(one).origin for one in waiting], ["upstream", "upstream"])
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+        self.assertEqual((self.held(first), self.held(second) is None), (None, False))
+
     def test_source_raises(self) -> None:
         """A source that raises instead of answering fails its own question only."""
 

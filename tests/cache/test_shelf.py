@@ -135,6 +135,23 @@ class Together(Case):
         self.assertEqual((len(told), [self.known(name) for name in names]), (2, [True] * 3))
         self.assertEqual((self.count("lookups", "hit"), len(self.hot)), (3, 3))
 
+    def test_a_bug_in_the_count(self) -> None:
+        """A bug behind the count of what is hot keeps neither an answer from who asked nor another from the count."""
+        names = ("a.example", "b.example")
+        self.lay_all(*names)
+        counted: list[Query] = []
+
+        def count(query: Query, answer: Answer, by: int) -> None:
+            counted.append(query)
+            broken()
+
+        self.once.landed = count
+        waiting = [self.shelf.ask(question(name)) for name in names]
+        self.turn()
+        self.assertEqual([self.successResultOf(one).origin for one in waiting], ["redis", "redis"])
+        self.assertEqual([query.key for query in counted], [question(name).key for name in names])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+
     def test_gives_up_meanwhile(self) -> None:
         """Who gives up while others are told is told that, and nothing more."""
         self.lay_all("a.example", "b.example")
