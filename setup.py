@@ -9,7 +9,7 @@ from setuptools import setup
 PATH = """
     tally asking waits
     message/wire message/spots message/query message/reply message/answer message/response
-    accept/reader accept/slots accept/batch accept/rush accept/outbox accept/repeats accept/alike
+    accept/reader accept/slots accept/segments accept/batch accept/rush accept/outbox accept/repeats accept/alike
     accept/front accept/passing
     admit/acl admit/limit admit/special
     cache/bounds cache/once cache/waiting cache/memory cache/table cache/eviction

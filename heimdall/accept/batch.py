@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from twisted.internet.interfaces import IReactorFDSet
 
 from heimdall.accept.engine import Held, Left
-from heimdall.accept.outbox import Outbox, Way
+from heimdall.accept.outbox import TOGETHER, Outbox, Way
 from heimdall.accept.reader import BATCH, Reader, Taker, WideReader
 from heimdall.accept.rush import STEP, Rush
 from heimdall.accept.slots import Slots
@@ -45,7 +45,7 @@ class BatchReader(WideReader):
         super().__init__(udp, datagrams, reactor)
         self._engine, self._rush, self._known, self._wide = datagrams.engine, rush, known, wide
         self._slots = Slots(udp, wide)
-        self._outbox = Outbox(Slots(udp, wide), datagrams.clock, datagrams.failed)
+        self._outbox = Outbox(Slots(udp, wide, TOGETHER), datagrams.clock, datagrams.failed)
 
     def doRead(self) -> None:
         """Answer the datagrams that are there: a batch, and some more while those are full."""

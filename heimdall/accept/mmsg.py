@@ -42,14 +42,16 @@ SIZE: Final = ctypes.sizeof(_Header)
 CONTROL: Final = socket.CMSG_SPACE(20)
 """Bytes that packet information takes: that of IPv6 has 20, with what stands before it."""
 
-_WORD: Final = ctypes.sizeof(ctypes.c_ulong)
+WORD: Final = ctypes.sizeof(ctypes.c_ulong)
+"""Bytes of a word, and of a pointer."""
 
 
 class Room:
     """Memory for some datagrams.
 
-    ``data``      their bytes, each one's every ``stride`` bytes
-    ``heads``     who sent each, and ``control`` bytes on its packet information: every ``head`` bytes
+    ``data``      their bytes, each one's every ``stride`` bytes, from the address ``at_data`` on
+    ``heads``     who sent each, and ``packet`` bytes on its packet information, what that says ``control``: every
+                  ``head`` bytes
     ``data_bytes`` and ``head_bytes``  the same, a slice of which is bytes at once: to read from
     ``headers``   what the kernel is told of each, and tells: every :data:`SIZE` bytes, from the address ``at`` on
     ``lengths``   in those: the bytes that were read of each
@@ -65,32 +67,34 @@ class Room:
     def __init__(self, count: int, stride: int, most: int, name: int, wide: bool) -> None:
         self.receive, self.send = _calls()
         # The kernel wants packet information to begin at a whole word.
-        before = -(-name // _WORD) * _WORD if wide else name
+        before = -(-name // WORD) * WORD if wide else name
+        self.count, self.stride, self.name, self.packet = count, stride, name, before
         self.control = before + socket.CMSG_LEN(0)
         self.head = before + CONTROL * wide
         data, heads, iovecs, headers = (
             bytearray(count * size) for size in (stride, self.head, ctypes.sizeof(_Iovec), SIZE)
         )
-        at_data, at_heads, at_iovecs, self.at = map(_address, (data, heads, iovecs, headers))
+        self.at_data, self.at_heads, at_iovecs, self.at = map(address, (data, heads, iovecs, headers))
         for index in range(count):
             iovec = _Iovec.from_buffer(iovecs, index * ctypes.sizeof(_Iovec))
-            iovec.base, iovec.length = at_data + index * stride, most
+            iovec.base, iovec.length = self.at_data + index * stride, most
             message = _Message.from_buffer(headers, index * SIZE)
-            message.name, message.name_length = at_heads + index * self.head, name
+            message.name, message.name_length = self.at_heads + index * self.head, name
             message.iovec, message.iovecs = at_iovecs + index * ctypes.sizeof(_Iovec), 1
             if wide:
-                message.control, message.control_length = at_heads + index * self.head + before, CONTROL
+                message.control, message.control_length = self.at_heads + index * self.head + before, CONTROL
         self.data, self.heads = memoryview(data), memoryview(heads)
         # The stubs know no slices of them.
         self.data_bytes: Any = (ctypes.c_char * len(data)).from_buffer(data)
         self.head_bytes: Any = (ctypes.c_char * len(heads)).from_buffer(heads)
         self.headers, self.iovecs = memoryview(headers), memoryview(iovecs)
         self.lengths = self.headers.cast("I")[_Header.length.offset // 4 :: SIZE // 4]
-        self.controls = self.headers.cast("L")[_Message.control_length.offset // _WORD :: SIZE // _WORD]
-        self.sizes = self.iovecs.cast("L")[_Iovec.length.offset // _WORD :: ctypes.sizeof(_Iovec) // _WORD]
+        self.controls = self.headers.cast("L")[_Message.control_length.offset // WORD :: SIZE // WORD]
+        self.sizes = self.iovecs.cast("L")[_Iovec.length.offset // WORD :: ctypes.sizeof(_Iovec) // WORD]
 
 
-def _address(buffer: bytearray) -> int:
+def address(buffer: bytearray) -> int:
+    """Return where some bytes are, for the kernel."""
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 

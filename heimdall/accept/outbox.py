@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from heimdall.accept.reader import BATCH
 from heimdall.accept.slots import Envelope, Slots
 from heimdall.message.query import Client
+
+TOGETHER: Final = 192
+"""Replies that leave together at most: of more, more are for the same client, and go in one message."""
 
 
 class Outbox:
     """Sends replies through slots that nothing is read into.
 
+    :param slots: have room for :data:`TOGETHER`.
     :param failed: called with "send" and an error for each that the kernel did not take.
     """
 
@@ -27,7 +31,7 @@ class Outbox:
         self._waiting.append((envelope, reply))
         if self._timer is None:
             self._timer = self._clock.callLater(0, self._send)
-        elif len(self._waiting) == BATCH:
+        elif len(self._waiting) == TOGETHER:
             self.flush()
 
     def flush(self) -> None:

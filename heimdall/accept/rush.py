@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from heimdall.accept.engine import Held
 from heimdall.tally import Count, Gauge, Tally
 
-LEAP: Final = 64
+LEAP: Final = 128
 """Questions that go on in one turn of the reactor: the more go on together, the less each of them costs."""
 
 STEP: Final = 16

@@ -17,6 +17,7 @@ from typing import Final
 
 from heimdall.accept.mmsg import SIZE, Room
 from heimdall.accept.reader import BATCH, LARGEST
+from heimdall.accept.segments import Segments, cuts
 from heimdall.message.query import Client
 
 STRIDE: Final = LARGEST + 64
@@ -49,13 +50,15 @@ class Slots:
 
     :param udp: the socket; not blocking.
     :param wide: whether it gives packet information.
+    :param most: datagrams that there is room for.
     """
 
-    def __init__(self, udp: socket.socket, wide: bool) -> None:
+    def __init__(self, udp: socket.socket, wide: bool, most: int = BATCH) -> None:
         self.udp = udp
         self._six = udp.family == socket.AF_INET6
         self._wide = wide
-        room = Room(BATCH, STRIDE, LARGEST, _NAMES[udp.family], wide)
+        self._most = most
+        room = Room(most, STRIDE, LARGEST, _NAMES[udp.family], wide)
         self._receive, self._send, self._at = room.receive, room.send, room.at
         self._head, self._control = room.head, room.control
         self._heads, self._headers, self._iovecs = room.heads, room.headers, room.iovecs
@@ -64,13 +67,15 @@ class Slots:
         self.bytes, self._head_bytes = room.data_bytes, room.head_bytes
         self._fresh_headers, self._fresh_iovecs = bytes(room.headers), bytes(room.iovecs)
         self._hosts4 = room.heads.cast("I")[1 :: room.head // 4]
+        packet = socket.CMSG_SPACE(20 if self._six else 12) if wide else 0
+        self._segments = Segments(room, packet) if cuts(udp) else None
         self._hosts6 = Struct(f"{_HOST6}{room.head - 24}x") if self._six else None
 
     def receive(self) -> int:
         """Read what is there, up to a batch; return how many datagrams that are, or -1 if there was an error."""
         self._headers[:] = self._fresh_headers
         self._iovecs[:] = self._fresh_iovecs
-        count: int = self._receive(self.udp.fileno(), self._at, BATCH, socket.MSG_DONTWAIT, None)
+        count: int = self._receive(self.udp.fileno(), self._at, self._most, socket.MSG_DONTWAIT, None)
         if self._wide and count > 0:
             self._let_go(count)
         return count
@@ -116,7 +121,7 @@ class Slots:
     def fill(self, replies: Sequence[tuple[Envelope, bytes]]) -> None:
         """Write replies into slots that nothing is read into, each to go where another one's datagram came from.
 
-        :param replies: a batch at most.
+        :param replies: as many as there is room for, at most.
         """
         heads, head, view, sizes = self._heads, self._head, self.view, self.sizes
         for index, (envelope, reply) in enumerate(replies):
@@ -136,18 +141,39 @@ class Slots:
 
         :param but: those that have none.
         """
-        if but:
-            count = self._close_up(count, set(but))
+        without = set(but)
+        if self._segments is not None:
+            groups = self._segments.gather(count, without)
+            if groups:
+                return self._send_groups(self._segments, groups)
+        if without:
+            count = self._close_up(count, without)
+        return [error for _, error in self._push(self._at, count)]
+
+    def _send_groups(self, segments: Segments, groups: list[list[int]]) -> list[OSError]:
+        """Send what is laid out to be cut; what the kernel does not take of that, one by one."""
         errors: list[OSError] = []
+        for number, error in self._push(segments.at, len(groups)):
+            if len(groups[number]) == 1:
+                errors.append(error)
+            else:
+                segments.refused(error)
+                for index in groups[number]:
+                    errors += [why for _, why in self._push(self._at + index * SIZE, 1)]
+        return errors
+
+    def _push(self, at: int, count: int) -> list[tuple[int, OSError]]:
+        """Send the messages whose headers begin at an address; return the number, and why, of each not taken."""
+        refused: list[tuple[int, OSError]] = []
         sent = 0
         while sent < count:
-            done: int = self._send(self.udp.fileno(), self._at + sent * SIZE, count - sent, 0)
+            done: int = self._send(self.udp.fileno(), at + sent * SIZE, count - sent, 0)
             if done < 1:
                 number = ctypes.get_errno()
-                errors.append(OSError(number, os.strerror(number)))
+                refused.append((sent, OSError(number, os.strerror(number))))
                 done = 1
             sent += done
-        return errors
+        return refused
 
     def _close_up(self, count: int, but: set[int]) -> int:
         """Put the headers of those that are to be sent side by side; return how many they are."""

@@ -89,11 +89,12 @@ class Meters(SynchronousTestCase):
 
     def test_children(self) -> None:
         """The work of children counts, of those that have ended too."""
-        burn = "sum(range(3_000_000))"
+        burn = "import time\nwhile time.process_time() < 0.2: pass"
         script = (
             "import subprocess, sys;"
-            f"subprocess.run([sys.executable, '-c', '{burn}']);"
-            f"child = subprocess.Popen([sys.executable, '-c', 'print({burn}, flush=True); input()'],"
+            f"burn = {burn!r};"
+            "subprocess.run([sys.executable, '-c', burn]);"
+            "child = subprocess.Popen([sys.executable, '-c', burn + chr(10) + 'print(flush=True); input()'],"
             " stdin=subprocess.PIPE, stdout=subprocess.PIPE);"
             "child.stdout.readline(); print('x', flush=True); input()"
         )
@@ -104,7 +105,7 @@ class Meters(SynchronousTestCase):
             parent.stdout.readline()
             self.assertEqual(len(family(parent.pid)), 2)
             alone = sum(map(float, Path(f"/proc/{parent.pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
-            self.assertGreater(sum(spent(parent.pid)), alone / 100 + 0.03)
+            self.assertGreater(sum(spent(parent.pid)), alone / 100 + 0.3)
             parent.kill()
 
 

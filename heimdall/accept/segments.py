@@ -1,0 +1,138 @@
+"""Let replies of one size to one client leave as one message that the kernel cuts up (UDP_SEGMENT, udp(7), Linux 4.18).
+
+Most of what a datagram costs is its way through the kernel, and what is to be cut goes it once. Each reply arrives as
+by itself. Who asks much from one address and port, as forwarders do, has several replies in a batch; where all who ask
+are different, nothing is done.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from array import array
+from collections.abc import Collection
+from struct import Struct
+from typing import ClassVar, Final
+
+from twisted.logger import Logger
+
+from heimdall.accept.mmsg import SIZE, WORD, Room, address
+
+LEAST: Final = 8
+"""Replies in a batch below which nobody is looked for who gets several."""
+
+WORTH: Final = 1.5
+"""Replies in a message, in the mean of a batch: with fewer it costs more to find them than it saves."""
+
+VAIN: Final = 31
+"""Batches that are sent one by one after one where that was so: it will be the same clients."""
+
+MOST: Final = 32
+"""Replies in one message: the kernel cuts 64 at most, and all together must fit a datagram."""
+
+LONGEST: Final = 1232
+"""Bytes of a reply in one: what is to be cut must fit any path without fragments (RFC 9715)."""
+
+PAUSE: Final = 1000
+"""Batches that are sent one by one after a message that the kernel did not take."""
+
+UDP_SEGMENT: Final = 103
+
+_UNABLE: Final = (errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP)
+_HEADER: Final = Struct("@PIPLPL")
+_CUT: Final = Struct("@LiiH")
+
+
+class Segments:
+    """Lays out messages that are to be cut, of the replies that lie in some slots.
+
+    ``at``  where the headers of those messages are
+
+    :param room: the slots.
+    :param packet: bytes of packet information that go with each reply; 0 for none.
+    """
+
+    _log: ClassVar = Logger()
+
+    def __init__(self, room: Room, packet: int) -> None:
+        self._room, self._packet = room, packet
+        self._clients = Struct(f"{room.head}s")
+        self._starts = [room.at_data + index * room.stride for index in range(room.count)]
+        self._headers, iovecs = bytearray(room.count * SIZE), bytearray(room.count * 2 * WORD)
+        self.at, self._at_iovecs = address(self._headers), address(iovecs)
+        self._iovecs = memoryview(iovecs).cast("L")
+        self._control = packet + socket.CMSG_SPACE(2)
+        self._controls = bytearray(room.count * self._control)
+        self._at_controls = address(self._controls)
+        for at in range(packet, len(self._controls), self._control):
+            _CUT.pack_into(self._controls, at, socket.CMSG_LEN(2), socket.IPPROTO_UDP, UDP_SEGMENT, 0)
+        self._cuts = memoryview(self._controls).cast("H")[(packet + socket.CMSG_LEN(0)) // 2 :: self._control // 2]
+        self._pause = 0
+        self._told = False
+
+    def refused(self, error: OSError) -> None:
+        """Lay out nothing for a while, if the kernel cannot cut: so where a device has no checksums of its own."""
+        if error.errno not in _UNABLE:
+            return
+        self._pause = PAUSE
+        if not self._told:
+            self._told = True
+            self._log.info("The kernel cuts up no replies here, so they leave one by one: {error}", error=error)
+
+    def gather(self, count: int, but: Collection[int]) -> list[list[int]]:
+        """Lay out the replies in the first ``count`` slots.
+
+        :param but: the slots that have none.
+        :return: the slots whose replies are in each message; none where that is not worth it.
+        """
+        if self._pause or count < LEAST:
+            self._pause -= self._pause > 0
+            return []
+        room = self._room
+        clients = self._clients.iter_unpack(room.heads[: count * room.head])
+        sizes = room.sizes[:count].tolist()
+        groups: list[list[int]] = []
+        latest: dict[tuple[object, int], list[int]] = {}
+        for index, key in enumerate(zip(clients, sizes, strict=True)):
+            if index not in but:
+                group = latest.get(key)
+                if group is None or len(group) == MOST or key[1] > LONGEST:
+                    group = latest[key] = []
+                    groups.append(group)
+                group.append(index)
+        if len(groups) * WORTH > count - len(but):
+            self._pause = VAIN
+            return []
+        self._lay_out(groups, sizes)
+        return groups
+
+    def _lay_out(self, groups: list[list[int]], sizes: list[int]) -> None:
+        room, headers, starts = self._room, self._headers, self._starts
+        parts: list[int] = []
+        control = self._at_controls
+        for number, group in enumerate(groups):
+            first = group[0]
+            if len(group) == 1:
+                headers[number * SIZE : (number + 1) * SIZE] = room.headers[first * SIZE : (first + 1) * SIZE]
+            else:
+                size = sizes[first]
+                iovec = self._at_iovecs + len(parts) * WORD
+                name = room.at_heads + first * room.head
+                _HEADER.pack_into(headers, number * SIZE, name, room.name, iovec, len(group), control, self._control)
+                self._cuts[number] = size
+                if self._packet:
+                    at, packet = number * self._control, first * room.head + room.packet
+                    self._controls[at : at + self._packet] = room.heads[packet : packet + self._packet]
+                for index in group:
+                    parts += starts[index], size
+            control += self._control
+        self._iovecs[: len(parts)] = memoryview(array("L", parts))
+
+
+def cuts(udp: socket.socket) -> bool:
+    """Whether the kernel cuts up what this socket sends."""
+    try:
+        udp.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
+    except OSError:
+        return False
+    return True
