@@ -106,16 +106,30 @@ class Port:
         """Return what the reactor calls this descriptor in its log."""
         return "heimdall.fetch"
 
-    def send(self, flight: Flight, identity: int) -> None:
-        """Send a question under an id that no other one in flight here has.
-
-        :raises OSError: the system did not take it.
-        """
+    def take(self, flight: Flight, identity: int) -> None:
+        """Take a question, to be sent under an id that no other one in flight here has."""
         self.uses -= 1
-        self._sock.send(self._write(flight.query, identity))
         self.flights[identity] = flight
         flight.port, flight.identity = self, identity
         self.owner.inflight += 1
+
+    def send(self, flight: Flight) -> None:
+        """Send a question that was taken; it fails if the system does not take it."""
+        try:
+            wire = self._write(flight.query, flight.identity)
+            try:
+                self._sock.send(wire)
+            except ConnectionRefusedError:
+                # So the system tells that an earlier question was refused; this one has not left yet.
+                self.refuse(flight)
+                if flight.port is self:
+                    self._sock.send(wire)
+        except OSError as error:
+            what = "refused" if isinstance(error, ConnectionRefusedError) else "socket"
+            self._fail(flight, what, f"the question cannot be sent: {error.strerror}")
+        except Exception:
+            self._log.failure("a bug in asking an upstream")
+            self._fail(flight, "socket", "the question cannot be written")
 
     def doRead(self) -> None:
         """Read what has come, and hand the reply to who waits for it."""
@@ -157,18 +171,23 @@ class Port:
         self.refuse()
         self.owner.drop(self)
 
-    def refuse(self) -> None:
-        """Fail everything in flight here, and take no more: the server is not there."""
+    def refuse(self, but: Flight | None = None) -> None:
+        """Fail everything in flight here, ``but`` for one, and take no more: the server is not there."""
         self.uses = 0
-        self.end("refused", "the server's port is closed, or no way leads there")
+        self.end("refused", "the server's port is closed, or no way leads there", but)
 
-    def end(self, what: str, reason: str) -> None:
-        """Fail everything in flight here; ``what`` is the label it is counted by."""
+    def end(self, what: str, reason: str, but: Flight | None = None) -> None:
+        """Fail everything in flight here, ``but`` for one; ``what`` is the label it is counted by."""
         for flight in list(self.flights.values()):
-            try:
-                flight.end(unreachable(reason), what)
-            except Exception:
-                self._log.failure("a bug behind a question that failed")
+            if flight is not but:
+                self._fail(flight, what, reason)
+
+    def _fail(self, flight: Flight, what: str, reason: str) -> None:
+        """Fail one question; a bug of who is told costs the others nothing."""
+        try:
+            flight.end(unreachable(reason), what)
+        except Exception:
+            self._log.failure("a bug behind a question that failed")
 
     def forget(self, flight: Flight) -> None:
         """Take a question off the list, it waits no more; behind its last one a retired port is closed."""

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from twisted.internet.interfaces import IReactorFDSet, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
@@ -71,6 +71,8 @@ class Udp:
         self._waits = Waits(clock, self._left, Flight.late, LATE)
         self.write = write
         self._ports, self._most = ports, most
+        self._unsent: list[Flight] = []
+        self._sending: IDelayedCall | None = None
         self._ring: list[Port] = []
         self._leaving: set[Port] = set()
         self._dice = Dice()
@@ -88,24 +90,24 @@ class Udp:
             self._failed(flight, "full", "too many questions wait for this server")
             return flight
         try:
-            self._send(flight, now)
-        except ConnectionRefusedError as error:
-            self._failed(flight, "refused", f"the question cannot be sent: {error.strerror}")
+            port = self._pick(now)
         except OSError as error:
             self._failed(flight, "socket", f"the question cannot be sent: {error.strerror}")
-        else:
-            self._waits.wait(flight.due, now)
+            return flight
+        port.take(flight, self._identity(port))
+        self._unsent.append(flight)
+        if self._sending is None:
+            self._sending = self._clock.callLater(0, self._send_all)
+        self._waits.wait(flight.due, now)
         return flight
 
-    def _send(self, flight: Flight, now: float) -> None:
-        port = self._pick(now)
-        try:
-            port.send(flight, self._identity(port))
-        except ConnectionRefusedError:
-            # So the system tells that an earlier question was refused; this one has not left yet.
-            port.refuse()
-            port = self._pick(now)
-            port.send(flight, self._identity(port))
+    def _send_all(self) -> None:
+        """Send what was asked in this turn. One behind the other: else the server falls asleep between two of them."""
+        self._sending = None
+        unsent, self._unsent = self._unsent, []
+        for flight in unsent:
+            if flight.port is not None:  # else it was given up meanwhile
+                flight.port.send(flight)
 
     def _identity(self, port: Port) -> int:
         """Return an id that no question in flight on a port has."""
@@ -185,6 +187,10 @@ class Udp:
         for port in (*self._ring, *self._leaving):
             port.end("closed", "the exchange was closed")
             self.drop(port)
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
+        self._unsent.clear()
         self._waits.close()
 
 

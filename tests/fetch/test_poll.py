@@ -39,7 +39,8 @@ class Case(SynchronousTestCase):
         self.server.bind(("127.0.0.1", 0))
         self.fds = mock.Mock(spec=("addReader", "removeReader"))
         port = self.server.getsockname()[1]
-        self.udp = Udp(Clock(), self.fds, "127.0.0.1", port, write=write, ledger=Ledger(), ports=8)
+        self.clock = Clock()
+        self.udp = Udp(self.clock, self.fds, "127.0.0.1", port, write=write, ledger=Ledger(), ports=8)
         self.addCleanup(self.udp.close)
         assert isinstance(self.udp._fds, Poll)
         self.poll = self.udp._fds
@@ -50,7 +51,8 @@ class Case(SynchronousTestCase):
         return self.udp.tell(make(from_text("www.example"), 1), 60.0, told or self.told.append)
 
     def reply(self) -> None:
-        """Answer all that has come, each with its question."""
+        """Let the questions leave, and answer all that have come, each with its question."""
+        self.clock.advance(0)
         self.server.setblocking(False)
         while True:
             try:
@@ -161,7 +163,8 @@ class Refusing(Case):
     """What one read does where the server's port is closed."""
 
     def refuse(self) -> None:
-        """Close the server's port, and let every socket hear of it."""
+        """Let the questions leave; close the server's port, and let every socket hear of it."""
+        self.clock.advance(0)
         self.server.close()
         for port in self.udp._ring:
             os.write(port.fileno(), b"anyone?")

@@ -125,13 +125,77 @@ class Exchanges(Case):
     @inlineCallbacks
     def test_refused_at_a_read(self) -> Steps:
         """A refusal that the system tells at a read ends what is in flight, each question once."""
-        yield self.upstream.stop()
+        self.upstream.silent = True
         one = self.exchange(ports=1)
         first, second = exchange(one, ask(), 5), exchange(one, ask("other.example"), 5)
         first.addErrback(lambda _: second.cancel())
+        yield Deferred.fromCoroutine(until(lambda: self.upstream.count() == 2))
+        yield self.upstream.stop()
+        os.write(one._ring[0].fileno(), b"anyone?")
         one._ring[0].doRead()
         self.failureResultOf(second)
         self.assertEqual(one.inflight, 0)
+
+    @inlineCallbacks
+    def test_refused_at_a_send(self) -> Steps:
+        """A refusal that the system tells at the next send ends what was in flight, and the next one leaves."""
+        self.upstream.silent = True
+        one = self.exchange(ports=1)
+        first = self.failed(exchange(one, ask(), 5))
+        yield Deferred.fromCoroutine(until(self.upstream.count))
+        yield self.upstream.stop()
+        second = exchange(one, ask("other.example"), 5)
+        os.write(one._ring[0].fileno(), b"anyone?")
+        self.upstream.silent = False
+        self.upstream.start()
+        one._send_all()
+        self.successResultOf(first)
+        yield second
+        self.assertEqual(self.ledger.failed.counts, {("refused",): 1})
+
+    @inlineCallbacks
+    def test_cancelled_by_a_refusal(self) -> Steps:
+        """A question that somebody gives up, since an earlier one was refused as it was to leave, does not leave."""
+        self.upstream.silent = True
+        one = self.exchange(ports=1)
+        first = exchange(one, ask(), 5)
+        yield Deferred.fromCoroutine(until(self.upstream.count))
+        yield self.upstream.stop()
+        second = exchange(one, ask("other.example"), 5)
+        first.addErrback(lambda _: second.cancel())
+        os.write(one._ring[0].fileno(), b"anyone?")
+        self.upstream.start()
+        one._send_all()
+        self.failureResultOf(second, CancelledError)
+        self.upstream.silent = False
+        yield exchange(one, ask("third.example"), 5)
+        self.assertEqual((one.inflight, self.upstream.count("other.example")), (0, 0))
+
+    @inlineCallbacks
+    def test_given_up_at_once(self) -> Steps:
+        """A question that is given up in the turn it was asked in does not leave."""
+        given_up, asked = exchange(self.udp, ask("gone.example"), 5), exchange(self.udp, ask(), 5)
+        given_up.cancel()
+        yield self.assertFailure(given_up, CancelledError)
+        yield asked
+        self.assertEqual((self.upstream.count(), self.upstream.count("gone.example")), (1, 0))
+
+    @inlineCallbacks
+    def test_cannot_be_written(self) -> Steps:
+        """A bug in writing one question fails that one, and no other."""
+
+        def broken(query: Query, identity: int) -> bytes:
+            if query.name == ask("bug.example").name:
+                raise ZeroDivisionError
+            return write(query, identity)
+
+        way = Udp(CLOCK, IReactorFDSet(reactor), self.host, self.upstream.port, write=broken, ledger=self.ledger)
+        self.addCleanup(way.close)
+        failing, asked = self.failed(exchange(way, ask("bug.example"), 5)), exchange(way, ask(), 5)
+        yield failing
+        yield asked
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual((way.inflight, self.ledger.failed.counts), (0, {("socket",): 1}))
 
     @inlineCallbacks
     def test_cancelled_by_another(self) -> Steps:
@@ -163,6 +227,7 @@ class Exchanges(Case):
         """Cancelling gives the place up, and a reply that comes later is waited past."""
         self.upstream.when("slow.example", say=["192.0.2.1"], delay=0.05)
         deferred = exchange(self.udp, ask("slow.example"), 5)
+        yield Deferred.fromCoroutine(until(self.upstream.count))
         deferred.cancel()
         yield self.assertFailure(deferred, CancelledError)
         self.assertEqual(self.udp.inflight, 0)
@@ -355,9 +420,11 @@ class Ports(Case):
             clock, IReactorFDSet(reactor), self.host, self.upstream.port, write=write, ledger=self.ledger, ports=1
         )
         self.addCleanup(way.close)
-        yield exchange(way, ask(), 5)
-        clock.advance(udp.MOST_AGE)
-        yield exchange(way, ask(), 5)
+        for age in (udp.MOST_AGE, 0.0):
+            asked = exchange(way, ask(), 5)
+            clock.advance(0)
+            yield asked
+            clock.advance(age)
         first, second = (asked.port for asked in self.upstream.asked)
         self.assertNotEqual(first, second)
 
