@@ -49,8 +49,7 @@ def microseconds(count: int, batch: int, together: bool, times: int) -> float:
     """
     with _socket() as udp:
         slots = Slots(udp, False, batch)
-        if not together:
-            slots._segments = None
+        slots.cut(together)
         clients = [_socket() for _ in range(count)]
         for number in range(batch):
             clients[number % count].sendto(b"?", udp.getsockname())

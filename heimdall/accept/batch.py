@@ -44,8 +44,8 @@ class BatchReader(WideReader):
     ) -> None:
         super().__init__(udp, datagrams, reactor)
         self._engine, self._rush, self._known, self._wide = datagrams.engine, rush, known, wide
-        self._slots = Slots(udp, wide)
-        self._outbox = Outbox(Slots(udp, wide, TOGETHER), datagrams.clock, datagrams.failed)
+        self._slots, self._leaving = Slots(udp, wide), Slots(udp, wide, TOGETHER)
+        self._outbox = Outbox(self._leaving, datagrams.clock, datagrams.failed)
 
     def doRead(self) -> None:
         """Answer the datagrams that are there: a batch, and some more while those are full."""
@@ -121,6 +121,11 @@ class BatchReader(WideReader):
             return False
         slots.put(index, reply)
         return True
+
+    def cut(self, on: bool) -> None:
+        """Let the kernel cut up replies, or not."""
+        self._slots.cut(on)
+        self._leaving.cut(on)
 
     def close(self) -> None:
         """Send what waits, and close the socket."""

@@ -61,10 +61,17 @@ class Datagrams(dns.DNSDatagramProtocol):
         self.clock = clock
         self.faults = faults
         self._readers: list[Reader] = []
+        self._cut = True
         self._errors = Count(
             "heimdall_accept_datagram_errors_total", "Datagrams the kernel did not take or give.", "way", "reason"
         )
         self.tallies: list[Tally] = [self._errors]
+
+    def lead(self, *, cut: bool) -> None:
+        """Send replies from now on as messages that the kernel cuts up, or not; see ``segments``."""
+        self._cut = cut
+        for reader in self._readers:
+            reader.cut(cut)
 
     def datagramReceived(self, data: bytes, addr: Client) -> None:
         """Answer one datagram that a Twisted port has read."""
@@ -91,8 +98,9 @@ class Datagrams(dns.DNSDatagramProtocol):
             reader: Reader = BatchReader(udp, self, reactor, self._known, wide, self._rush)
         else:
             reader = (WideReader if wide else Reader)(udp, self, reactor)
+        reader.cut(self._cut)
         self._readers.append(reader)
-        self._readers[-1].resume()
+        reader.resume()
 
     def pause(self) -> None:
         """Read no more queries; replies can still be sent."""

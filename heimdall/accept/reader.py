@@ -108,6 +108,9 @@ class Reader:
             self._resting = None
         self._reactor.removeReader(self)
 
+    def cut(self, on: bool) -> None:
+        """Let the kernel cut up replies, or not: those that are sent one at a time are never cut."""
+
     def close(self) -> None:
         """Close the socket."""
         self.udp.close()

@@ -67,9 +67,14 @@ class Slots:
         self.bytes, self._head_bytes = room.data_bytes, room.head_bytes
         self._fresh_headers, self._fresh_iovecs = bytes(room.headers), bytes(room.iovecs)
         self._hosts4 = room.heads.cast("I")[1 :: room.head // 4]
-        packet = socket.CMSG_SPACE(20 if self._six else 12) if wide else 0
-        self._segments = Segments(room, packet) if cuts(udp) else None
+        self._room = room
+        self._segments: Segments | None = None
         self._hosts6 = Struct(f"{_HOST6}{room.head - 24}x") if self._six else None
+
+    def cut(self, on: bool) -> None:
+        """Let the kernel cut up what goes to one client, where it can, or not; not until told so."""
+        packet = socket.CMSG_SPACE(20 if self._six else 12) if self._wide else 0
+        self._segments = Segments(self._room, packet) if on and cuts(self.udp) else None
 
     def receive(self) -> int:
         """Read what is there, up to a batch; return how many datagrams that are, or -1 if there was an error."""

@@ -38,6 +38,11 @@ class Accept:
         kind="1-256",
     )
     udp_size: int = key(1232, "The largest reply over UDP, in bytes (RFC 9715).", kind="512-1232")
+    udp_segments: bool = key(
+        True,
+        "Hand the kernel replies of one size to one client as one message to cut up, which costs less (UDP_SEGMENT in "
+        "udp(7)); false where a device or a firewall on the way has trouble with that.",
+    )
     tcp_connections: int = key(1000, "TCP connections at once, of all clients.", kind="1-65535")
     tcp_connections_per_client: int = key(50, "TCP connections at once from one client address.", kind="1-65535")
     tcp_idle: float = key(10.0, "Close a TCP connection that was idle for so long (RFC 7766).", kind="seconds")

@@ -169,6 +169,7 @@ class Cover:
         self._within = path.settings.fetch.deadline + LAST_WORDS
         front = path.server.front
         self._datagrams = Datagrams(front, reactor, path.datagrams.faults, front.repeats)
+        self._datagrams.lead(cut=path.settings.accept.udp_segments)
         self._ports: list[IListeningPort] = []
         for one in map(_copy, sockets):
             self._datagrams.listen(one.udp, reactor)

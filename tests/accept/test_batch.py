@@ -18,6 +18,7 @@ from heimdall.accept.datagram import Datagrams
 from heimdall.accept.engine import Left
 from heimdall.accept.outbox import TOGETHER
 from heimdall.accept.reader import BATCH, LARGEST, Reader, WideReader
+from heimdall.accept.segments import cuts
 from heimdall.accept.slots import Slots
 from heimdall.accept.sockets import bind
 from tests.accept.echo import HOSTS, NO_BATCHES, Echo, ask, reply_to
@@ -122,6 +123,17 @@ class Reading(Case):
         reader.doRead()
         replies = [int.from_bytes(client.recv(4096)[:2], "big") for _ in range(46)]
         self.assertEqual(sorted(replies), [number for number in range(BATCH + 5) if number % 3 < 2])
+
+    def test_cut_up(self) -> None:
+        """Whether the kernel cuts up replies is said for all sockets at once, for those that come later too."""
+        first = self.listen("127.0.0.1:0")
+        self.datagrams.lead(cut=False)
+        second = self.listen("127.0.0.1:0")
+        for on in (False, True):
+            self.datagrams.lead(cut=on)
+            for reader in (first, second):
+                slots = reader._slots, reader._leaving
+                self.assertEqual([one._segments is not None for one in slots], [on and cuts(reader.udp)] * 2)
 
     @settings(max_examples=30)
     @given(st.lists(st.binary(max_size=LARGEST + 100), min_size=1, max_size=20))

@@ -43,6 +43,7 @@ class Case(SynchronousTestCase):
             self.udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         self.port = self.udp.getsockname()[1]
         self.slots = Slots(self.udp, self.wide)
+        self.slots.cut(True)
         self.clients = [self.socket() for _ in range(4)]
         for client in self.clients:
             client.bind((self.host, 0))
@@ -234,6 +235,13 @@ class Refused(Case):
         self.udp.close()
         self.assertEqual(len(self.slots.send(40)), 40)
         self.assertEqual((self.segments._pause, self.events), (0, []))
+
+    def test_switched_off(self) -> None:
+        """Whoever does not want it is not asked why: nothing is laid out, and all leave one by one."""
+        self.slots.cut(False)
+        self.assertIsNone(self.slots._segments)
+        self.assertEqual(self.send(), [])
+        self.assertEqual(self.got(), self.expected([60] * 40))
 
     def test_not_known(self) -> None:
         """A kernel that does not know of it is found out before."""
