@@ -27,10 +27,14 @@ def _why_not() -> str | None:
         return NO_BATCHES or (None if cuts(udp) else "this kernel cuts up no datagrams (UDP_SEGMENT, Linux 4.18)")
 
 
+NOT_CUT: Final = _why_not()
+"""Why tests of it are skipped, or None."""
+
+
 class Case(SynchronousTestCase):
     """A server's socket on the loopback, and its slots; clients who ask, and take what comes back."""
 
-    skip = _why_not()
+    skip = NOT_CUT
     family, host = socket.AF_INET, "127.0.0.1"
     wide = False
 
