@@ -89,6 +89,8 @@ class Segments:
             self._pause -= self._pause > 0
             return []
         room = self._room
+        if self._packet and 0 in room.controls[:count].tolist():
+            return []  # the kernel did not say of each which address it came to
         clients = self._clients.iter_unpack(room.heads[: count * room.head])
         sizes = room.sizes[:count].tolist()
         groups: list[list[int]] = []

@@ -134,6 +134,15 @@ class Wide(Sending):
         came = Counter((int(reply[:2]) // 4 % 2, sender) for _, reply, sender in self.got().elements())
         self.assertEqual(came, {(0, "127.0.0.1"): 20, (1, "127.0.0.2"): 20})
 
+    def test_nobody_says(self) -> None:
+        """Where the kernel did not say which address was asked, nothing is taken from what it said before."""
+        for asked, told in (("127.0.0.2", 1), ("127.0.0.1", 0)):
+            self.udp.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, told)
+            count = self.ask(40, (asked,))
+            self.reply([60] * count)
+            self.assertEqual(self.slots.send(count), [])
+            self.assertEqual(Counter(sender for _, _, sender in self.got().elements()), {asked: 40})
+
 
 @over_ipv6
 class Six(Sending):
