@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from twisted.internet.interfaces import IReactorFDSet
 
 from heimdall.accept.engine import Held, Left
-from heimdall.accept.outbox import TOGETHER, Outbox, Way
+from heimdall.accept.outbox import Outbox, Way
 from heimdall.accept.reader import BATCH, Reader, Taker, WideReader
 from heimdall.accept.rush import STEP, Rush
 from heimdall.accept.slots import Slots
@@ -44,8 +44,8 @@ class BatchReader(WideReader):
     ) -> None:
         super().__init__(udp, datagrams, reactor)
         self._engine, self._rush, self._known, self._wide = datagrams.engine, rush, known, wide
-        self._slots, self._leaving = Slots(udp, wide), Slots(udp, wide, TOGETHER)
-        self._outbox = Outbox(self._leaving, datagrams.clock, datagrams.failed)
+        self._slots = Slots(udp, wide)
+        self._outbox = Outbox(udp, wide, datagrams.clock, datagrams.failed)
 
     def doRead(self) -> None:
         """Answer the datagrams that are there: a batch, and some more while those are full."""
@@ -125,7 +125,7 @@ class BatchReader(WideReader):
     def cut(self, on: bool) -> None:
         """Let the kernel cut up replies, or not."""
         self._slots.cut(on)
-        self._leaving.cut(on)
+        self._outbox.slots.cut(on)
 
     def close(self) -> None:
         """Send what waits, and close the socket."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import socket
 from functools import cache
+from struct import Struct
 from typing import Any, Final
 
 
@@ -39,6 +40,14 @@ class _Header(ctypes.Structure):
 SIZE: Final = ctypes.sizeof(_Header)
 """Bytes from one header to the next."""
 
+HEADER: Final = Struct("@PIPLPL")
+"""A header, up to the flags: where the address is and its bytes, where the iovecs are and how many, and the control."""
+
+CUT: Final = Struct("@LiiH")
+"""The control that has a message cut up: a ``struct cmsghdr`` (bytes, level, type), and the bytes of a piece."""
+
+UDP_SEGMENT: Final = 103
+
 CONTROL: Final = socket.CMSG_SPACE(20)
 """Bytes that packet information takes: that of IPv6 has 20, with what stands before it."""
 
@@ -50,8 +59,8 @@ class Room:
     """Memory for some datagrams.
 
     ``data``      their bytes, each one's every ``stride`` bytes, from the address ``at_data`` on
-    ``heads``     who sent each, and ``packet`` bytes on its packet information, what that says ``control``: every
-                  ``head`` bytes
+    ``heads``     who sent each, every ``head`` bytes, from the address ``at_heads`` on; ``packet_at`` bytes into each
+                  is its packet information, and ``control`` bytes what that says
     ``data_bytes`` and ``head_bytes``  the same, a slice of which is bytes at once: to read from
     ``headers``   what the kernel is told of each, and tells: every :data:`SIZE` bytes, from the address ``at`` on
     ``lengths``   in those: the bytes that were read of each
@@ -68,7 +77,7 @@ class Room:
         self.receive, self.send = _calls()
         # The kernel wants packet information to begin at a whole word.
         before = -(-name // WORD) * WORD if wide else name
-        self.count, self.stride, self.name, self.packet = count, stride, name, before
+        self.count, self.stride, self.name, self.packet_at = count, stride, name, before
         self.control = before + socket.CMSG_LEN(0)
         self.head = before + CONTROL * wide
         data, heads, iovecs, headers = (

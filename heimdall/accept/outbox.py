@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Final
 
@@ -15,14 +16,16 @@ TOGETHER: Final = 192
 
 
 class Outbox:
-    """Sends replies through slots that nothing is read into.
+    """Sends replies through ``slots`` of its own, that nothing is read into.
 
-    :param slots: have room for :data:`TOGETHER`.
     :param failed: called with "send" and an error for each that the kernel did not take.
     """
 
-    def __init__(self, slots: Slots, clock: IReactorTime, failed: Callable[[str, OSError], object]) -> None:
-        self._slots, self._clock, self._failed = slots, clock, failed
+    def __init__(
+        self, udp: socket.socket, wide: bool, clock: IReactorTime, failed: Callable[[str, OSError], object]
+    ) -> None:
+        self.slots = Slots(udp, wide, TOGETHER)
+        self._clock, self._failed = clock, failed
         self._waiting: list[tuple[Envelope, bytes]] = []
         self._timer: IDelayedCall | None = None
 
@@ -43,8 +46,8 @@ class Outbox:
     def _send(self) -> None:
         self._timer = None
         waiting, self._waiting = self._waiting, []
-        self._slots.fill(waiting)
-        for error in self._slots.send(len(waiting)):
+        self.slots.fill(waiting)
+        for error in self.slots.send(len(waiting)):
             self._failed("send", error)
 
 

@@ -16,7 +16,7 @@ from typing import ClassVar, Final
 
 from twisted.logger import Logger
 
-from heimdall.accept.mmsg import SIZE, WORD, Room, address
+from heimdall.accept.mmsg import CUT, HEADER, SIZE, UDP_SEGMENT, WORD, Room, address
 
 LEAST: Final = 8
 """Replies in a batch below which nobody is looked for who gets several."""
@@ -36,11 +36,7 @@ LONGEST: Final = 1232
 PAUSE: Final = 1000
 """Batches that are sent one by one after a message that the kernel did not take."""
 
-UDP_SEGMENT: Final = 103
-
 _UNABLE: Final = (errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP)
-_HEADER: Final = Struct("@PIPLPL")
-_CUT: Final = Struct("@LiiH")
 
 
 class Segments:
@@ -65,7 +61,7 @@ class Segments:
         self._controls = bytearray(room.count * self._control)
         self._at_controls = address(self._controls)
         for at in range(packet, len(self._controls), self._control):
-            _CUT.pack_into(self._controls, at, socket.CMSG_LEN(2), socket.IPPROTO_UDP, UDP_SEGMENT, 0)
+            CUT.pack_into(self._controls, at, socket.CMSG_LEN(2), socket.IPPROTO_UDP, UDP_SEGMENT, 0)
         self._cuts = memoryview(self._controls).cast("H")[(packet + socket.CMSG_LEN(0)) // 2 :: self._control // 2]
         self._pause = 0
         self._told = False
@@ -120,10 +116,10 @@ class Segments:
                 size = sizes[first]
                 iovec = self._at_iovecs + len(parts) * WORD
                 name = room.at_heads + first * room.head
-                _HEADER.pack_into(headers, number * SIZE, name, room.name, iovec, len(group), control, self._control)
+                HEADER.pack_into(headers, number * SIZE, name, room.name, iovec, len(group), control, self._control)
                 self._cuts[number] = size
                 if self._packet:
-                    at, packet = number * self._control, first * room.head + room.packet
+                    at, packet = number * self._control, first * room.head + room.packet_at
                     self._controls[at : at + self._packet] = room.heads[packet : packet + self._packet]
                 for index in group:
                     parts += starts[index], size

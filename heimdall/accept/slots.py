@@ -57,7 +57,6 @@ class Slots:
         self.udp = udp
         self._six = udp.family == socket.AF_INET6
         self._wide = wide
-        self._most = most
         room = Room(most, STRIDE, LARGEST, _NAMES[udp.family], wide)
         self._receive, self._send, self._at = room.receive, room.send, room.at
         self._head, self._control = room.head, room.control
@@ -80,7 +79,7 @@ class Slots:
         """Read what is there, up to a batch; return how many datagrams that are, or -1 if there was an error."""
         self._headers[:] = self._fresh_headers
         self._iovecs[:] = self._fresh_iovecs
-        count: int = self._receive(self.udp.fileno(), self._at, self._most, socket.MSG_DONTWAIT, None)
+        count: int = self._receive(self.udp.fileno(), self._at, self._room.count, socket.MSG_DONTWAIT, None)
         if self._wide and count > 0:
             self._let_go(count)
         return count

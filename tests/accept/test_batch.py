@@ -132,7 +132,7 @@ class Reading(Case):
         for on in (False, True):
             self.datagrams.lead(cut=on)
             for reader in (first, second):
-                slots = reader._slots, reader._leaving
+                slots = reader._slots, reader._outbox.slots
                 self.assertEqual([one._segments is not None for one in slots], [on and cuts(reader.udp)] * 2)
 
     @settings(max_examples=30)

@@ -8,7 +8,7 @@ from typing import Final
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.accept.reader import BATCH
@@ -213,17 +213,6 @@ class Together(Case):
 class Refused(Case):
     """A kernel that does not cut."""
 
-    def setUp(self) -> None:
-        super().setUp()
-        self.events: list[str] = []
-        observer: ILogObserver = self.observe  # type: ignore[assignment]
-        globalLogPublisher.addObserver(observer)
-        self.addCleanup(globalLogPublisher.removeObserver, observer)
-
-    def observe(self, event: LogEvent) -> None:
-        """Keep what is logged."""
-        self.events.append(str(event["log_format"]).format(**event))
-
     def send(self) -> list[OSError]:
         """Read questions and answer them."""
         self.assertEqual(self.ask(40), 40)
@@ -233,21 +222,23 @@ class Refused(Case):
     def test_one_by_one(self) -> None:
         """What it does not take so leaves one by one, with no error; it is asked again much later, and told once."""
         self.udp.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
-        for _ in range(2):
-            self.segments._pause = 0
-            self.assertEqual(self.send(), [])
-            self.assertEqual(self.got(), self.expected([60] * 40))
-            self.assertEqual(self.segments._pause, PAUSE)
+        with capturedLogs() as events:
+            for _ in range(2):
+                self.segments._pause = 0
+                self.assertEqual(self.send(), [])
+                self.assertEqual(self.got(), self.expected([60] * 40))
+                self.assertEqual(self.segments._pause, PAUSE)
         why = "The kernel cuts up no replies here, so they leave one by one: [Errno 22] Invalid argument"
-        self.assertEqual(self.events, [why])
+        self.assertEqual([formatEvent(event) for event in events], [why])
 
     def test_by_itself(self) -> None:
         """What it does not take in any way is an error for each reply, and no reason to cut up nothing."""
         self.assertEqual(self.ask(40), 40)
         self.reply([60] * 40)
         self.udp.close()
-        self.assertEqual(len(self.slots.send(40)), 40)
-        self.assertEqual((self.segments._pause, self.events), (0, []))
+        with capturedLogs() as events:
+            self.assertEqual(len(self.slots.send(40)), 40)
+        self.assertEqual((self.segments._pause, events), (0, []))
 
     def test_switched_off(self) -> None:
         """Whoever does not want it is not asked why: nothing is laid out, and all leave one by one."""

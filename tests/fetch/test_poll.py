@@ -50,6 +50,15 @@ class Case(SynchronousTestCase):
         """Ask another question; the outcome goes where it is told to, or onto the list."""
         return self.udp.tell(make(from_text("www.example"), 1), 60.0, told or self.told.append)
 
+    def ask_all(self, told: Callable[[Answer | Failure], None] | None = None) -> list[Flight]:
+        """Ask :data:`MANY` questions."""
+        return [self.ask(told) for _ in range(MANY)]
+
+    def assertAllFailed(self) -> None:
+        """Every question failed, and no socket stays."""
+        self.assertEqual([type(outcome) for outcome in self.told], [Failure] * MANY)
+        self.assertEqual((self.udp.inflight, self.udp._ring), (0, []))
+
     def reply(self) -> None:
         """Let the questions leave, and answer all that have come, each with its question."""
         self.clock.advance(0)
@@ -82,8 +91,7 @@ class Watching(Case):
     def test_as_long_as_there_is_one(self) -> None:
         """The reactor watches it from the first socket to the last; around that, a read and an end do nothing."""
         self.poll.doRead()
-        for _ in range(MANY):
-            self.ask()
+        self.ask_all()
         self.fds.addReader.assert_called_once_with(self.poll)
         self.assertGreater(len(self.udp._ring), 1)
         self.fds.removeReader.assert_not_called()
@@ -98,11 +106,9 @@ class Watching(Case):
 
     def test_the_reactor_ends_it(self) -> None:
         """When the reactor gives it up, every question in flight fails, and no socket stays open."""
-        for _ in range(MANY):
-            self.ask()
+        self.ask_all()
         self.poll.connectionLost(LOST)
-        self.assertEqual([type(outcome) for outcome in self.told], [Failure] * MANY)
-        self.assertEqual((self.udp.inflight, self.udp._ring), (0, []))
+        self.assertAllFailed()
 
 
 class Reading(Case):
@@ -110,8 +116,7 @@ class Reading(Case):
 
     def test_all(self) -> None:
         """Every question gets its answer."""
-        for _ in range(MANY):
-            self.ask()
+        self.ask_all()
         self.reply()
         self.read()
         self.assertEqual([type(outcome) for outcome in self.told], [Answer] * MANY)
@@ -125,7 +130,7 @@ class Reading(Case):
             for flight in flights:
                 flight.cancel()
 
-        flights += [self.ask(tell) for _ in range(MANY)]
+        flights += self.ask_all(tell)
         self.reply()
         self.read()
         answers = [outcome for outcome in self.told if isinstance(outcome, Answer)]
@@ -133,7 +138,7 @@ class Reading(Case):
 
     def test_bug_in_a_read(self) -> None:
         """A bug in reading one socket fails what is in flight on that one; the others are read."""
-        flights = [self.ask() for _ in range(MANY)]
+        flights = self.ask_all()
         first = self.udp._ring[0]
         theirs = sum(flight.port is first for flight in flights)
         with socket.socket(fileno=os.dup(first.fileno())) as same:
@@ -149,8 +154,7 @@ class Reading(Case):
     def test_bug_behind_an_answer(self) -> None:
         """A bug of who is told costs that answer; the others are told, and all sockets go on."""
         self.ask(self.broken)
-        for _ in range(MANY):
-            self.ask()
+        self.ask_all()
         sockets = list(self.udp._ring)
         self.reply()
         self.read()
@@ -171,12 +175,10 @@ class Refusing(Case):
 
     def test_all(self) -> None:
         """Every question fails, and no socket stays."""
-        for _ in range(MANY):
-            self.ask()
+        self.ask_all()
         self.refuse()
         self.read()
-        self.assertEqual([type(outcome) for outcome in self.told], [Failure] * MANY)
-        self.assertEqual((self.udp.inflight, self.udp._ring), (0, []))
+        self.assertAllFailed()
 
     def test_ended_by_another(self) -> None:
         """Who is told of one refusal may close the exchange: the sockets that had something as well are not read."""
@@ -185,12 +187,10 @@ class Refusing(Case):
             self.told.append(outcome)
             self.udp.close()
 
-        for _ in range(MANY):
-            self.ask(close)
+        self.ask_all(close)
         self.refuse()
         self.poll.doRead()
-        self.assertEqual([type(outcome) for outcome in self.told], [Failure] * MANY)
-        self.assertEqual((self.udp.inflight, self.udp._ring), (0, []))
+        self.assertAllFailed()
 
     def test_bug_behind_a_refusal(self) -> None:
         """A bug of who is told of a refusal keeps it from nobody else."""
@@ -200,5 +200,4 @@ class Refusing(Case):
         self.refuse()
         self.read()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), MANY)
-        self.assertEqual([type(outcome) for outcome in self.told], [Failure] * MANY)
-        self.assertEqual((self.udp.inflight, self.udp._ring), (0, []))
+        self.assertAllFailed()
