@@ -9,6 +9,7 @@ from twisted.internet.threads import deferToThread
 
 from heimdall.cache.flush import SLACK
 from heimdall.message.wire import from_text
+from heimdall.redislink.slots import SLOTS
 from tests.cache.cluster import Nodes, One, Upstream
 from tests.cache.questions import question
 from tests.rediscase import pause, until
@@ -22,12 +23,17 @@ NAMES = [f"host{number}.example" for number in range(60)]
 class Anywhere(Nodes):
     """Two nodes and one upstream."""
 
-    async def one_cache(self, url: str, *servers: RedisServer) -> list[One]:
-        """Check that two nodes at a URL are one cache; return them."""
+    async def one_cache(self, url: str, *servers: RedisServer, slots: int = 0) -> list[One]:
+        """Check that two nodes at a URL are one cache; return them.
+
+        :param slots: how many a cluster serves: a link is up with its first master, and what lives elsewhere is lost.
+        """
         upstream = Upstream()
         nodes = [self.node(url, upstream) for _ in range(2)]
         await until(lambda: all(node.sharing.link.up and node.sharing.notices.hearing for node in nodes))
         await until(lambda: all(node.memory.sure_until > 1.0 for node in nodes))
+        if slots:
+            await until(lambda: all(tally(node.sharing.link, "served_slots") == slots for node in nodes))
         one, two = nodes
         self.assertEqual(set(await one.ask(*NAMES)), {"upstream"})
         await until(lambda: one.count("heimdall_cache_redis_writes_total", "stored") >= len(NAMES))
@@ -61,8 +67,8 @@ class Anywhere(Nodes):
         servers = await deferToThread(cluster, 3, replicas=False)
         for server in servers:
             self.addCleanup(server.stop)
-        nodes = await self.one_cache(cluster_url(servers), *servers)
-        await until(lambda: tally(nodes[0].sharing.link, "served_slots") == 16384)
+        nodes = await self.one_cache(cluster_url(servers), *servers, slots=SLOTS)
+        await until(lambda: tally(nodes[0].sharing.link, "served_slots") == SLOTS)
         self.assertEqual(tally(nodes[0].sharing.link, "redirects_total"), 0)
 
     async def test_sentinel(self) -> None:
