@@ -1,7 +1,8 @@
 """What it takes to send the replies of a batch, by how many ask: each by itself, and cut up by the kernel where it may.
 
-Microseconds of CPU a reply, of one size, on the loopback; half of what a query from memory costs is this. The clients
-are sockets of the same process, which take what came before the next batch leaves.
+Microseconds of CPU a reply, on the loopback; half of what a query from memory costs is this. The clients are sockets of
+the same process, which take what came before the next batch leaves. Those that go together are of one size, or of four
+as replies are, by chance and always by the same.
 
 ``make bench ARGS=replies``
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import socket
 import sys
 import time
@@ -22,7 +24,9 @@ from heimdall.accept.slots import Slots
 
 CLIENTS: Final = (1, 4, 8, 20, 64, 192)
 LONG: Final = 80
-"""Bytes of a reply."""
+"""Bytes of the longest reply."""
+LENGTHS: Final = 4
+SEED: Final = 1
 ROUNDS: Final = 5
 
 
@@ -42,18 +46,20 @@ def _drain(clients: list[socket.socket]) -> None:
             continue
 
 
-def microseconds(count: int, batch: int, together: bool, times: int) -> float:
+def microseconds(count: int, batch: int, together: bool, lengths: int, times: int) -> float:
     """Return the CPU of a reply, at best, in batches of some to as many clients as there are.
 
     :param together: whether the kernel may cut up what goes to one of them.
+    :param lengths: how many there are, each a byte shorter.
     """
+    dice = random.Random(SEED)
     with _socket() as udp:
         slots = Slots(udp, False, batch)
         slots.cut(together)
         clients = [_socket() for _ in range(count)]
         for number in range(batch):
             clients[number % count].sendto(b"?", udp.getsockname())
-        asked = [(slots.envelope(number), b"!" * LONG) for number in range(slots.receive())]
+        asked = [(slots.envelope(number), b"!" * (LONG - dice.randrange(lengths))) for number in range(slots.receive())]
         slots.fill(asked)
         best = float("inf")
         for _ in range(ROUNDS):
@@ -77,14 +83,17 @@ def main() -> int:
     options = parser.parse_args()
     if options.times < 1:
         parser.error(f"--times: {options.times} is no number of batches")
-    print(f"{'clients':>8} {'batch':>6} {'by itself':>10} {'together':>9}   us of CPU a reply")
+    print(f"{'clients':>8} {'batch':>6} {'by itself':>10} {'together':>9} {'four sizes':>11}   us of CPU a reply")
     found = []
-    for batch in (BATCH, TOGETHER):
+    for batch in (BATCH // 2, BATCH, TOGETHER):
         for count in CLIENTS:
             if count <= batch:
-                alone, shared = (microseconds(count, batch, together, options.times) for together in (False, True))
-                found.append({"clients": count, "batch": batch, "alone": alone, "together": shared})
-                print(f"{count:8} {batch:6} {alone:10.2f} {shared:9.2f}", flush=True)
+                alone, shared, mixed = (
+                    microseconds(count, batch, together, lengths, options.times)
+                    for together, lengths in ((False, 1), (True, 1), (True, LENGTHS))
+                )
+                found.append({"clients": count, "batch": batch, "alone": alone, "together": shared, "mixed": mixed})
+                print(f"{count:8} {batch:6} {alone:10.2f} {shared:9.2f} {mixed:11.2f}", flush=True)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     return 0

@@ -100,7 +100,7 @@ class Path:
             udp_size=accept.udp_size,
             query_log=settings.watch.query_log,
         )
-        self.datagrams.lead(cut=accept.udp_segments)
+        self.datagrams.lead(cut=accept.udp_segments, coalesce=accept.udp_coalesce)
 
     def rest(self) -> None:
         """Begin nothing more by itself: another path leads now. What is under way ends here."""

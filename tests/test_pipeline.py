@@ -113,11 +113,14 @@ class Own(SynchronousTestCase):
         self.assertEqual((path.server.streams.most, path.server.streams.idle), (7, 3.0))
         self.assertIn(path.server.streams.events, path.tallies)
 
-    def test_segments(self) -> None:
-        """Whether the kernel cuts up replies is what the configuration says, and on by default."""
-        for accept, cut in ((Accept(), True), (Accept(udp_segments=False), False)):
-            path = lay(evolve(SETTINGS, accept=accept), reactor)
-            self.assertIs(path.datagrams._cut, cut)
+    def test_datagrams(self) -> None:
+        """Whether the kernel cuts up replies, and how long is waited for queries, is what the configuration says."""
+        for accept, cut, coalesce in (
+            (Accept(), True, 50e-6),
+            (Accept(udp_segments=False, udp_coalesce=0.0), False, 0.0),
+        ):
+            datagrams = lay(evolve(SETTINGS, accept=accept), reactor).datagrams
+            self.assertEqual((datagrams._cut, datagrams.coalescing.seconds), (cut, coalesce))
 
     def test_without_upstreams(self) -> None:
         """Without an upstream nothing can be learnt, and the client is told so."""

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from twisted.internet.interfaces import IReactorFDSet
 
+from heimdall.accept.coalesce import KNOWN, LEAST
 from heimdall.accept.engine import Held, Left
 from heimdall.accept.outbox import Outbox, Way
 from heimdall.accept.reader import BATCH, Reader, Taker, WideReader
@@ -45,11 +46,15 @@ class BatchReader(WideReader):
         super().__init__(udp, datagrams, reactor)
         self._engine, self._rush, self._known, self._wide = datagrams.engine, rush, known, wide
         self._slots = Slots(udp, wide)
+        self._many = False
         self._outbox = Outbox(udp, wide, datagrams.clock, datagrams.failed)
 
     def doRead(self) -> None:
         """Answer the datagrams that are there: a batch, and some more while those are full."""
         rush = self._rush
+        if self._many:
+            self._many = False
+            self._datagrams.coalescing.wait()
         for number in range(BATCHES):
             count = self._slots.receive()
             if count < 1:
@@ -73,6 +78,7 @@ class BatchReader(WideReader):
         except Exception as bug:
             self._datagrams.faults.refuse(slots.message(0), bug)
             left, silent = [(index, None, False) for index in range(count)], []
+        self._many = LEAST <= count < BATCH and len(left) * KNOWN <= count
         if self._rush is not None and self._rush.on:
             left = self._hold(left, silent)
         silent += [index for index, query, passed in left if not self._take(index, query, passed)]

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 from twisted.names import dns
 
 from heimdall.accept.batch import BatchReader, Known
+from heimdall.accept.coalesce import Coalescing
 from heimdall.accept.engine import BatchEngine, Faults, Later
 from heimdall.accept.reader import Reader, WideReader
 from heimdall.accept.rush import Rush
@@ -60,6 +61,7 @@ class Datagrams(dns.DNSDatagramProtocol):
         self._rush = rush
         self.clock = clock
         self.faults = faults
+        self.coalescing = Coalescing(clock)
         self._readers: list[Reader] = []
         self._cut = True
         self._errors = Count(
@@ -67,9 +69,14 @@ class Datagrams(dns.DNSDatagramProtocol):
         )
         self.tallies: list[Tally] = [self._errors]
 
-    def lead(self, *, cut: bool) -> None:
-        """Send replies from now on as messages that the kernel cuts up, or not; see ``segments``."""
+    def lead(self, *, cut: bool, coalesce: float) -> None:
+        """Read and send from now on in this way.
+
+        :param cut: whether replies leave as messages that the kernel cuts up; see ``segments``.
+        :param coalesce: seconds to wait for more before a read, while much is asked; see ``coalesce``.
+        """
         self._cut = cut
+        self.coalescing.seconds = coalesce
         for reader in self._readers:
             reader.cut(cut)
 

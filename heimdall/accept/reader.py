@@ -11,11 +11,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
+from heimdall.accept.coalesce import Coalescing
 from heimdall.accept.engine import BatchEngine, Faults, Later
 from heimdall.accept.sockets import IP_PKTINFO
 from heimdall.message.query import Client
 
-BATCH: Final = 64
+BATCH: Final = 128
 """Datagrams that are read before the reactor gets its turn again."""
 
 LARGEST: Final = 4096
@@ -33,6 +34,7 @@ class Taker(Protocol):
     clock: IReactorTime
     faults: Faults
     engine: BatchEngine
+    coalescing: Coalescing
 
     def answer(self, wire: bytes, client: Client, later: Later) -> bytes | None:
         """Hand a message to the server; return its reply, SERVFAIL if it failed."""

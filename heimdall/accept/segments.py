@@ -1,4 +1,4 @@
-"""Let replies of one size to one client leave as one message that the kernel cuts up (UDP_SEGMENT, udp(7), Linux 4.18).
+"""Let replies to one client leave as one message that the kernel cuts up (UDP_SEGMENT, udp(7), Linux 4.18).
 
 Most of what a datagram costs is its way through the kernel, and what is to be cut goes it once. Each reply arrives as
 by itself. Who asks much from one address and port, as forwarders do, has several replies in a batch; where all who ask
@@ -21,10 +21,10 @@ from heimdall.accept.mmsg import CUT, HEADER, SIZE, UDP_SEGMENT, WORD, Room, add
 LEAST: Final = 8
 """Replies in a batch below which nobody is looked for who gets several."""
 
-WORTH: Final = 1.5
+WORTH: Final = 1.25
 """Replies in a message, in the mean of a batch: with fewer it costs more to find them than it saves."""
 
-VAIN: Final = 31
+VAIN: Final = 7
 """Batches that are sent one by one after one where that was so: it will be the same clients."""
 
 MOST: Final = 32
@@ -87,21 +87,37 @@ class Segments:
         room = self._room
         if self._packet and 0 in room.controls[:count].tolist():
             return []  # the kernel did not say of each which address it came to
-        clients = self._clients.iter_unpack(room.heads[: count * room.head])
         sizes = room.sizes[:count].tolist()
-        groups: list[list[int]] = []
-        latest: dict[tuple[object, int], list[int]] = {}
-        for index, key in enumerate(zip(clients, sizes, strict=True)):
-            if index not in but:
-                group = latest.get(key)
-                if group is None or len(group) == MOST or key[1] > LONGEST:
-                    group = latest[key] = []
-                    groups.append(group)
-                group.append(index)
+        groups = self._groups(sizes, but)
         if len(groups) * WORTH > count - len(but):
             self._pause = VAIN
             return []
         self._lay_out(groups, sizes)
+        return groups
+
+    def _groups(self, sizes: list[int], but: Collection[int]) -> list[list[int]]:
+        """Return which replies go together: those to one client, longest first, up to one that is shorter.
+
+        The kernel cuts a message into pieces of one size, of which the last may be shorter.
+        """
+        room = self._room
+        clients = list(self._clients.iter_unpack(room.heads[: len(sizes) * room.head]))
+        groups: list[list[int]] = []
+        unfinished: dict[tuple[object, ...], list[int]] = {}
+        for index in sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True):
+            if index in but:
+                continue
+            client, size = clients[index], sizes[index]
+            group = unfinished.get(client)
+            if group is None:
+                group = [index]
+                groups.append(group)
+                if size <= LONGEST:
+                    unfinished[client] = group
+            else:
+                group.append(index)
+                if size < sizes[group[0]] or len(group) == MOST:
+                    del unfinished[client]
         return groups
 
     def _lay_out(self, groups: list[list[int]], sizes: list[int]) -> None:
@@ -113,16 +129,15 @@ class Segments:
             if len(group) == 1:
                 headers[number * SIZE : (number + 1) * SIZE] = room.headers[first * SIZE : (first + 1) * SIZE]
             else:
-                size = sizes[first]
                 iovec = self._at_iovecs + len(parts) * WORD
                 name = room.at_heads + first * room.head
                 HEADER.pack_into(headers, number * SIZE, name, room.name, iovec, len(group), control, self._control)
-                self._cuts[number] = size
+                self._cuts[number] = sizes[first]
                 if self._packet:
                     at, packet = number * self._control, first * room.head + room.packet_at
                     self._controls[at : at + self._packet] = room.heads[packet : packet + self._packet]
                 for index in group:
-                    parts += starts[index], size
+                    parts += starts[index], sizes[index]
             control += self._control
         self._iovecs[: len(parts)] = memoryview(array("L", parts))
 

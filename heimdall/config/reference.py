@@ -29,7 +29,7 @@ with status 0. A server with a wrong configuration does not start.
 - In an environment variable, the items of a list stand between commas, and truth is `true` or `false`. Routes are
   `suffix=server server, suffix=server`. An empty variable sets nothing. One that names no key is passed over, since
   Kubernetes sets such itself: mind the spelling, `--check` shows what has come in.
-- Times are seconds as a number, or a text such as `"200ms"`, `"5s"`, `"2m"`, `"1h"` or `"1d"`.
+- Times are seconds as a number, or a text such as `"50us"`, `"200ms"`, `"5s"`, `"2m"`, `"1h"` or `"1d"`.
 - Sizes are bytes as a number, or a text such as `"50MB"` or `"64MiB"`.
 - A path in the file counts from the folder that the file is in.
 - `POD_IP`, where it is set, is the address that a node tells the others.

@@ -40,8 +40,14 @@ class Accept:
     udp_size: int = key(1232, "The largest reply over UDP, in bytes (RFC 9715).", kind="512-1232")
     udp_segments: bool = key(
         True,
-        "Hand the kernel replies of one size to one client as one message to cut up, which costs less (UDP_SEGMENT in "
+        "Hand the kernel several replies to one client as one message to cut up, which costs less (UDP_SEGMENT in "
         "udp(7)); false where a device or a firewall on the way has trouble with that.",
+    )
+    udp_coalesce: float = key(
+        50e-6,
+        "While much is asked that memory knows, wait for so long before each read, so that more is read at once and "
+        "costs less; 0 to wait never. The kernel adds some 50 us, as much a query may take longer.",
+        kind="seconds:0-0.001",
     )
     tcp_connections: int = key(1000, "TCP connections at once, of all clients.", kind="1-65535")
     tcp_connections_per_client: int = key(50, "TCP connections at once from one client address.", kind="1-65535")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 from heimdall import __version__
@@ -45,6 +46,8 @@ def literal(value: Any) -> str:
         return "[" + ", ".join(literal(item) for item in value) + "]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{literal(name)} = {literal(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, float):
+        return f"{Decimal(repr(value)):f}"  # with no exponent, which an environment variable may not have
     # Texts, numbers and truth are written in TOML as in JSON, as long as texts are printable.
     return json.dumps(value, ensure_ascii=False)
 

@@ -22,7 +22,7 @@ SHORTEST_SECRET = 16
 """Bytes that a secret has at least."""
 
 _MOST_BYTES = 1 << 50
-_SPANS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_SPANS = {"us": 1e-6, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST_SPAN = 7 * 86400
 _WORDS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 
@@ -184,8 +184,8 @@ def _span(text: str, whole: bool) -> Kind:
     least, most = _range(text)
 
     def read_span(raw: object) -> float:
-        if isinstance(raw, str) and (match := re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|[smhd])", raw)):
-            seconds = float(match[1]) * _SPANS[match[2]]
+        if isinstance(raw, str) and (match := re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(us|ms|[smhd])", raw)):
+            seconds = round(float(match[1]) * _SPANS[match[2]], 9)
             raw = int(seconds) if whole and seconds.is_integer() else seconds
         return _number(raw, least, most, whole)
 

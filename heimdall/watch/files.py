@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import PurePath
+from pathlib import Path
 from typing import Final
 
 from heimdall.watch.page import Page
@@ -19,8 +18,8 @@ _KINDS: Final = {
 def load() -> dict[bytes, Page]:
     """Return each file by the path that it is asked for at: the page itself at ``/``, what it needs beside it."""
     found = {}
-    for file in files("heimdall.watch").joinpath("browser").iterdir():
-        kind = _KINDS.get(PurePath(file.name).suffix)
+    for file in Path(__file__).with_name("browser").iterdir():
+        kind = _KINDS.get(file.suffix)
         if kind is not None:
             path = b"/" if file.name == "index.html" else b"/browser/" + file.name.encode()
             found[path] = Page(200, kind, file.read_bytes())

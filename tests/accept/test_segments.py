@@ -167,23 +167,24 @@ class Together(Case):
         self.reply(sizes)
         return self.segments.gather(count, but)
 
-    def test_of_one_size_to_one_client(self) -> None:
-        """Those of one size to one client do."""
-        groups = self.gather([60] * 8 + [70] * 8, (5,))
-        self.assertEqual(groups, [[0, 4], [1], [2, 6], [3, 7], [8, 12], [9, 13], [10, 14], [11, 15]])
+    def test_to_one_client(self) -> None:
+        """Those to one client do, from the longest down: all of one size, and then one that is shorter."""
+        del self.clients[2:]
+        groups = self.gather([60, 70, 60, 80, 60, 70, 50, 70, 40], (4,))
+        self.assertEqual(groups, [[3, 1], [5, 7], [0, 2, 6], [8]])
 
     def test_no_more_than_fit(self) -> None:
         """No message has more than fit into a datagram, however long they are."""
         del self.clients[1:]
-        groups = self.gather([LONGEST] * BATCH)
-        self.assertEqual([len(group) for group in groups], [MOST] * (BATCH // MOST))
-        self.assertEqual(self.slots.send(BATCH), [])
-        self.assertEqual(self.got().total(), BATCH)
+        groups = self.gather([LONGEST] * 2 * MOST)
+        self.assertEqual([len(group) for group in groups], [MOST] * 2)
+        self.assertEqual(self.slots.send(2 * MOST), [])
+        self.assertEqual(self.got().total(), 2 * MOST)
 
     def test_long(self) -> None:
         """What might be too long for the path leaves alone, as fragments if need be."""
         groups = self.gather([60] * 16 + [LONGEST + 1] * 4)
-        self.assertEqual([len(group) for group in groups], [4] * 4 + [1] * 4)
+        self.assertEqual([len(group) for group in groups], [1] * 4 + [4] * 4)
 
     def test_few(self) -> None:
         """In a small batch nobody is looked for."""
@@ -192,7 +193,7 @@ class Together(Case):
 
     def test_in_vain(self) -> None:
         """Where hardly two go together all leave alone, and in the next batches nobody is looked for."""
-        self.assertEqual(self.gather([60 + number // 4 for number in range(32)]), [])
+        self.assertEqual(self.gather([LONGEST + 1] * 16 + [60] * 5), [])
         for _ in range(VAIN):
             self.assertEqual(self.gather([60] * 16), [])
         self.assertEqual(len(self.gather([60] * 16)), 4)

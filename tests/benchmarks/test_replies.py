@@ -19,9 +19,12 @@ class Replies(SynchronousTestCase):
     skip = NOT_CUT
 
     def test_together(self) -> None:
-        """To one client a whole batch costs less together than one by one."""
-        alone, together = (replies.microseconds(1, 64, cut, 50) for cut in (False, True))
-        self.assertLess(together, alone)
+        """To one client a whole batch costs less together than one by one, and of one size less than of several."""
+        alone, mixed, together = (
+            replies.microseconds(1, 64, cut, lengths, 50) for cut, lengths in ((False, 1), (True, 16), (True, 1))
+        )
+        self.assertLess(together, mixed)
+        self.assertLess(mixed, alone)
 
     def test_table(self) -> None:
         """The table and the file have a row for each number of clients that a batch has room for."""
@@ -30,5 +33,7 @@ class Replies(SynchronousTestCase):
         self.patch(sys, "stdout", out)
         self.assertEqual(replies.main(), 0)
         found = [(one["clients"], one["batch"]) for one in json.loads(file.read_text())]
-        self.assertEqual(found, [(count, batch) for batch in (64, 192) for count in replies.CLIENTS if count <= batch])
+        self.assertEqual(
+            found, [(count, batch) for batch in (64, 128, 192) for count in replies.CLIENTS if count <= batch]
+        )
         self.assertEqual(len(out.getvalue().splitlines()), len(found) + 1)

@@ -49,6 +49,11 @@ class ShowTests(SynchronousTestCase):
         loaded = load({}, {}, machine())
         self.assertEqual(from_file(toml(loaded)).settings, loaded.settings)
 
+    def test_small(self) -> None:
+        """A number is shown as one writes it, however small, so that an environment variable may have it as well."""
+        shown = toml(from_file("[accept]\nudp_coalesce = '50us'"))
+        self.assertIn("udp_coalesce = 0.00005  #", shown)
+
     def test_no_secrets(self) -> None:
         """Neither the secret of the seal is shown, nor a password in any URL."""
         toml_file = '[redis]\nsecret = "s3cret://s3cret-s3cret"\nreplica_url = "redis://:s3cret@h"\n'

@@ -71,6 +71,7 @@ class ValueTests(SynchronousTestCase):
             "5": None,
             "5s": 5.0,
             "200ms": 0.2,
+            "1500us": 0.0015,
             "2m": 120.0,
             "1h": 3600.0,
         }.items():

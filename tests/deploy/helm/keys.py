@@ -61,7 +61,9 @@ def _shape(key: Key) -> dict[str, Any]:
     if name == "choice":
         return {"enum": detail.split("|")}
     if name == "seconds":
-        return {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9.]+ ?(ms|s|m|h|d)$"}]}
+        return {
+            "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9.]+ ?(us|ms|s|m|h|d)$"}]
+        }
     if name == "size":
         return {
             "anyOf": [
