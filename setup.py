@@ -7,7 +7,7 @@ from configparser import ConfigParser
 from setuptools import setup
 
 PATH = """
-    tally asking waits
+    tally asking waits gso
     message/wire message/spots message/query message/reply message/answer message/response
     accept/reader accept/slots accept/segments accept/batch accept/rush accept/outbox accept/repeats accept/alike
     accept/front accept/passing

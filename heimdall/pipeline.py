@@ -275,7 +275,8 @@ def _routes(fetch: Fetch, reactor: Any, ledger: Ledger, groups: list[Group]) -> 
             return Nowhere()
         if servers[0].startswith(IMPORT):
             return own.source(servers[0].removeprefix(IMPORT), reactor, fetch.deadline)
-        ways = [(text, reach(reactor, text, ledger, ad=fetch.trust_ad, subnet=fetch.client_subnet)) for text in servers]
+        more = {"ad": fetch.trust_ad, "subnet": fetch.client_subnet, "cut": fetch.udp_segments}
+        ways = [(text, reach(reactor, text, ledger, **more)) for text in servers]
         groups.append(Group(ways, reactor, deadline=fetch.deadline, trust_ad=fetch.trust_ad, ledger=ledger))
         return groups[-1]
 

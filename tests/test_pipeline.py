@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from typing import Any
 
 from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.names import dns, hosts
 from twisted.names import error as names
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -20,6 +23,7 @@ from heimdall.message.query import REFUSED, Query
 from heimdall.pipeline import lay
 from heimdall.testing import Scripted
 from tests.cache.questions import positive, question
+from tests.fetch.test_port import NOT_CUT, UDP_GRO
 
 SETTINGS = Settings(redis=Redis(enabled=False), fetch=Fetch(upstreams=()))
 
@@ -170,3 +174,29 @@ class Inside(TestCase):
         address = await resolver.getHostByName("www.example")
         self.assertEqual(address, "192.0.2.1")
         await self.assertFailure(resolver.lookupAddress("no.example", [1]), names.DNSNameError)
+
+
+class Questions(TestCase):
+    """How questions leave for an upstream."""
+
+    skip = NOT_CUT
+
+    async def test_segments(self) -> None:
+        """Whether the kernel cuts up those of one turn is what the configuration says, and on by default."""
+        for fetch, messages in ((Fetch(), 1), (Fetch(udp_segments=False), 2)):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+                server.bind(("127.0.0.1", 0))
+                server.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+                server.settimeout(60)
+                upstream = f"127.0.0.1:{server.getsockname()[1]}"
+                path = lay(evolve(SETTINGS, fetch=evolve(fetch, upstreams=(upstream,))), reactor)
+                self.addCleanup(path.close)
+                asked = [path.inside.ask(question(name)) for name in ("one.example", "two.example")]
+                await deferLater(IReactorTime(reactor), 0.01)
+                came = [server.recv(4096) for _ in range(messages)]
+                self.assertEqual([b"".join(came).count(label) for label in (b"\3one", b"\3two")], [1, 1])
+                server.setblocking(False)
+                self.assertRaises(BlockingIOError, server.recv, 4096)
+                for one in asked:
+                    one.addErrback(lambda _: None)
+                    one.cancel()

@@ -46,8 +46,6 @@ HEADER: Final = Struct("@PIPLPL")
 CUT: Final = Struct("@LiiH")
 """The control that has a message cut up: a ``struct cmsghdr`` (bytes, level, type), and the bytes of a piece."""
 
-UDP_SEGMENT: Final = 103
-
 CONTROL: Final = socket.CMSG_SPACE(20)
 """Bytes that packet information takes: that of IPv6 has 20, with what stands before it."""
 

@@ -1,4 +1,4 @@
-"""Let replies to one client leave as one message that the kernel cuts up (UDP_SEGMENT, udp(7), Linux 4.18).
+"""Let replies to one client leave as one message that the kernel cuts up; see ``gso``.
 
 Most of what a datagram costs is its way through the kernel, and what is to be cut goes it once. Each reply arrives as
 by itself. Who asks much from one address and port, as forwarders do, has several replies in a batch; where all who ask
@@ -7,7 +7,6 @@ are different, nothing is done.
 
 from __future__ import annotations
 
-import errno
 import socket
 from array import array
 from collections.abc import Collection
@@ -16,7 +15,8 @@ from typing import ClassVar, Final
 
 from twisted.logger import Logger
 
-from heimdall.accept.mmsg import CUT, HEADER, SIZE, UDP_SEGMENT, WORD, Room, address
+from heimdall.accept.mmsg import CUT, HEADER, SIZE, WORD, Room, address
+from heimdall.gso import UDP_SEGMENT, UNABLE
 
 LEAST: Final = 8
 """Replies in a batch below which nobody is looked for who gets several."""
@@ -35,8 +35,6 @@ LONGEST: Final = 1232
 
 PAUSE: Final = 1000
 """Batches that are sent one by one after a message that the kernel did not take."""
-
-_UNABLE: Final = (errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP)
 
 
 class Segments:
@@ -68,7 +66,7 @@ class Segments:
 
     def refused(self, error: OSError) -> None:
         """Lay out nothing for a while, if the kernel cannot cut: so where a device has no checksums of its own."""
-        if error.errno not in _UNABLE:
+        if error.errno not in UNABLE:
             return
         self._pause = PAUSE
         if not self._told:
@@ -140,12 +138,3 @@ class Segments:
                     parts += starts[index], sizes[index]
             control += self._control
         self._iovecs[: len(parts)] = memoryview(array("L", parts))
-
-
-def cuts(udp: socket.socket) -> bool:
-    """Whether the kernel cuts up what this socket sends."""
-    try:
-        udp.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
-    except OSError:
-        return False
-    return True

@@ -17,7 +17,8 @@ from typing import Final
 
 from heimdall.accept.mmsg import SIZE, Room
 from heimdall.accept.reader import BATCH, LARGEST
-from heimdall.accept.segments import Segments, cuts
+from heimdall.accept.segments import Segments
+from heimdall.gso import cuts
 from heimdall.message.query import Client
 
 STRIDE: Final = LARGEST + 64

@@ -173,6 +173,11 @@ class Fetch:
     deadline: float = key(4.5, "A query is answered after so long, whatever the upstreams do.", kind="seconds")
     trust_ad: bool = key(False, "Pass on the AD bit: the path to the upstreams is trusted (RFC 6840, 5.8).")
     client_subnet: bool = key(False, "Pass on the client's subnet, where it gives one (RFC 7871).")
+    udp_segments: bool = key(
+        True,
+        "Hand the kernel several questions to an upstream as one message to cut up, which costs less (UDP_SEGMENT in "
+        "udp(7)); false where a device or a firewall on the way has trouble with that.",
+    )
 
 
 @frozen

@@ -14,7 +14,7 @@ from zope.interface import classImplements
 from heimdall.fetch.port import Flight, Port
 from heimdall.message.answer import Answer
 
-EVENTS: Final = 64
+EVENTS: Final = 32
 """Sockets that are read before the reactor gets its turn again."""
 
 _LOST: Final = Failure(ConnectionLost())
@@ -71,9 +71,7 @@ class Poll:
                 continue  # what was read before it has ended it
             try:
                 if event & select.EPOLLIN:
-                    found = reader.read()
-                    if found is not None:
-                        landed.append(found)
+                    landed += reader.read()
                 else:
                     reader.connectionLost(_LOST)
             except Exception:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import sys
+from collections.abc import Collection
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from twisted.internet.defer import CancelledError
@@ -13,6 +15,7 @@ from zope.interface import classImplements
 
 from heimdall.fetch.rank import rank
 from heimdall.fetch.reply import Mismatch, Odd, check, silent, unreachable
+from heimdall.gso import UDP_SEGMENT, UNABLE
 from heimdall.interfaces import Ongoing, Told
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
@@ -78,6 +81,14 @@ class Flight:
             self.told(Failure(error))
 
 
+Piece = tuple[bytes, Flight]
+"""A question as it is sent."""
+
+
+def _size(piece: Piece) -> int:
+    return len(piece[0])
+
+
 class Port:
     """One connected socket, and the questions in flight on it.
 
@@ -113,52 +124,90 @@ class Port:
         flight.port, flight.identity = self, identity
         self.owner.inflight += 1
 
-    def send(self, flight: Flight) -> None:
-        """Send a question that was taken; it fails if the system does not take it."""
-        try:
-            wire = self._write(flight.query, flight.identity)
+    def send(self, flights: list[Flight]) -> None:
+        """Send questions that were taken; one fails if the system does not take it."""
+        messages = self._together(flights)
+        while messages:
+            pieces = messages.pop()
             try:
-                self._sock.send(wire)
-            except ConnectionRefusedError:
-                # So the system tells that an earlier question was refused; this one has not left yet.
-                self.refuse(flight)
-                if flight.port is self:
-                    self._sock.send(wire)
-        except OSError as error:
-            what = "refused" if isinstance(error, ConnectionRefusedError) else "socket"
-            self._fail(flight, what, f"the question cannot be sent: {error.strerror}")
-        except Exception:
-            self._log.failure("a bug in asking an upstream")
-            self._fail(flight, "socket", "the question cannot be written")
+                try:
+                    self._push(pieces)
+                except ConnectionRefusedError:
+                    # So the system tells that an earlier question was refused; these have not left yet.
+                    self.refuse([flight for unsent in (pieces, *messages) for _, flight in unsent])
+                    pieces = [piece for piece in pieces if piece[1].port is self]
+                    self._push(pieces)
+            except OSError as error:
+                if len(pieces) > 1 and error.errno in UNABLE:
+                    self.owner.cannot_cut(error)
+                    messages += [[piece] for piece in pieces]
+                    continue
+                what = "refused" if isinstance(error, ConnectionRefusedError) else "socket"
+                for _, flight in pieces:
+                    self._fail(flight, what, f"the question cannot be sent: {error.strerror}")
+
+    def _together(self, flights: list[Flight]) -> list[list[Piece]]:
+        """Write questions; return which leave as one message: from the longest down, up to the first shorter one."""
+        pieces: list[Piece] = []
+        for flight in flights:
+            try:
+                pieces.append((self._write(flight.query, flight.identity), flight))
+            except Exception:
+                self._log.failure("a bug in asking an upstream")
+                self._fail(flight, "socket", "the question cannot be written")
+        if not self.owner.cut or len(pieces) < 2:
+            return [[piece] for piece in reversed(pieces)]
+        pieces.sort(key=_size, reverse=True)
+        messages = [pieces[:1]]
+        for piece in pieces[1:]:
+            latest = messages[-1]
+            if len(latest[-1][0]) < len(latest[0][0]):
+                messages.append([piece])
+            else:
+                latest.append(piece)
+        return messages
+
+    def _push(self, pieces: list[Piece]) -> None:
+        """Send a message.
+
+        :raises OSError: the system does not take it.
+        """
+        if len(pieces) == 1:
+            self._sock.send(pieces[0][0])
+        elif pieces:
+            size = len(pieces[0][0]).to_bytes(2, sys.byteorder)
+            self._sock.sendmsg([wire for wire, _ in pieces], [(socket.IPPROTO_UDP, UDP_SEGMENT, size)])
 
     def doRead(self) -> None:
-        """Read what has come, and hand the reply to who waits for it."""
-        landed = self.read()
-        if landed is not None:
-            flight, answer = landed
+        """Read what has come, and hand each reply to who waits for it."""
+        for flight, answer in self.read():
             flight.land(answer)
 
-    def read(self) -> tuple[Flight, Answer] | None:
-        """Read what has come; return the question that a reply matches, and the answer: who waits is not told yet."""
-        flights = self.flights
-        for _ in range(READS):
+    def read(self) -> list[tuple[Flight, Answer]]:
+        """Read what has come; return the questions that replies match, with the answers: who waits is not told yet."""
+        flights, receive = self.flights, self._sock.recv
+        landed: list[tuple[Flight, Answer]] = []
+        refused = False
+        # Nobody looks in vain where all that was asked has been answered.
+        for _ in range(min(READS, len(flights)) or READS):
             try:
-                wire = self._sock.recv(65535)
+                wire = receive(65535)
             except BlockingIOError:
-                return None
+                break
             except OSError:
-                self.refuse()
-                return None
+                refused = True  # which is told first, whatever came before it
+                continue
             flight = flights.get(wire[0] << 8 | wire[1]) if len(wire) >= HEADER else None
             if flight is None:
                 self._stray("id" if len(wire) >= HEADER else "header")
                 continue
             try:
-                # Another one that has come already wakes us again, at less than the price of looking in vain.
-                return flight, check(wire, flight.query.key[:-1])
+                landed.append((flight, check(wire, flight.query.key[:-1])))
             except Mismatch as mismatch:
                 self._stray(str(mismatch))
-        return None
+        if refused:
+            self.refuse([flight for flight, _ in landed])
+        return landed
 
     def _stray(self, what: str) -> None:
         self.owner.ledger.mismatched.add(what)
@@ -171,15 +220,15 @@ class Port:
         self.refuse()
         self.owner.drop(self)
 
-    def refuse(self, but: Flight | None = None) -> None:
-        """Fail everything in flight here, ``but`` for one, and take no more: the server is not there."""
+    def refuse(self, but: Collection[Flight] = ()) -> None:
+        """Fail everything in flight here, ``but`` for some, and take no more: the server is not there."""
         self.uses = 0
         self.end("refused", "the server's port is closed, or no way leads there", but)
 
-    def end(self, what: str, reason: str, but: Flight | None = None) -> None:
-        """Fail everything in flight here, ``but`` for one; ``what`` is the label it is counted by."""
+    def end(self, what: str, reason: str, but: Collection[Flight] = ()) -> None:
+        """Fail everything in flight here, ``but`` for some; ``what`` is the label it is counted by."""
         for flight in list(self.flights.values()):
-            if flight is not but:
+            if flight not in but:
                 self._fail(flight, what, reason)
 
     def _fail(self, flight: Flight, what: str, reason: str) -> None:

@@ -157,20 +157,28 @@ classImplements(Server, IExchange)
 
 
 def reach(
-    reactor: IReactorTime, text: str, ledger: Ledger, *, ad: bool = False, subnet: bool = False, ports: int = 64
+    reactor: IReactorTime,
+    text: str,
+    ledger: Ledger,
+    *,
+    ad: bool = False,
+    subnet: bool = False,
+    ports: int = 64,
+    cut: bool = True,
 ) -> Server:
     """Return the way to a server.
 
     :param reactor: keeps time, watches sockets and connects.
     :param text: HOST[:PORT], IPv6 in brackets, ``tcp://`` in front to use TCP alone.
     :param ports: UDP sockets to draw from.
+    :param cut: whether the kernel may cut up questions that leave together.
     :raises ValueError: the text is no such thing; the message says why.
     """
     stream_only, host, port = parse(text)
     endpoint = (TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint)(reactor, host, port, timeout=CONNECT)
 
     def datagram(write: Write) -> Udp:
-        return Udp(reactor, IReactorFDSet(reactor), host, port, write=write, ledger=ledger, ports=ports)
+        return Udp(reactor, IReactorFDSet(reactor), host, port, write=write, ledger=ledger, ports=ports, cut=cut)
 
     def stream(write: Write) -> Stream:
         return Stream(reactor, endpoint, write=write, ledger=ledger)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Callable
-from typing import Final
+from typing import ClassVar, Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
@@ -32,6 +33,9 @@ MOST_AGE: Final = 30.0
 TRIES: Final = 20
 """Ports drawn for one socket before the system is left to choose."""
 
+SHARE: Final = 16
+"""Questions of one turn of the reactor that leave from one port; the next have another, drawn by chance as well."""
+
 LATE: Final = 0.05
 """Seconds that a question may wait too long for its reply: those in flight are looked through no more often."""
 
@@ -48,8 +52,11 @@ class Udp:
     :param write: makes the message that asks a query under an id.
     :param ports: sockets that take new questions; as many again may wait for their last replies.
     :param most: questions in flight; one more fails at once.
+    :param cut: whether the kernel may cut up questions that leave together; see ``gso``.
     :raises OSError: ``host`` is no address.
     """
+
+    _log: ClassVar = Logger()
 
     def __init__(
         self,
@@ -62,6 +69,7 @@ class Udp:
         ledger: Ledger,
         ports: int = 64,
         most: int = 10000,
+        cut: bool = True,
     ) -> None:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
         self._family = found[0][0]
@@ -71,6 +79,9 @@ class Udp:
         self._waits = Waits(clock, self._left, Flight.late, LATE)
         self.write = write
         self._ports, self._most = ports, most
+        self.cut = cut
+        self._shared: Port | None = None
+        self._places = 0
         self._unsent: list[Flight] = []
         self._sending: IDelayedCall | None = None
         self._ring: list[Port] = []
@@ -89,11 +100,15 @@ class Udp:
         if self.inflight >= self._most:
             self._failed(flight, "full", "too many questions wait for this server")
             return flight
-        try:
-            port = self._pick(now)
-        except OSError as error:
-            self._failed(flight, "socket", f"the question cannot be sent: {error.strerror}")
-            return flight
+        port = self._shared
+        if port is None or not self._places or port.uses < 1:
+            try:
+                port = self._shared = self._pick(now)
+            except OSError as error:
+                self._failed(flight, "socket", f"the question cannot be sent: {error.strerror}")
+                return flight
+            self._places = SHARE
+        self._places -= 1
         port.take(flight, self._identity(port))
         self._unsent.append(flight)
         if self._sending is None:
@@ -103,11 +118,20 @@ class Udp:
 
     def _send_all(self) -> None:
         """Send what was asked in this turn. One behind the other: else the server falls asleep between two of them."""
-        self._sending = None
+        self._sending = self._shared = None
         unsent, self._unsent = self._unsent, []
+        by_port: dict[Port, list[Flight]] = {}
         for flight in unsent:
             if flight.port is not None:  # else it was given up meanwhile
-                flight.port.send(flight)
+                by_port.setdefault(flight.port, []).append(flight)
+        for port, flights in by_port.items():
+            port.send(flights)
+
+    def cannot_cut(self, error: OSError) -> None:
+        """Let questions leave one by one from now on: so where a device has no checksums of its own."""
+        if self.cut:
+            self.cut = False
+            self._log.info("The kernel cuts up no questions here, so they leave one by one: {error}", error=error)
 
     def _identity(self, port: Port) -> int:
         """Return an id that no question in flight on a port has."""

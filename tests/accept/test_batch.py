@@ -18,9 +18,9 @@ from heimdall.accept.datagram import Datagrams
 from heimdall.accept.engine import Left
 from heimdall.accept.outbox import TOGETHER
 from heimdall.accept.reader import BATCH, LARGEST, Reader, WideReader
-from heimdall.accept.segments import cuts
 from heimdall.accept.slots import Slots
 from heimdall.accept.sockets import bind
+from heimdall.gso import cuts
 from tests.accept.echo import HOSTS, NO_BATCHES, Echo, ask, reply_to
 from tests.accept.test_datagram import Waiting
 from tests.ports import NO_IPV6

@@ -12,9 +12,10 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.accept.reader import BATCH
-from heimdall.accept.segments import LONGEST, MOST, PAUSE, VAIN, Segments, cuts
+from heimdall.accept.segments import LONGEST, MOST, PAUSE, VAIN, Segments
 from heimdall.accept.slots import Slots
 from heimdall.accept.sockets import IP_PKTINFO
+from heimdall.gso import cuts
 from tests.accept.echo import NO_BATCHES
 from tests.ports import over_ipv6
 
