@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from heimdall.accept.mmsg import CUT, HEADER, SIZE, WORD, Room, address
 from heimdall.gso import UDP_SEGMENT, UNABLE
 
-LEAST: Final = 8
+LEAST: Final = 16
 """Replies in a batch below which nobody is looked for who gets several."""
 
 WORTH: Final = 1.25
@@ -79,7 +79,8 @@ class Segments:
         :param but: the slots that have none.
         :return: the slots whose replies are in each message; none where that is not worth it.
         """
-        if self._pause or count < LEAST:
+        replies = count - len(but)
+        if self._pause or replies < LEAST:
             self._pause -= self._pause > 0
             return []
         room = self._room
@@ -87,7 +88,7 @@ class Segments:
             return []  # the kernel did not say of each which address it came to
         sizes = room.sizes[:count].tolist()
         groups = self._groups(sizes, but)
-        if len(groups) * WORTH > count - len(but):
+        if len(groups) * WORTH > replies:
             self._pause = VAIN
             return []
         self._lay_out(groups, sizes)

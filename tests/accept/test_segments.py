@@ -171,8 +171,8 @@ class Together(Case):
     def test_to_one_client(self) -> None:
         """Those to one client do, from the longest down: all of one size, and then one that is shorter."""
         del self.clients[2:]
-        groups = self.gather([60, 70, 60, 80, 60, 70, 50, 70, 40], (4,))
-        self.assertEqual(groups, [[3, 1], [5, 7], [0, 2, 6], [8]])
+        groups = self.gather([60, 70, 60, 80, 60, 70, 50, 70, 40, 80, *[60, 70] * 4], (4,))
+        self.assertEqual(groups, [[3, 9, 1], [5, 7, 11, 13, 15, 17], [0, 2, 10, 12, 14, 16, 6], [8]])
 
     def test_no_more_than_fit(self) -> None:
         """No message has more than fit into a datagram, however long they are."""
@@ -190,7 +190,7 @@ class Together(Case):
     def test_few(self) -> None:
         """In a small batch nobody is looked for."""
         del self.clients[1:]
-        self.assertEqual(self.gather([60] * 7), [])
+        self.assertEqual(self.gather([60] * 15), [])
 
     def test_in_vain(self) -> None:
         """Where hardly two go together all leave alone, and in the next batches nobody is looked for."""
