@@ -128,14 +128,14 @@ class Port:
         """Send questions that were taken; one fails if the system does not take it."""
         messages = self._together(flights)
         while messages:
-            pieces = messages.pop()
+            pieces = self._waiting(messages.pop())
             try:
                 try:
                     self._push(pieces)
                 except ConnectionRefusedError:
                     # So the system tells that an earlier question was refused; these have not left yet.
                     self.refuse([flight for unsent in (pieces, *messages) for _, flight in unsent])
-                    pieces = [piece for piece in pieces if piece[1].port is self]
+                    pieces = self._waiting(pieces)
                     self._push(pieces)
             except OSError as error:
                 if len(pieces) > 1 and error.errno in UNABLE:
@@ -166,6 +166,10 @@ class Port:
             else:
                 latest.append(piece)
         return messages
+
+    def _waiting(self, pieces: list[Piece]) -> list[Piece]:
+        """Leave out what has been given up since, as who is told of one failure may do with another question."""
+        return [piece for piece in pieces if piece[1].port is self]
 
     def _push(self, pieces: list[Piece]) -> None:
         """Send a message.

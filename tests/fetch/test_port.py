@@ -134,6 +134,27 @@ class Leaving(One):
         self.assertEqual(self.came(3), Counter(asked))
         self.assertEqual([type(outcome) for outcome in self.told], [Failure])
 
+    def test_given_up_by_another(self) -> None:
+        """Who is told of a refusal may give up what is to leave in another message: that does not leave."""
+        self.ask_for("before.example")
+        self.clock.advance(0)
+        self.server.recv(512)
+        address = self.server.getsockname()
+        self.server.close()
+        flights = [
+            self.udp.tell(make(from_text(name), 1), 60.0, self.told.append)
+            for name in ("one.example", "two.example", "a.much.longer.example", "another.long.example")
+        ]
+        (before,) = (flight for flight in self.port.flights.values() if flight not in flights)
+        before.told = lambda outcome: [flight.cancel() for flight in flights[:3]]
+        os.write(self.port.fileno(), b"anyone?")
+        self.server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(self.server.close)
+        self.server.bind(address)
+        self.server.settimeout(60)
+        self.assertEqual(self.came(1), Counter([write(flights[3].query, flights[3].identity)]))
+        self.assertEqual([type(outcome) for outcome in self.told], [Failure] * 3)
+
 
 class Sharing(Case):
     """Which questions share a port."""
