@@ -15,8 +15,8 @@ from typing import ClassVar, Final
 
 from twisted.logger import Logger
 
-from heimdall.accept.mmsg import CUT, HEADER, SIZE, WORD, Room, address
 from heimdall.gso import UDP_SEGMENT, UNABLE
+from heimdall.mmsg import CUT, HEADER, SIZE, WORD, Room, address
 
 LEAST: Final = 16
 """Replies in a batch below which nobody is looked for who gets several."""

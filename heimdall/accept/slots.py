@@ -15,11 +15,11 @@ from functools import cache
 from struct import Struct
 from typing import Final
 
-from heimdall.accept.mmsg import SIZE, Room
 from heimdall.accept.reader import BATCH, LARGEST
 from heimdall.accept.segments import Segments
 from heimdall.gso import cuts
 from heimdall.message.query import Client
+from heimdall.mmsg import SIZE, Room
 
 STRIDE: Final = LARGEST + 64
 """Bytes from one slot to the next: no power of two, or all of them would share a few lines of the CPU's caches."""

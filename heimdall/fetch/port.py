@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 MOST_STRAYS: Final = 100
 """Replies that match nothing, after which a port is given up: somebody may be guessing."""
 
-READS: Final = 32
-"""Datagrams read at one wake-up of a socket, so that no server can keep the reactor busy."""
-
 
 class Flight:
     """One question on its way: what its reply must match, and who is told; it has a ``port`` until then.
@@ -189,18 +186,10 @@ class Port:
 
     def read(self) -> list[tuple[Flight, Answer]]:
         """Read what has come; return the questions that replies match, with the answers: who waits is not told yet."""
-        flights, receive = self.flights, self._sock.recv
+        flights = self.flights
         landed: list[tuple[Flight, Answer]] = []
-        refused = False
-        # Nobody looks in vain where all that was asked has been answered.
-        for _ in range(min(READS, len(flights)) or READS):
-            try:
-                wire = receive(65535)
-            except BlockingIOError:
-                break
-            except OSError:
-                refused = True  # which is told first, whatever came before it
-                continue
+        wires, refused = self._come()
+        for wire in wires:
             flight = flights.get(wire[0] << 8 | wire[1]) if len(wire) >= HEADER else None
             if flight is None:
                 self._stray("id" if len(wire) >= HEADER else "header")
@@ -212,6 +201,18 @@ class Port:
         if refused:
             self.refuse([flight for flight, _ in landed])
         return landed
+
+    def _come(self) -> tuple[list[bytes], bool]:
+        """Return what has come, and whether a question was refused: that is told first, whatever came before it."""
+        receive, sock = self.owner.receive, self._sock
+        try:
+            return receive(sock), False
+        except OSError:
+            pass
+        try:
+            return receive(sock), True
+        except OSError:
+            return [], True
 
     def _stray(self, what: str) -> None:
         self.owner.ledger.mismatched.add(what)

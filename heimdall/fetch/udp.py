@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from heimdall.fetch.dice import Dice
+from heimdall.fetch.inbox import reader
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.poll import Poll
 from heimdall.fetch.port import Flight, Port
@@ -77,7 +78,7 @@ class Udp:
         self._clock = clock
         self._fds = Poll(fds) if hasattr(select, "epoll") else fds
         self._waits = Waits(clock, self._left, Flight.late, LATE)
-        self.write = write
+        self.write, self.receive = write, reader()
         self._ports, self._most = ports, most
         self.cut = cut
         self._shared: Port | None = None

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.accept import mmsg, slots
+from heimdall import mmsg
+from heimdall.accept import slots
 from heimdall.accept.batch import BatchReader
 from heimdall.accept.datagram import Datagrams
 from heimdall.accept.engine import Left

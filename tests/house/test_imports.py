@@ -31,7 +31,7 @@ ORDER = (
         "collector",
     },
     {"asking"},
-    {"config", "gso", "interfaces", "tally", "waits"},
+    {"config", "gso", "interfaces", "mmsg", "tally", "waits"},
     {"message"},
 )
 """Who may import whom: only what stands further down. Parts of one step do not know each other."""

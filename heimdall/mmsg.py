@@ -1,6 +1,6 @@
 """Lay out memory for the kernel's recvmmsg and sendmmsg, and find the two calls in the C library, by ctypes.
 
-What is laid out here is read and written by ``slots``, which knows of none of this but offsets: where one thing of a
+What is laid out here is read and written by others, who know of none of this but offsets: where one thing of a
 datagram is, that of the next one is a fixed number of bytes behind.
 """
 
