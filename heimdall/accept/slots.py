@@ -66,6 +66,8 @@ class Slots:
         self.view, self.sizes = room.data, room.sizes
         self.bytes, self._head_bytes = room.data_bytes, room.head_bytes
         self._fresh_headers, self._fresh_iovecs = bytes(room.headers), bytes(room.iovecs)
+        self._interfaces = room.heads.cast("I")[room.control // 4 :: room.head // 4]
+        self._no_interface = memoryview(bytes(4 * most)).cast("I")
         self._hosts4 = room.heads.cast("I")[1 :: room.head // 4]
         self._room = room
         self._segments: Segments | None = None
@@ -193,11 +195,13 @@ class Slots:
 
     def _let_go(self, count: int) -> None:
         """Let the replies leave from the address that was asked, by any interface: see ``reader``."""
+        if not self._six:
+            self._interfaces[:count] = self._no_interface[:count]
+            return
         heads = self._heads
-        interface = 16 if self._six else 0
         for at in range(self._control, count * self._head, self._head):
-            if not self._six or heads[at : at + 2].tobytes() != _LINK_LOCAL:
-                heads[at + interface : at + interface + 4] = b"\0\0\0\0"
+            if heads[at : at + 2].tobytes() != _LINK_LOCAL:
+                heads[at + 16 : at + 20] = b"\0\0\0\0"
 
 
 def _ipv4(host: bytes) -> str:
