@@ -7,6 +7,7 @@ datagram is, that of the next one is a fixed number of bytes behind.
 from __future__ import annotations
 
 import ctypes
+import os
 import socket
 from functools import cache
 from struct import Struct
@@ -53,6 +54,10 @@ WORD: Final = ctypes.sizeof(ctypes.c_ulong)
 """Bytes of a word, and of a pointer."""
 
 
+APART: Final = 64
+"""Bytes between two datagrams: a power of two from one to the next, and all would share a few lines of the caches."""
+
+
 class Room:
     """Memory for some datagrams.
 
@@ -71,8 +76,9 @@ class Room:
     :param wide: whether there is packet information.
     """
 
-    def __init__(self, count: int, stride: int, most: int, name: int, wide: bool) -> None:
+    def __init__(self, count: int, most: int, name: int, wide: bool) -> None:
         self.receive, self.send = _calls()
+        stride = most + APART
         # The kernel wants packet information to begin at a whole word.
         before = -(-name // WORD) * WORD if wide else name
         self.count, self.stride, self.name, self.packet_at = count, stride, name, before
@@ -98,6 +104,12 @@ class Room:
         self.lengths = self.headers.cast("I")[_Header.length.offset // 4 :: SIZE // 4]
         self.controls = self.headers.cast("L")[_Message.control_length.offset // WORD :: SIZE // WORD]
         self.sizes = self.iovecs.cast("L")[_Iovec.length.offset // WORD :: ctypes.sizeof(_Iovec) // WORD]
+
+
+def failure() -> OSError:
+    """Return why the kernel did not do what it was just called for."""
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))
 
 
 def address(buffer: bytearray) -> int:

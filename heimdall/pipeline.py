@@ -100,7 +100,12 @@ class Path:
             udp_size=accept.udp_size,
             query_log=settings.watch.query_log,
         )
-        self.datagrams.lead(cut=accept.udp_segments, coalesce=accept.udp_coalesce)
+        self.lead_datagrams(self.datagrams)
+
+    def lead_datagrams(self, datagrams: Datagrams) -> None:
+        """Have these read and sent from now on as the configuration says."""
+        accept = self.settings.accept
+        datagrams.lead(cut=accept.udp_segments, coalesce=accept.udp_coalesce)
 
     def rest(self) -> None:
         """Begin nothing more by itself: another path leads now. What is under way ends here."""

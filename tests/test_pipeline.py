@@ -23,7 +23,7 @@ from heimdall.message.query import REFUSED, Query
 from heimdall.pipeline import lay
 from heimdall.testing import Scripted
 from tests.cache.questions import positive, question
-from tests.fetch.test_port import NOT_CUT, UDP_GRO
+from tests.gso import NOT_CUT, UDP_GRO
 
 SETTINGS = Settings(redis=Redis(enabled=False), fetch=Fetch(upstreams=()))
 

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from twisted.internet.interfaces import IReactorFDSet
 
-from heimdall.accept.coalesce import KNOWN, LEAST
+from heimdall.accept.coalesce import many
 from heimdall.accept.engine import Held, Left
 from heimdall.accept.outbox import Outbox, Way
 from heimdall.accept.reader import BATCH, Reader, Taker, WideReader
@@ -78,7 +78,7 @@ class BatchReader(WideReader):
         except Exception as bug:
             self._datagrams.faults.refuse(slots.message(0), bug)
             left, silent = [(index, None, False) for index in range(count)], []
-        self._many = LEAST <= count < BATCH and len(left) * KNOWN <= count
+        self._many = count < BATCH and many(count, len(left))
         if self._rush is not None and self._rush.on:
             left = self._hold(left, silent)
         silent += [index for index, query, passed in left if not self._take(index, query, passed)]

@@ -19,6 +19,11 @@ KNOWN: Final = 8
 """Nobody waits either where more than one in so many is new: there is else to do, and that would wait as well."""
 
 
+def many(count: int, new: int) -> bool:
+    """Whether so much was read, with so little of it new, that a moment before the next read saves something."""
+    return count >= LEAST and new * KNOWN <= count
+
+
 class Coalescing:
     """The moment before a read, once for all sockets that are read in a turn of the reactor.
 

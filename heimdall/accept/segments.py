@@ -15,7 +15,7 @@ from typing import ClassVar, Final
 
 from twisted.logger import Logger
 
-from heimdall.gso import UDP_SEGMENT, UNABLE
+from heimdall.gso import UDP_SEGMENT, UNABLE, together
 from heimdall.mmsg import CUT, HEADER, SIZE, WORD, Room, address
 
 LEAST: Final = 16
@@ -26,12 +26,6 @@ WORTH: Final = 1.25
 
 VAIN: Final = 7
 """Batches that are sent one by one after one where that was so: it will be the same clients."""
-
-MOST: Final = 32
-"""Replies in one message: the kernel cuts 64 at most, and all together must fit a datagram."""
-
-LONGEST: Final = 1232
-"""Bytes of a reply in one: what is to be cut must fit any path without fragments (RFC 9715)."""
 
 PAUSE: Final = 1000
 """Batches that are sent one by one after a message that the kernel did not take."""
@@ -87,36 +81,12 @@ class Segments:
         if self._packet and 0 in room.controls[:count].tolist():
             return []  # the kernel did not say of each which address it came to
         sizes = room.sizes[:count].tolist()
-        groups = self._groups(sizes, but)
+        clients = list(self._clients.iter_unpack(room.heads[: count * room.head]))
+        groups = together(sizes, clients, but)
         if len(groups) * WORTH > replies:
             self._pause = VAIN
             return []
         self._lay_out(groups, sizes)
-        return groups
-
-    def _groups(self, sizes: list[int], but: Collection[int]) -> list[list[int]]:
-        """Return which replies go together: those to one client, longest first, up to one that is shorter.
-
-        The kernel cuts a message into pieces of one size, of which the last may be shorter.
-        """
-        room = self._room
-        clients = list(self._clients.iter_unpack(room.heads[: len(sizes) * room.head]))
-        groups: list[list[int]] = []
-        unfinished: dict[tuple[object, ...], list[int]] = {}
-        for index in sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True):
-            if index in but:
-                continue
-            client, size = clients[index], sizes[index]
-            group = unfinished.get(client)
-            if group is None:
-                group = [index]
-                groups.append(group)
-                if size <= LONGEST:
-                    unfinished[client] = group
-            else:
-                group.append(index)
-                if size < sizes[group[0]] or len(group) == MOST:
-                    del unfinished[client]
         return groups
 
     def _lay_out(self, groups: list[list[int]], sizes: list[int]) -> None:

@@ -7,8 +7,6 @@ of its bytes.
 
 from __future__ import annotations
 
-import ctypes
-import os
 import socket
 from collections.abc import Collection, Sequence
 from functools import cache
@@ -19,10 +17,10 @@ from heimdall.accept.reader import BATCH, LARGEST
 from heimdall.accept.segments import Segments
 from heimdall.gso import cuts
 from heimdall.message.query import Client
-from heimdall.mmsg import SIZE, Room
+from heimdall.mmsg import APART, SIZE, Room, failure
 
-STRIDE: Final = LARGEST + 64
-"""Bytes from one slot to the next: no power of two, or all of them would share a few lines of the CPU's caches."""
+STRIDE: Final = LARGEST + APART
+"""Bytes from one slot to the next."""
 
 _NAMES: Final = {socket.AF_INET: 16, socket.AF_INET6: 28}
 _HOST6: Final = "8x16s"
@@ -58,7 +56,7 @@ class Slots:
         self.udp = udp
         self._six = udp.family == socket.AF_INET6
         self._wide = wide
-        room = Room(most, STRIDE, LARGEST, _NAMES[udp.family], wide)
+        room = Room(most, LARGEST, _NAMES[udp.family], wide)
         self._receive, self._send, self._at = room.receive, room.send, room.at
         self._head, self._control = room.head, room.control
         self._heads, self._headers, self._iovecs = room.heads, room.headers, room.iovecs
@@ -176,8 +174,7 @@ class Slots:
         while sent < count:
             done: int = self._send(self.udp.fileno(), at + sent * SIZE, count - sent, 0)
             if done < 1:
-                number = ctypes.get_errno()
-                refused.append((sent, OSError(number, os.strerror(number))))
+                refused.append((sent, failure()))
                 done = 1
             sent += done
         return refused

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import os
 import socket
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
-from heimdall.mmsg import Room
+from heimdall.mmsg import Room, failure
 
 READS: Final = 32
 """Datagrams read at one wake-up of a socket, so that no server can keep the reactor busy."""
@@ -17,7 +16,6 @@ READS: Final = 32
 LARGEST: Final = 4096
 """Bytes that are read of a datagram: more than three times what we say that we take. A longer one is malformed then."""
 
-_STRIDE: Final = LARGEST + 64
 _NAME: Final = 28
 
 Read = Callable[[socket.socket], list[bytes]]
@@ -31,20 +29,21 @@ class Inbox:
     """Room for what has come to one socket, and then to the next."""
 
     def __init__(self) -> None:
-        self._room = room = Room(READS, _STRIDE, LARGEST, _NAME, False)
+        self._room = room = Room(READS, LARGEST, _NAME, False)
         self._receive, self._at = room.receive, room.at
-        self._bytes, self._lengths = room.data_bytes, room.lengths
+        self._bytes, self._lengths, self._stride = room.data_bytes, room.lengths, room.stride
 
     def read(self, sock: socket.socket) -> list[bytes]:
         """Read a socket; see :data:`Read`."""
         count: int = self._receive(sock.fileno(), self._at, READS, socket.MSG_DONTWAIT, None)
         if count < 0:
-            number = ctypes.get_errno()
-            if number in (errno.EAGAIN, errno.EINTR):
+            error = failure()
+            if error.errno in (errno.EAGAIN, errno.EINTR):
                 return []
-            raise OSError(number, os.strerror(number))
-        data, lengths = self._bytes, self._lengths
-        return [data[index * _STRIDE : index * _STRIDE + lengths[index]] for index in range(count)]
+            raise error
+        data, stride = self._bytes, self._stride
+        lengths = self._lengths[:count].tolist()
+        return [data[index * stride : index * stride + length] for index, length in enumerate(lengths)]
 
 
 def one_by_one(sock: socket.socket) -> list[bytes]:
@@ -62,9 +61,13 @@ def one_by_one(sock: socket.socket) -> list[bytes]:
     return found
 
 
+@cache
 def reader() -> Read:
-    """Return what reads in the best way that there is here."""
+    """Return what reads in the best way that there is here; it is one for all, as nothing stays in it."""
     try:
-        return Inbox().read
-    except AttributeError:  # the C library has no such call
+        read = Inbox().read
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            read(udp)
+    except (AttributeError, OSError):  # the C library has no such call, or the kernel has none
         return one_by_one
+    return read

@@ -15,7 +15,7 @@ from zope.interface import classImplements
 
 from heimdall.fetch.rank import rank
 from heimdall.fetch.reply import Mismatch, Odd, check, silent, unreachable
-from heimdall.gso import UDP_SEGMENT, UNABLE
+from heimdall.gso import UDP_SEGMENT, UNABLE, together
 from heimdall.interfaces import Ongoing, Told
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
@@ -82,10 +82,6 @@ Piece = tuple[bytes, Flight]
 """A question as it is sent."""
 
 
-def _size(piece: Piece) -> int:
-    return len(piece[0])
-
-
 class Port:
     """One connected socket, and the questions in flight on it.
 
@@ -144,7 +140,7 @@ class Port:
                     self._fail(flight, what, f"the question cannot be sent: {error.strerror}")
 
     def _together(self, flights: list[Flight]) -> list[list[Piece]]:
-        """Write questions; return which leave as one message: from the longest down, up to the first shorter one."""
+        """Write questions; return which leave as one message."""
         pieces: list[Piece] = []
         for flight in flights:
             try:
@@ -154,15 +150,8 @@ class Port:
                 self._fail(flight, "socket", "the question cannot be written")
         if not self.owner.cut or len(pieces) < 2:
             return [[piece] for piece in reversed(pieces)]
-        pieces.sort(key=_size, reverse=True)
-        messages = [pieces[:1]]
-        for piece in pieces[1:]:
-            latest = messages[-1]
-            if len(latest[-1][0]) < len(latest[0][0]):
-                messages.append([piece])
-            else:
-                latest.append(piece)
-        return messages
+        groups = together([len(wire) for wire, _ in pieces], [None] * len(pieces))
+        return [[pieces[number] for number in group] for group in groups]
 
     def _waiting(self, pieces: list[Piece]) -> list[Piece]:
         """Leave out what has been given up since, as who is told of one failure may do with another question."""

@@ -164,13 +164,12 @@ class Cover:
 
     def __init__(self, reactor: Any, station: Station, sockets: list[Bound]) -> None:
         path = station.path
-        accept = path.settings.accept
         self._reactor = reactor
         # Until then replies may have to leave by these sockets.
         self._within = path.settings.fetch.deadline + LAST_WORDS
         front = path.server.front
         self._datagrams = Datagrams(front, reactor, path.datagrams.faults, front.repeats)
-        self._datagrams.lead(cut=accept.udp_segments, coalesce=accept.udp_coalesce)
+        path.lead_datagrams(self._datagrams)
         self._ports: list[IListeningPort] = []
         for one in map(_copy, sockets):
             self._datagrams.listen(one.udp, reactor)

@@ -12,30 +12,22 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.accept.reader import BATCH
-from heimdall.accept.segments import LONGEST, MOST, PAUSE, VAIN, Segments
+from heimdall.accept.segments import PAUSE, VAIN, Segments
 from heimdall.accept.slots import Slots
 from heimdall.accept.sockets import IP_PKTINFO
-from heimdall.gso import cuts
+from heimdall.gso import LONGEST, MOST, cuts
 from tests.accept.echo import NO_BATCHES
+from tests.gso import NOT_CUT, SO_NO_CHECK
 from tests.ports import over_ipv6
 
-SO_NO_CHECK: Final = 11
-"""A socket that sends no checksums: the kernel cuts up nothing for that one (udp_send_skb)."""
-
-
-def _why_not() -> str | None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        return NO_BATCHES or (None if cuts(udp) else "this kernel cuts up no datagrams (UDP_SEGMENT, Linux 4.18)")
-
-
-NOT_CUT: Final = _why_not()
+NOT_SENT: Final = NO_BATCHES or NOT_CUT
 """Why tests of it are skipped, or None."""
 
 
 class Case(SynchronousTestCase):
     """A server's socket on the loopback, and its slots; clients who ask, and take what comes back."""
 
-    skip = NOT_CUT
+    skip = NOT_SENT
     family, host = socket.AF_INET, "127.0.0.1"
     wide = False
 

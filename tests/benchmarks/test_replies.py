@@ -10,13 +10,13 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import replies
-from tests.accept.test_segments import NOT_CUT
+from tests.accept.test_segments import NOT_SENT
 
 
 class Replies(SynchronousTestCase):
     """What it measures, and writes."""
 
-    skip = NOT_CUT
+    skip = NOT_SENT
 
     def test_together(self) -> None:
         """To one client a whole batch costs less together than one by one, and of one size less than of several."""

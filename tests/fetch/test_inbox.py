@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from unittest import mock
@@ -72,7 +73,11 @@ class Reading(SynchronousTestCase):
                 self.assertRaises(OSError, read, self.here)
 
     def test_chosen(self) -> None:
-        """All is read at once where there is such a call, and only there."""
+        """All is read at once where there is such a call, and only there: in the C library, and in the kernel."""
+        self.addCleanup(reader.cache_clear)
         self.assertEqual(reader() == one_by_one, bool(NO_BATCHES))
-        with mock.patch.object(mmsg, "_calls", side_effect=AttributeError):
-            self.assertEqual(reader(), one_by_one)
+        unknown = mock.Mock(return_value=-1)
+        for calls in ({"side_effect": AttributeError}, {"return_value": (unknown, unknown)}):
+            reader.cache_clear()
+            with mock.patch.object(mmsg, "_calls", **calls), mock.patch("ctypes.get_errno", return_value=errno.ENOSYS):
+                self.assertEqual(reader(), one_by_one)

@@ -33,18 +33,24 @@ LOST = Failure(ConnectionLost())
 class Case(SynchronousTestCase):
     """A server whose replies leave when a test wants, and an exchange whose epoll is read by hand."""
 
+    ports = 8
+
     def setUp(self) -> None:
         self.server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.addCleanup(self.server.close)
         self.server.bind(("127.0.0.1", 0))
         self.fds = mock.Mock(spec=("addReader", "removeReader"))
-        port = self.server.getsockname()[1]
         self.clock = Clock()
-        self.udp = Udp(self.clock, self.fds, "127.0.0.1", port, write=write, ledger=Ledger(), ports=8)
+        self.exchange()
+        self.told: list[Answer | Failure] = []
+
+    def exchange(self, cut: bool = True) -> None:
+        """Begin with another exchange."""
+        port, ledger = self.server.getsockname()[1], Ledger()
+        self.udp = Udp(self.clock, self.fds, "127.0.0.1", port, write=write, ledger=ledger, ports=self.ports, cut=cut)
         self.addCleanup(self.udp.close)
         assert isinstance(self.udp._fds, Poll)
         self.poll = self.udp._fds
-        self.told: list[Answer | Failure] = []
 
     def ask(self, told: Callable[[Answer | Failure], None] | None = None) -> Flight:
         """Ask another question; the outcome goes where it is told to, or onto the list."""
