@@ -18,13 +18,13 @@ from zope.interface.verify import verifyObject
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.poll import Poll
 from heimdall.fetch.port import Flight
-from heimdall.fetch.udp import Udp
+from heimdall.fetch.udp import SHARE, Udp
 from heimdall.message.answer import Answer
 from heimdall.message.query import make, write
 from heimdall.message.wire import from_text
 
-MANY = 40
-"""Questions asked over a few sockets: more than one socket has some of them, unless chance is broken."""
+MANY = 7 * SHARE
+"""Questions asked in one turn, from seven ports of 64 drawn by chance: they are all one once in 64**6 times."""
 
 LOST = Failure(ConnectionLost())
 
@@ -33,7 +33,7 @@ LOST = Failure(ConnectionLost())
 class Case(SynchronousTestCase):
     """A server whose replies leave when a test wants, and an exchange whose epoll is read by hand."""
 
-    ports = 8
+    ports = 64
 
     def setUp(self) -> None:
         self.server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -387,8 +387,8 @@ class Ports(Case):
     @inlineCallbacks
     def test_spread(self) -> Steps:
         """Over 4000 questions ids and ports are spread evenly, and no socket carries more than its share."""
-        for _ in range(20):
-            yield gatherResults([exchange(self.udp, ask(), 5) for _ in range(200)])
+        for _ in range(80):
+            yield gatherResults([exchange(self.udp, ask(), 5) for _ in range(50)])
         ids = [asked.identity for asked in self.upstream.asked]
         ports = Counter(asked.port for asked in self.upstream.asked)
         self.assertEqual(len(ids), 4000)
@@ -401,7 +401,7 @@ class Ports(Case):
         self.assertGreater(min(ports), udp.FIRST_PORT - 1)
         self.assertGreater(max(ports) - min(ports), 30000)
         steps = Counter(after - before for before, after in pairwise(ids))
-        self.assertLess(steps.most_common(1)[0][1], 5)
+        self.assertLess(steps.most_common(1)[0][1], 8)  # at 5, chance alone failed it once in 7,000 times
 
     @inlineCallbacks
     def test_worn(self) -> Steps:
