@@ -29,6 +29,9 @@ RATE: Final = "10000000"
 COMPILED: Final = "heimdall-compiled"
 """Heimdall with the path of a query compiled, which takes part if ``make compiled`` was run."""
 
+ECHO: Final = "echo"
+"""What takes part where the question is how good anybody could be: it answers each question with itself."""
+
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 
 _BYTES: Final = 1000
@@ -241,6 +244,11 @@ def twistd(folder: Path, port: int, setting: Setting) -> list[str]:
     ]  # fmt: skip
 
 
+def echo(folder: Path, port: int, setting: Setting) -> list[str]:
+    """Return what starts something that knows nothing of DNS."""
+    return [sys.executable, str(Path(__file__).with_name("echo.py")), str(port), str(setting.threads)]
+
+
 def _user() -> str:
     return os.environ.get("USER") or ("root" if os.getuid() == 0 else str(os.getuid()))
 
@@ -249,7 +257,8 @@ def _user() -> str:
 class Contestant:
     """One that can be compared: its name, what to print, the command it needs, and its Debian package.
 
-    ``command`` starts it, and is None for Heimdall; ``code`` finds the folder it runs from, if not this checkout.
+    ``binary`` is empty for what comes with Python. ``command`` starts it, and is None for Heimdall; ``code`` finds the
+    folder it runs from, if not this checkout.
     """
 
     name: str
@@ -264,7 +273,7 @@ class Contestant:
         """Whether it is installed."""
         if self.code is not None:
             return self.code() is not None
-        return self.command in (None, twistd) or shutil.which(self.binary, path=PATH) is not None
+        return not self.binary or shutil.which(self.binary, path=PATH) is not None
 
     def start(self, setting: Setting) -> Server:
         """Start it, and wait until it answers."""
@@ -274,7 +283,7 @@ class Contestant:
 
     def version(self) -> str:
         """Return what it says it is."""
-        if self.command in (None, twistd):
+        if not self.binary:
             return f"on Python {platform.python_version()}"
         flag = {"unbound": "-V", "dnsmasq": "-v", "named": "-v", "pdns_recursor": "--version"}[self.binary]
         told = subprocess.run(
@@ -292,4 +301,5 @@ CONTESTANTS: Final = (
     Contestant("bind", "BIND", "named", "bind9", bind),
     Contestant("pdns", "PowerDNS Recursor", "pdns_recursor", "pdns-recursor", recursor),
     Contestant("twistd", "twistd dns", "", "", twistd),
+    Contestant(ECHO, "an echo, no server", "", "", echo),
 )

@@ -16,7 +16,7 @@ from benchmarks.beside.ground import Ground, cores, plain, signed
 from benchmarks.beside.learn import MANY, confine, teach
 from benchmarks.beside.load import CLIENTS, OUTSTANDING, Dnsperf, Found, Questions, ask
 from benchmarks.beside.meter import resident, spent
-from benchmarks.beside.peers import CONTESTANTS, Contestant, Heimdall, Server, Setting, pinned
+from benchmarks.beside.peers import CONTESTANTS, ECHO, Contestant, Heimdall, Server, Setting, pinned
 from benchmarks.beside.quiet import Quiet
 from benchmarks.beside.store import Store
 from benchmarks.beside.works import Lines, Work, new_to, random_subdomains
@@ -55,7 +55,7 @@ def entrants(work: Work, contestants: Sequence[Contestant]) -> list[Entrant]:
     same share of each core.
     """
     core, around = map(str, cores())
-    wanted = [one for one in contestants if not work.servers or one.name in work.servers]
+    wanted = [one for one in contestants if (one.name in work.servers if work.servers else one.name != ECHO)]
     if work.threads == 1:
         return [Entrant(one.name, one, core, around) for one in wanted]
     both = f"{core},{around}"

@@ -97,7 +97,7 @@ class Work:
 
     ``ask`` makes its questions, ``known`` what every server is asked before; ``part`` of them is what another node of
     the cluster is asked before each run. ``once``: no question is asked twice. ``most`` answers a second are more than
-    anybody gives. ``redis``: Heimdall has its Redis. ``servers`` are those it is about, empty for all.
+    anybody gives. ``redis``: Heimdall has its Redis. ``servers`` are those it is about, empty for all that are servers.
     ``streams`` questions on each TCP connection, 0 for UDP. ``half``: times are taken at half the load. ``abused``:
     somebody asks for random subdomains meanwhile. ``threads``: every server runs with one, and with so many.
     """
@@ -143,12 +143,12 @@ WORKS: Final = (
     Work("abuse", "random subdomains at full rate beside a normal client", zipf, all_names, abused=True, half=False,
          entries=MILLION),
     Work(
-        "workers", "as memory, with one worker and with two", zipf, all_names, servers=("heimdall", "unbound"),
+        "workers", "as memory, with one worker and with two", zipf, all_names, servers=("heimdall", "unbound", "echo"),
         half=False, threads=2,
     ),
     Work(
         "spread", "1,000,000 warm names, evenly", even, a_million, entries=MILLION,
-        servers=("heimdall", "unbound", "dnsmasq", "bind", "pdns"),
+        servers=("heimdall", "unbound", "dnsmasq", "bind", "pdns", "echo"),
     ),
 )  # fmt: skip
 """All of them, in the order they are run in."""

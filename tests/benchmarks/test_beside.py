@@ -14,13 +14,13 @@ from xml.etree import ElementTree
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks.beside import learn, play, streams
+from benchmarks.beside import learn, peers, play, streams
 from benchmarks.beside.chart import Row, bars, ranges
 from benchmarks.beside.ground import ZONE, Ground, plain
 from benchmarks.beside.load import ask
 from benchmarks.beside.meter import family, spent
-from benchmarks.beside.peers import CONTESTANTS
-from benchmarks.beside.play import Entrant, Stage
+from benchmarks.beside.peers import CONTESTANTS, Setting
+from benchmarks.beside.play import Entrant, Stage, entrants
 from benchmarks.beside.tables import Mark, marks, work
 from benchmarks.beside.works import WORKS, Lines, all_names, cold, mixed, new_to, shared, zipf
 from benchmarks.page import drawn
@@ -30,6 +30,7 @@ from tests.running import NO_DNSPERF
 
 MEASURED = json.loads((ROOT / "docs" / "measured" / "beside.json").read_text())
 BY_NAME = {one.name: one for one in WORKS}
+ECHO = next(one for one in CONTESTANTS if one.name == peers.ECHO)
 
 
 def run(rate: float, cpu: float, p999: float = 1.0) -> dict[str, float]:
@@ -207,6 +208,21 @@ class Live(SynchronousTestCase):
                     ours = dict(stage.round())["heimdall"]
             self.assertTrue(least <= ours["known"] <= most, ours)
             self.assertGreaterEqual(ours["most"], ours["p999"])
+
+    def test_echo(self) -> None:
+        """An echo takes part where the question is how good anybody could be; none of its processes stays."""
+        for name, there in (("memory", False), ("spread", True), ("workers", True)):
+            taking_part = entrants(BY_NAME[name], CONTESTANTS)
+            self.assertEqual(any(one.contestant is ECHO for one in taking_part), there, name)
+        for threads in (1, 2):
+            server = ECHO.start(Setting(0, "", threads=threads))
+            self.addCleanup(server.clean)
+            ask(server.port, all_names()[:100])
+            processes = family(server.pid)
+            self.assertEqual(len(processes), threads + (threads > 1))
+            server.clean()
+            for process in processes:
+                self.assertRaises(ProcessLookupError, os.kill, process, 0)
 
     def test_streams(self) -> None:
         """Every query on every connection is answered, and counted."""
