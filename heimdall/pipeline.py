@@ -23,6 +23,7 @@ from heimdall.admit.special import Special
 from heimdall.bridge import Resolver
 from heimdall.cache.bounds import Bounds
 from heimdall.cache.carry import Carry
+from heimdall.cache.forget import Forgetting
 from heimdall.cache.inspect import Inspection
 from heimdall.cache.memory import Memory
 from heimdall.cache.once import Once
@@ -57,7 +58,8 @@ class Lists:
 class Path:
     """All parts of the path, joined.
 
-    What clients meet stays as it is when the path is laid anew: ``datagrams``, ``server`` and ``memory`` are handed on.
+    What clients meet stays as it is when the path is laid anew: ``datagrams``, ``server`` and ``memory`` are handed on,
+    and ``forgetting``, which has that forget what was flushed.
     All else of a new path is new, and nothing of it is used before :meth:`lead`.
 
     ``datagrams`` and ``server`` take the messages of clients, ``inside`` the questions of a program, ``follow`` those
@@ -71,6 +73,7 @@ class Path:
     inside: Inside
     follow: Follow
     memory: Memory
+    forgetting: Forgetting
     shelf: Shelf | None
     once: Once
     sharing: Sharing | None
@@ -166,6 +169,7 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
     counting: list[Any] = [ledger, route]
 
     memory = former.memory if former else Memory(cache.memory, stale_window=window)
+    forgetting = former.forgetting if former else Forgetting(memory, clock)
 
     # What is shared stands behind the flights of this node: all who ask the same here look it up there once.
     sharing = None
@@ -185,7 +189,7 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
         stale_after=stale_after,
     )
     if sharing is not None:
-        sharing.flushes.forgets.append(lambda flush: once.forget(flush.matches))
+        sharing.flushes.forgets += forgetting.forget, lambda flush: once.forget(flush.matches)
         once.landed = sharing.hot.missed.landed if cache.hot_names else None
 
     # What lies ready in Redis is taken from there before a flight begins.
@@ -219,7 +223,7 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
     follow = Follow(clients, memory, names, once, clock)
     inspection = sharing.inspection if sharing is not None else Inspection(memory, clock)
     path = Path(
-        datagrams, server, inside, follow, memory, shelf, once, sharing, inspection, carry, tuple(groups),
+        datagrams, server, inside, follow, memory, forgetting, shelf, once, sharing, inspection, carry, tuple(groups),
         tuple(clients), tuple(names), tuple(tallies), clock, settings,
     )  # fmt: skip
     if former is None:

@@ -84,7 +84,6 @@ class Sharing:
         """Begin nothing more; what is under way goes on."""
         self.assurance.stop()
         self.sweep.stop()
-        self.flushes.stop()
         self.hot.stop()
         self.refresh.stop()
         self.warm.stop()
@@ -100,7 +99,7 @@ class Sharing:
 def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISource, *, deadline: float = 4.5) -> Sharing:
     """Build what is shared.
 
-    :param memory: forgets what is flushed.
+    :param memory: gives nothing while a flush may have been missed; forgetting one is left to whoever builds this.
     :param next: who is asked when Redis does not know.
     :param deadline: seconds that a query has; half of them at most are spent waiting for another node.
     :raises ValueError: a secret or a certificate cannot be used; the text says which, never what it holds.
@@ -125,7 +124,6 @@ def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISourc
     )
     notices = Notices(link, clock, prefix=redis.prefix)
     flushes = Flushes(link, notices, clock, prefix=redis.prefix, reader=reader)
-    flushes.forgets.append(lambda flush: memory.forget_names(flush.matches))
     # An ocean away a reply takes long enough that nearby we should call Redis slow.
     elsewhere = {
         str(Address.parse(url)): connect_to(

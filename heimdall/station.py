@@ -90,7 +90,7 @@ class Station:
 
     def forget(self, flush: Flush) -> None:
         """Forget a name here; nobody else is told."""
-        self.path.memory.forget_names(flush.matches)
+        self.path.forgetting.forget(flush)
         self.path.once.forget(flush.matches)
 
     def follow(self, asked: query.Query) -> Deferred[Mapping[str, Any]]:
@@ -178,6 +178,7 @@ class Station:
             call.cancel()
         paths = [*self._former, self.path]
         self._former.clear()
+        self.path.forgetting.stop()
         closing = DeferredList([path.close() for path in paths], consumeErrors=True)
         return closing.addCallback(lambda _: None)
 

@@ -20,8 +20,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from heimdall.cache.flushed import Flush
-from heimdall.cache.forget import Forgetting
+from heimdall.cache.flushed import Flush, Several
 from heimdall.interfaces import NO_CLOCK, ILink, INotices, LinkDown
 from heimdall.message.wire import Malformed, suffixes, to_text
 from heimdall.tally import Count, Gauge, Tally
@@ -72,8 +71,7 @@ class Flushes:
         reader: bool = False,
     ) -> None:
         self._link, self._notices, self._clock, self._reader = link, notices, clock, reader
-        self._forgetting = Forgetting(clock)
-        self.forgets = self._forgetting.hearers
+        self.forgets: list[Callable[[Flush | Several], object]] = []
         """Called with each new flush, or several, once: memory and flights forget what it concerns."""
         self.log_key = f"{prefix}:flushes"
         self.todo_key = f"{prefix}:flushes:todo"
@@ -111,11 +109,7 @@ class Flushes:
 
     def knows(self, identity: bytes) -> bool:
         """Return whether the flush of this id was applied here."""
-        return identity in self._known and not self._forgetting.waits(identity)
-
-    def stop(self) -> None:
-        """Wait for nothing any more."""
-        self._forgetting.stop()
+        return identity in self._known
 
     def merged(self, flush: Flush) -> bool:
         """Return whether a flush gave way to one that covers every name: a log may have it still."""
@@ -145,7 +139,7 @@ class Flushes:
         self._log.info("Flushed {name}{below}", name=to_text(name), below=" and all below it" if subtree else "")
         if now is None:
             self._owe(flush)
-            self._forgetting.forget([flush])
+            self._forget([flush])
             return fail(Unlogged(NO_CLOCK, None))
         if self._reader:
             self._apply([flush], "here")
@@ -246,7 +240,12 @@ class Flushes:
             self._flushed.add(told)
             new.append(flush)
         if new:
-            self._forgetting.forget(new)
+            self._forget(new)
+
+    def _forget(self, flushes: list[Flush]) -> None:
+        what = flushes[0] if len(flushes) == 1 else Several(flushes)
+        for forget in self.forgets:
+            forget(what)
 
     def _merge(self) -> None:
         """Let one flush of everything stand for the older half of those that are known."""

@@ -62,11 +62,20 @@ class Flush:
 class Several:
     """Some flushes as one, to look through many keys once."""
 
-    def __init__(self, flushes: Iterable[Flush]) -> None:
+    def __init__(self, flushes: Iterable[Flush] = ()) -> None:
         self._exact: set[bytes] = set()
         self._below: set[bytes] = set()
         for flush in flushes:
             (self._below if flush.subtree else self._exact).add(flush.name)
+
+    def __bool__(self) -> bool:
+        return bool(self._exact or self._below)
+
+    def add(self, what: Flush | Several) -> None:
+        """Be these as well."""
+        one = what if isinstance(what, Several) else Several((what,))
+        self._exact |= one._exact
+        self._below |= one._below
 
     def matches(self, key: bytes) -> bool:
         """Return whether one of them concerns a name, or a key that begins with one."""

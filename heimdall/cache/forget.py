@@ -1,57 +1,77 @@
-"""Have memory and flights forget what was flushed: at once, and in a flood of flushes many in one look."""
+"""Have memory forget what was flushed: nobody is given it from then on, and it leaves as there is time for that."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from heimdall.cache.flushed import Flush, Several
+from heimdall.cache.memory import Memory
 
-SLOW: Final = 0.002
-"""Seconds of a look through memory after which the next one waits for :data:`REST` times as long."""
+SIZE: Final = 1000
+"""Answers that are looked at between two looks at the clock."""
+
+SLOW: Final = 0.001
+"""Seconds of a look through memory after which queries have their turn."""
 
 REST: Final = 4.0
+"""Times as long they have it."""
 
-LONGEST: Final = 0.5
-"""Seconds that it waits at most."""
+LONGEST: Final = 0.1
+"""Seconds that they have it at most."""
 
 
 class Forgetting:
-    """Tells each of ``hearers`` what to forget. A look through a large memory takes a while, and queries go first."""
+    """Forgets what was flushed. What is flushed while memory is looked through has the next look together."""
 
-    def __init__(self, clock: IReactorTime) -> None:
-        self.hearers: list[Callable[[Flush | Several], object]] = []
-        self._clock = clock
-        self._gathered: list[Flush] = []
-        self._next: IDelayedCall | None = None
+    def __init__(self, memory: Memory, clock: IReactorTime) -> None:
+        self._memory, self._clock = memory, clock
+        self._what: Flush | Several = Several()
+        self._until = 0.0
+        self._look: Iterator[int] | None = None
+        self._next, self._next_until = Several(), 0.0
+        self._timer: IDelayedCall | None = None
 
-    def forget(self, flushes: list[Flush]) -> None:
-        """Have these forgotten, now or as soon as it is time for another look."""
-        if self._next is not None:
-            self._gathered += flushes
-            return
-        began = self._clock.seconds()
-        what = flushes[0] if len(flushes) == 1 else Several(flushes)
-        for hearer in self.hearers:
-            hearer(what)
-        took = self._clock.seconds() - began
-        if took > SLOW:
-            self._next = self._clock.callLater(min(REST * took, LONGEST), self._look)
-
-    def waits(self, identity: bytes) -> bool:
-        """Return whether a flush has still to be forgotten, by its id."""
-        return any(flush.id == identity for flush in self._gathered)
+    def forget(self, what: Flush | Several) -> None:
+        """Have memory forget what it concerns; what of that has come so far is not given any more."""
+        now = self._clock.seconds()
+        if self._look is None:
+            self._begin(what, now)
+        else:
+            self._next.add(what)
+            self._next_until = now
 
     def stop(self) -> None:
-        """Wait for nothing any more."""
-        if self._next is not None:
-            self._next.cancel()
-            self._next = None
+        """Look no further. What was not forgotten so far is still not given."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _look(self) -> None:
-        self._next = None
-        gathered, self._gathered = self._gathered, []
-        if gathered:
-            self.forget(gathered)
+    def _begin(self, what: Flush | Several, until: float) -> None:
+        self._what, self._until = what, until
+        self._memory.flush(self._flushed)
+        self._look = self._memory.forget_names(what.matches, until, SIZE)
+        self._go_on(self._look)
+
+    def _go_on(self, look: Iterator[int]) -> None:
+        self._timer = None
+        began = self._clock.seconds()
+        for _ in look:
+            took = self._clock.seconds() - began
+            if took > SLOW:
+                self._timer = self._clock.callLater(min(REST * took, LONGEST), self._go_on, look)
+                return
+        self._look = None
+        if self._next:
+            what, self._next = self._next, Several()
+            self._begin(what, self._next_until)
+        else:
+            self._memory.flush(None)
+
+    def _flushed(self, key: bytes, born: float) -> bool:
+        """Return whether what came under a key at a time was flushed since, and memory may have it still."""
+        if born <= self._until and self._what.matches(key):
+            return True
+        return born <= self._next_until and self._next.matches(key)

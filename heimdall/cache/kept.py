@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from heimdall.message.answer import Answer
+from heimdall.cache.table import ORIGINS, Table
+from heimdall.message.answer import Answer, Stale
+from heimdall.message.spots import aged
 
 
 @frozen
@@ -23,3 +25,18 @@ class Kept:
     age: float
     left: float
     uses: int
+
+
+def kept(table: Table, place: int, now: float) -> Kept:
+    """Return what is in a place; an answer that is given past its TTL is as old as it is in truth."""
+    answer, age = table.answer(place), now - table.born[place]
+    stale = answer if isinstance(answer, Stale) else None
+    return Kept(
+        key=table.keys[place],
+        answer=answer,
+        body=aged(answer.body, answer.spots, int(age)),
+        origin=ORIGINS[table.origins[place]],
+        age=stale.age + age if stale else age,
+        left=-stale.late - age if stale else table.expires[place] - now,
+        uses=table.uses[place],
+    )

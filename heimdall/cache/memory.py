@@ -9,13 +9,12 @@ from typing import Final
 from zope.interface import classImplements
 
 from heimdall.cache.eviction import Eviction
-from heimdall.cache.kept import Kept
-from heimdall.cache.table import ORIGINS, Table
+from heimdall.cache.kept import Kept, kept
+from heimdall.cache.table import EVERY_TYPE, ORIGINS, Table
 from heimdall.interfaces import IHotCache
 from heimdall.message.answer import Answer, Stale
 from heimdall.message.query import NXDOMAIN, Query
 from heimdall.message.spots import aged
-from heimdall.message.wire import name_end
 from heimdall.tally import Count, Gauge, Tally
 
 ENTRY_BYTES: Final = 330
@@ -29,7 +28,8 @@ FORM_BYTES: Final = 450
 
 SPOT_BYTES: Final = 40
 
-_EVERY_TYPE: Final = b"\0\0"
+Flushed = Callable[[bytes, float], bool]
+"""Whether what came at a time under a key was flushed since."""
 
 _NUMBERS: Final = {origin: number for number, origin in enumerate(ORIGINS)}
 
@@ -52,8 +52,8 @@ class Memory:
         self.keep(most, stale_window=stale_window, refresh_share=refresh_share)
         self.refresh: Callable[[Query, float], object] | None = None
         """Called with a query and the seconds its answer still has, when that should be refreshed."""
-        self.sure_until = inf
-        """When to stop answering: a flush may have been missed by then. ``doubted`` is called once it has passed."""
+        self._sure_until = self._plain_until = inf
+        self._flushed: Flushed | None = None
         self.doubted: Callable[[], object] | None = None
         self._evicted = Count("heimdall_cache_memory_evicted_total", "Answers that had to leave for others.")
         self.tallies: list[Tally] = [
@@ -69,6 +69,22 @@ class Memory:
         self._fresh_share = 1 - refresh_share
         self._order.most = most
 
+    @property
+    def sure_until(self) -> float:
+        """When to stop answering: a flush may have been missed by then. ``doubted`` is called once it has passed."""
+        return self._sure_until
+
+    @sure_until.setter
+    def sure_until(self, until: float) -> None:
+        self._sure_until = until
+        self.flush(self._flushed)
+
+    def flush(self, flushed: Flushed | None) -> None:
+        """Give, from now on, nothing that was flushed; None where nothing is left of that."""
+        self._flushed = flushed
+        # Until then there is nothing to look at: so what runs for each query has one look for both.
+        self._plain_until = self._sure_until if flushed is None else -inf
+
     def __len__(self) -> int:
         return len(self._index)
 
@@ -79,7 +95,7 @@ class Memory:
 
     def again(self, place: int, body: bytes, now: float) -> bool:
         """Whether a body that :meth:`get` gave is still what is to be given from its place; if so, count it."""
-        if now < self._until[place] and self._bodies[place] is body and now < self.sure_until:
+        if now < self._until[place] and self._bodies[place] is body and now < self._plain_until:
             self._uses[place] += 1
             return True
         return False
@@ -95,15 +111,22 @@ class Memory:
             place = self._elsewhere(query, now)
             if place is None:
                 return None
-        if now >= self.sure_until:
-            if self.doubted is not None:
-                self.doubted()
-            return None
+        if now >= self._plain_until:
+            if now >= self._sure_until:
+                if self.doubted is not None:
+                    self.doubted()
+                return None
+            if self._is_flushed(place):
+                return None
         self._uses[place] += 1
         if now < self._until[place]:
             return self._forms[place], self._bodies[place], place
         self._fit(place, query, now)
         return self._forms[place], self._bodies[place], ~place
+
+    def _is_flushed(self, place: int) -> bool:
+        """Whether the answer in a place was flushed, and is to be forgotten."""
+        return self._flushed is not None and self._flushed(self._table.keys[place], self._table.born[place])
 
     def _elsewhere(self, query: Query, now: float) -> int | None:
         """Return what answers a query that nothing fresh is held for under its own key."""
@@ -129,11 +152,12 @@ class Memory:
     def held(self, query: Query, now: float) -> tuple[Answer, float, float] | None:
         """Return what was learnt last for a query, be it stale: the answer, when it expires and is forgotten."""
         table = self._table
-        held = [place for place in self._all(query) if now < min(table.dies[place], self.sure_until)]
+        held = [place for place in self._all(query) if now < min(table.dies[place], self._sure_until)]
+        held = [place for place in held if not self._is_flushed(place)]
         if not held:
             return None
         place = max(held, key=lambda place: table.born[place])
-        return self._answer(place), table.expires[place], table.dies[place]
+        return self._table.answer(place), table.expires[place], table.dies[place]
 
     def put(self, query: Query, answer: Answer, now: float, dies: float | None = None) -> None:
         """Hold an answer for its TTL, and behind it for the stale window or until ``dies``."""
@@ -183,15 +207,17 @@ class Memory:
             self._table.clear(place)
             self._order.leave(place)
 
-    def forget_names(self, wanted: Callable[[bytes], bool]) -> int:
-        """Forget all answers under some keys; return how many that were.
+    def forget_names(self, wanted: Callable[[bytes], bool], until: float, size: int) -> Iterator[int]:
+        """Forget all answers under some keys that came until a time; yields how many, of up to ``size`` at a time.
 
         :param wanted: says of a key, which begins with the folded wire name, whether it is one of them.
         """
-        found = [key for key in self._index if wanted(key)]
-        for key in found:
-            self.forget(key)
-        return len(found)
+        born = self._table.born
+        for keys in self.keys(size):
+            found = [key for key in keys if wanted(key) and born[self._index[key]] <= until]
+            for key in found:
+                self.forget(key)
+            yield len(found)
 
     def inspect(self, name: bytes, now: float, keys: Iterable[bytes] | None = None) -> list[Kept]:
         """Return what is held for a name, stale answers too.
@@ -200,7 +226,7 @@ class Memory:
         """
         wanted = [key for key in self._index if key.startswith(name)] if keys is None else keys
         found = [place for place in map(self._index.get, wanted) if place is not None and now < self._table.dies[place]]
-        return [self._kept(place, now) for place in found]
+        return [kept(self._table, place, now) for place in found if not self._is_flushed(place)]
 
     def keys(self, size: int) -> Iterator[list[bytes]]:
         """Yield the keys of all answers, up to ``size`` at a time; answers may come and go between two steps."""
@@ -222,11 +248,11 @@ class Memory:
     def note(self, key: bytes) -> tuple[Answer, int] | None:
         """Take note of how often an answer was used; return it, and the uses since the last time."""
         place = self._index.get(key)
-        if place is None:
+        if place is None or self._is_flushed(place):
             return None
         grown = self._table.uses[place] - self._table.noted[place]
         self._table.noted[place] = self._table.uses[place]
-        return self._answer(place), grown
+        return self._table.answer(place), grown
 
     def life(self, key: bytes) -> tuple[float, float, float] | None:
         """Return of the answer to a question when it came, should be refreshed, and expires; None when none is held.
@@ -248,7 +274,9 @@ class Memory:
     def _plain(self, key: bytes) -> int | None:
         """Return what answers a question without a client's subnet, be it stale."""
         place = self._index.get(key)
-        return self._index.get(key[:-5] + _EVERY_TYPE + key[-3:]) if place is None else place
+        if place is None:
+            place = self._index.get(key[:-5] + EVERY_TYPE + key[-3:])
+        return None if place is None or self._is_flushed(place) else place
 
     def _all(self, query: Query) -> list[int]:
         """Return what is held for a query, under whatever key, the closest first."""
@@ -261,39 +289,10 @@ class Memory:
             return []
         return [place for place in (own, other) if place is not None]
 
-    def _answer(self, place: int) -> Answer:
-        """Return an answer as it came."""
-        table = self._table
-        form, key = table.forms[place], table.keys[place]
-        end = name_end(key)
-        qtype = key[end : end + 2]
-        if qtype == _EVERY_TYPE:
-            qtype = table.types[place].to_bytes(2, "big")
-        return form.replace(
-            question=key[:end] + qtype + key[end + 2 : end + 4],
-            body=aged(table.bodies[place], form.spots, -table.ages[place]),
-            ttl=round(table.expires[place] - table.born[place]),
-        )
-
-    def _kept(self, place: int, now: float) -> Kept:
-        """Return an answer as it is; one that is given past its TTL as old as it is in truth."""
-        table = self._table
-        answer, age = self._answer(place), now - table.born[place]
-        stale = answer if isinstance(answer, Stale) else None
-        return Kept(
-            key=table.keys[place],
-            answer=answer,
-            body=aged(answer.body, answer.spots, int(age)),
-            origin=ORIGINS[table.origins[place]],
-            age=stale.age + age if stale else age,
-            left=-stale.late - age if stale else table.expires[place] - now,
-            uses=table.uses[place],
-        )
-
 
 classImplements(Memory, IHotCache)
 
 
 def _any_type(query: Query) -> bytes:
     """Return the key of the answer that a name does not exist: it holds for every type (RFC 2308, 5)."""
-    return query.name + _EVERY_TYPE + query.key[-3:]
+    return query.name + EVERY_TYPE + query.key[-3:]

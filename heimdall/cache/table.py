@@ -11,6 +11,8 @@ from array import array
 from typing import Final
 
 from heimdall.message.answer import Answer, Stale
+from heimdall.message.spots import aged
+from heimdall.message.wire import name_end
 
 MOST_FORMS: Final = 10_000
 """Forms that are shared; past that all are forgotten, and answers to come share new ones."""
@@ -20,6 +22,9 @@ GROWTH: Final = 1024
 
 ORIGINS: Final[tuple[str, ...]] = ("upstream", "redis", "memory", "stale", "local", "blocked", "file")
 """Who may have known an answer; a user's own source may say something else, which counts as upstream."""
+
+EVERY_TYPE: Final = b"\0\0"
+"""What stands for the type in the key of an answer that holds for all of them."""
 
 NOTHING: Final = Answer(b"", 0)
 """What stands in a place that is free."""
@@ -98,6 +103,19 @@ class Table:
         """Give a place to whoever comes next."""
         self.main[place] = False
         self._free.append(place)
+
+    def answer(self, place: int) -> Answer:
+        """Return what is in a place as it came."""
+        form, key = self.forms[place], self.keys[place]
+        end = name_end(key)
+        qtype = key[end : end + 2]
+        if qtype == EVERY_TYPE:
+            qtype = self.types[place].to_bytes(2, "big")
+        return form.replace(
+            question=key[:end] + qtype + key[end + 2 : end + 4],
+            body=aged(self.bodies[place], form.spots, -self.ages[place]),
+            ttl=round(self.expires[place] - self.born[place]),
+        )
 
     def form(self, answer: Answer) -> tuple[Answer, bool]:
         """Return the form of an answer, and whether others may share it."""

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
 from heimdall import sharing
+from heimdall.cache.forget import Forgetting
 from heimdall.cache.memory import Memory
 from heimdall.cache.once import Once
 from heimdall.cache.shelf import Shelf
@@ -62,7 +63,10 @@ class One:
         self.once.landed = self.sharing.hot.missed.landed
         self.shelf = Shelf(self.sharing.source, self.memory, self.once)
         self.memory.refresh = self.once.refresh
-        self.sharing.flushes.forgets.append(lambda flush: self.once.forget(flush.matches))
+        self.sharing.flushes.forgets += (
+            Forgetting(self.memory, reactor).forget,
+            lambda flush: self.once.forget(flush.matches),
+        )
         self.sharing.hot.node = id(self) & 0xFFFF
 
     @property

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from heimdall.cache.assure import FROZEN, GRACE, PATIENCE, TICK, Assurance
 from heimdall.cache.flush import KEPT, MOST, ONLY_READS, SLACK, Flushes, Unlogged
 from heimdall.cache.flushed import Flush, Several
+from heimdall.cache.forget import Forgetting
 from heimdall.cache.memory import Memory
 from heimdall.cache.once import Once
 from heimdall.message.wire import Malformed, from_text
@@ -55,7 +56,7 @@ class Node:
         self.source = Source()
         self.once = Once(self.memory, self.source, clock)
         self.flushes.forgets += [
-            lambda flush: self.memory.forget_names(flush.matches),
+            Forgetting(self.memory, clock).forget,
             lambda flush: self.once.forget(flush.matches),
         ]
         self.assurance = Assurance(self.link, self.notices, self.flushes, self.memory, clock)

@@ -1,4 +1,4 @@
-"""Forgetting what was flushed: at once, and in a flood of flushes without keeping queries from their turn."""
+"""Forgetting what was flushed: nobody is given it from then on, however long it takes until all of it has left."""
 
 from __future__ import annotations
 
@@ -6,59 +6,172 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.cache.flushed import Flush, Several
-from heimdall.cache.forget import LONGEST, Forgetting
+from heimdall.cache.forget import LONGEST, REST, SIZE, Forgetting
+from heimdall.cache.memory import Memory
 from heimdall.message.wire import from_text
-from tests.cache.questions import question
+from tests.cache.questions import negative, positive, question
+
+MANY = 5 * SIZE
+"""Answers that are not looked through in one go, where that takes long."""
+
+ANSWER = positive(ttl=3600)
 
 
-def flush(number: int) -> Flush:
-    """Return one of many."""
-    return Flush(b"id%06d" % number, 1.0, from_text(f"n{number}.example"), False)
+def name(number: int) -> str:
+    """One of many names, a tenth of them in another domain."""
+    return f"n{number}.{'other' if number % 10 == 0 else 'example'}"
 
 
-class Floods(SynchronousTestCase):
-    """Many flushes."""
+def flush(text: str, subtree: bool = False) -> Flush:
+    """Return the flush of a name."""
+    return Flush(b"id" * 4, 1.0, from_text(text), subtree)
+
+
+class Busy(Clock):
+    """A clock by which time passes whenever it is looked at."""
+
+    takes = 0.0
+
+    def seconds(self) -> float:
+        self.rightNow += self.takes
+        return self.rightNow
+
+
+class Case(SynchronousTestCase):
+    """A memory with many answers, from a time ago."""
 
     def setUp(self) -> None:
-        self.clock = Clock()
-        self.forgetting = Forgetting(self.clock)
-        self.takes = 0.0
-        self.looks: list[Flush | Several] = []
-        self.forgetting.hearers.append(self.look)
+        self.clock = Busy()
+        self.memory = Memory(100_000_000, stale_window=3600)
+        for number in range(MANY):
+            self.memory.put(question(name(number)), ANSWER, 0.0)
+        self.clock.advance(10)
+        self.forgetting = Forgetting(self.memory, self.clock)
 
-    def look(self, what: Flush | Several) -> None:
-        """Look through memory, as long as that takes."""
-        self.clock.rightNow += self.takes
-        self.looks.append(what)
+    def gives(self, text: str) -> bool:
+        """Whether memory gives an answer."""
+        return self.memory.get(question(text), self.clock.rightNow) is not None
 
-    def test_at_once(self) -> None:
-        """What memory is small enough for is forgotten at once, each by itself."""
-        for number in range(9):
-            self.forgetting.forget([flush(number)])
-        self.assertEqual(self.looks, [flush(number) for number in range(9)])
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+    def slowly(self, takes: float = 0.002) -> None:
+        """Let a look at :data:`SIZE` answers take so long."""
+        self.clock.takes = takes
+
+    def go_on(self) -> int:
+        """Go on until nothing is left to do; return how many turns that took."""
+        turns = 0
+        while calls := self.clock.getDelayedCalls():
+            self.clock.takes, takes = 0.0, self.clock.takes
+            self.clock.rightNow = calls[0].getTime()
+            self.clock.takes = takes
+            self.clock.advance(0)
+            turns += 1
+        return turns
+
+
+class AtOnce(Case):
+    """What a flush means, from the moment it is known."""
+
+    def test_quickly_looked_through(self) -> None:
+        """What can be looked through in a moment is forgotten at once."""
+        self.forgetting.forget(flush(name(7)))
+        self.assertEqual((len(self.memory), self.clock.getDelayedCalls()), (MANY - 1, []))
+        self.forgetting.forget(Several((flush(name(8)), flush("other", subtree=True))))
+        self.assertEqual((len(self.memory), self.clock.getDelayedCalls()), (MANY - 2 - MANY // 10, []))
+
+    def test_not_given(self) -> None:
+        """What was flushed is not given in any way before it was come to; all else is given, as ever."""
+        self.slowly()
+        gone, left = question(name(MANY - 1)), question(name(MANY - 2))
+        self.forgetting.forget(flush("example", subtree=True))
+        self.assertEqual(len(self.memory), MANY - SIZE * 9 // 10)
+        now = self.clock.rightNow
+        self.assertIsNone(self.memory.get(gone, now))
+        self.assertIsNone(self.memory.held(gone, now + 4000))
+        self.assertIsNone(self.memory.note(gone.key))
+        self.assertIsNone(self.memory.life(gone.key))
+        self.assertEqual(self.memory.inspect(gone.name, now), [])
+        self.assertIsNone(self.memory.get(left, now))
+        self.assertTrue(self.gives(name(MANY - 10)))
+        self.go_on()
+        self.assertEqual((len(self.memory), self.gives(name(0)), self.gives(name(1))), (MANY // 10, True, False))
+
+    def test_no_such_name(self) -> None:
+        """Nor is an answer that the name does not exist."""
+        self.memory.put(question("no.example"), negative(), self.clock.rightNow)
+        self.slowly()
+        self.forgetting.forget(flush("no.example"))
+        self.assertFalse(self.gives("no.example"))
+        self.assertIsNone(self.memory.held(question("no.example"), self.clock.rightNow))
+
+    def test_same_image(self) -> None:
+        """An image that was given in this second already is not given again; when all is done, others are as before."""
+        found = [self.memory.get(question(name(number)), 10.0) for number in (MANY - 1, MANY - 2)]
+        places = [(~place, body) for known in found if known for _, body, place in (known,)]
+        self.slowly()
+        self.forgetting.forget(flush(name(MANY - 1)))
+        self.assertEqual([self.memory.again(place, body, 10.1) for place, body in places], [False, False])
+        self.go_on()
+        self.assertEqual([self.memory.again(place, body, 10.1) for place, body in places], [False, True])
+
+    def test_asked_anew(self) -> None:
+        """What is learnt after the flush is given, and stays."""
+        self.slowly()
+        self.forgetting.forget(flush("example", subtree=True))
+        for number in (1, MANY - 1):
+            self.memory.put(question(name(number)), ANSWER, self.clock.seconds())
+            self.assertTrue(self.gives(name(number)))
+        self.go_on()
+        self.assertEqual((self.gives(name(1)), self.gives(name(MANY - 1)), self.gives(name(2))), (True, True, False))
+
+    def test_doubt(self) -> None:
+        """Memory that is in doubt meanwhile gives nothing, and is asked to be sure of itself; then it goes on."""
+        doubts: list[None] = []
+        self.memory.doubted = lambda: doubts.append(None)
+        self.slowly()
+        self.forgetting.forget(flush(name(1)))
+        self.memory.sure_until = 0.0
+        self.assertFalse(self.gives(name(2)))
+        self.assertEqual(len(doubts), 1)
+        self.memory.sure_until = self.clock.rightNow + 1000
+        self.assertTrue(self.gives(name(2)))
+        self.assertFalse(self.gives(name(1)))
+
+
+class Meanwhile(Case):
+    """What becomes of queries while memory is looked through."""
+
+    def test_turns(self) -> None:
+        """Queries have four fifths of the time, and are never kept waiting for long."""
+        self.slowly()
+        self.forgetting.forget(flush(name(1)))
+        began = self.clock.rightNow
+        (call,) = self.clock.getDelayedCalls()
+        self.assertGreater(call.getTime() - began, 0.002 * REST * 0.9)
+        self.assertGreater(self.go_on(), 3)
+
+    def test_stood_still(self) -> None:
+        """If a look took very long, as in a process that was frozen, the next one comes soon all the same."""
+        self.slowly(5.0)
+        self.forgetting.forget(flush(name(1)))
+        (call,) = self.clock.getDelayedCalls()
+        self.assertLessEqual(call.getTime(), self.clock.rightNow + 5.0 + LONGEST)
 
     def test_flood(self) -> None:
-        """A flood takes a fifth of the time at most, and each flush of it is forgotten, and said to be so only then."""
-        self.takes = 0.02
+        """All that is flushed during a look has the next one together; each is flushed at once all the same."""
+        self.slowly()
         for number in range(200):
-            self.forgetting.forget([flush(number)])
-            waits = self.forgetting.waits(flush(number).id)
-            self.assertEqual(waits, self.looks[-1] != flush(number))
-            self.clock.advance(0.005)
-        self.clock.pump([0.01] * 20)
-        self.assertFalse(any(self.forgetting.waits(flush(number).id) for number in range(200)))
-        for number in range(200):
-            self.assertTrue(any(look.matches(question(f"n{number}.example").key) for look in self.looks), number)
-        self.assertLess(len(self.looks), 17)
+            self.forgetting.forget(flush(name(number)))
+            self.assertFalse(self.gives(name(number)), number)
+            self.assertTrue(self.gives(name(number + 1)), number)
+        self.assertLess(self.go_on(), 3 * MANY // SIZE)
+        self.assertEqual(len(self.memory), MANY - 200)
+        self.assertTrue(self.gives(name(200)))
 
-    def test_soon(self) -> None:
-        """However long a look takes, the next one comes within half a second; none is left when it is stopped."""
-        self.takes = 3.0
-        for number in range(3):
-            self.forgetting.forget([flush(number)])
-        self.clock.advance(LONGEST)
-        self.assertEqual(len(self.looks), 2)
+    def test_stop(self) -> None:
+        """When it is stopped nothing is left to do, and what was flushed is not given after all."""
+        self.slowly()
+        self.forgetting.forget(flush(name(MANY - 1)))
         self.forgetting.stop()
         self.forgetting.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertFalse(self.gives(name(MANY - 1)))

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import count
+from typing import Any
+from unittest import mock
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
 from heimdall.cache.flush import Flushes
-from heimdall.cache.sweep import Sweep
+from heimdall.cache.forget import REST
+from heimdall.cache.sweep import AT_ONCE, Sweep
 from heimdall.message.wire import from_text
 from heimdall.peers.notices import Notices
 from tests.cache.questions import question
 from tests.rediscase import RedisCase, reactor, until
+
+MANY = 5 * AT_ONCE
 
 
 class Sweeping(RedisCase):
@@ -49,16 +58,47 @@ class Sweeping(RedisCase):
         await self.sweep.run()
         self.assertEqual(len(self.left()), 6)
 
+    async def start_many(self) -> None:
+        """Connect, and lay more values than are looked at in a few steps; all of them are flushed."""
+        await self.start()
+        keys = [b"heimdall:c1:" + question(f"n{number}.a.example").key for number in range(MANY)]
+        self.redis.command("MSET", *(part for key in keys for part in (key, b"\2value")))
+        await self.flushes.flush(from_text("a.example"), True)
+
     async def test_many(self) -> None:
         """Many keys are swept in steps, and what is done is not done again."""
-        await self.start()
-        for number in range(5000):
-            self.redis.command("SET", b"heimdall:c1:" + question(f"n{number}.a.example").key, b"\2value")
-        await self.flushes.flush(from_text("a.example"), True)
+        await self.start_many()
         await self.sweep.run()
         self.assertEqual(len(self.left()), 6)
         self.assertEqual(self.redis.command("ZCARD", self.flushes.todo_key), 0)
         self.assertEqual(self.redis.command("EXISTS", "heimdall:flushes:sweeper"), 0)
+
+    async def test_rests(self) -> None:
+        """Between two steps Redis and queries have their turn, four times as long as the step took."""
+        await self.start_many()
+        rests: list[float] = []
+
+        def later(seconds: float, *what: Any) -> IDelayedCall:
+            rests.append(seconds)
+            return IReactorTime(reactor).callLater(seconds, *what)
+
+        # A clock by which each step takes a millisecond.
+        self.sweep._clock = mock.Mock(seconds=count(0, 0.001).__next__, callLater=later)
+        await self.sweep.run()
+        self.assertGreaterEqual(len(rests), MANY // AT_ONCE - 1)
+        for seconds in rests:
+            self.assertAlmostEqual(seconds, 0.001 * REST)
+
+    async def test_stopped(self) -> None:
+        """A sweep that is stopped in the middle ends there, and is left to another node."""
+        await self.start_many()
+        swept = self.sweep.run()
+        await until(lambda: self.sweep._resting is not None)
+        self.sweep.stop()
+        await swept
+        self.assertGreater(len(self.left()), 6)
+        self.assertEqual(self.redis.command("ZCARD", self.flushes.todo_key), 1)
+        self.assertEqual((self.sweep._running, self.sweep._failures.total()), (False, 1))
 
     async def test_one_at_a_time(self) -> None:
         """While another node sweeps, this one does not."""
