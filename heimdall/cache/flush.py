@@ -20,16 +20,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from heimdall.cache.flushed import Flush, Several
+from heimdall.cache.flushed import MOST, Flush, Several
 from heimdall.interfaces import NO_CLOCK, ILink, INotices, LinkDown
 from heimdall.message.wire import Malformed, suffixes, to_text
 from heimdall.tally import Count, Gauge, Tally
 
 KEPT: Final = 3600.0
 """Seconds that a flush is remembered: far longer than it takes to sweep Redis of what it concerns."""
-
-MOST: Final = 10_000
-"""Flushes remembered; past that the oldest give way to one that covers every name."""
 
 SLACK: Final = 0.02
 """Seconds by which two nodes may differ in what they take for the time of Redis, beyond what each knows to be in doubt:
@@ -51,7 +48,7 @@ class Unlogged(LinkDown):
 
 
 class Flushes:
-    """The flushes that this node knows of.
+    """The flushes that this node knows of, :data:`MOST`; past that the oldest give way to one that covers every name.
 
     :param link: Redis, where the log is.
     :param notices: how other nodes are told, and tell us.

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from struct import Struct
+from typing import Final
 
 from attrs import frozen
 
 from heimdall.message.wire import Malformed, skip_name
 
-_HEAD = Struct("!8sQB")
+MOST: Final = 10_000
+"""Flushes that are kept apart from each other."""
+
+_HEAD: Final = Struct("!8sQB")
 
 
 def is_below(key: bytes, name: bytes) -> bool:
@@ -68,14 +72,16 @@ class Several:
         for flush in flushes:
             (self._below if flush.subtree else self._exact).add(flush.name)
 
-    def __bool__(self) -> bool:
-        return bool(self._exact or self._below)
+    def __len__(self) -> int:
+        return len(self._exact) + len(self._below)
 
     def add(self, what: Flush | Several) -> None:
-        """Be these as well."""
+        """Be these as well; more than :data:`MOST` are a flush of everything."""
         one = what if isinstance(what, Several) else Several((what,))
         self._exact |= one._exact
         self._below |= one._below
+        if len(self) > MOST:
+            self._exact, self._below = set(), {b"\0"}
 
     def matches(self, key: bytes) -> bool:
         """Return whether one of them concerns a name, or a key that begins with one."""

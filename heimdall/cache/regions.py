@@ -15,8 +15,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from heimdall.cache.flush import KEPT, KIND, MOST, Flushes
-from heimdall.cache.flushed import Flush
+from heimdall.cache.flush import KEPT, KIND, Flushes
+from heimdall.cache.flushed import MOST, Flush
 from heimdall.interfaces import NO_CLOCK, ILink, INotices, LinkDown
 from heimdall.message.wire import Malformed
 from heimdall.tally import Count, Gauge, Tally

@@ -9,8 +9,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.cache.assure import FROZEN, GRACE, PATIENCE, TICK, Assurance
-from heimdall.cache.flush import KEPT, MOST, ONLY_READS, SLACK, Flushes, Unlogged
-from heimdall.cache.flushed import Flush, Several
+from heimdall.cache.flush import KEPT, ONLY_READS, SLACK, Flushes, Unlogged
+from heimdall.cache.flushed import MOST, Flush, Several
 from heimdall.cache.forget import Forgetting
 from heimdall.cache.memory import Memory
 from heimdall.cache.once import Once

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.cache.flushed import Flush, Several
+from heimdall.cache.flushed import MOST, Flush, Several
 from heimdall.cache.forget import LONGEST, REST, SIZE, Forgetting
 from heimdall.cache.memory import Memory
 from heimdall.message.wire import from_text
@@ -166,6 +166,17 @@ class Meanwhile(Case):
         self.assertLess(self.go_on(), 3 * MANY // SIZE)
         self.assertEqual(len(self.memory), MANY - 200)
         self.assertTrue(self.gives(name(200)))
+
+    def test_too_many(self) -> None:
+        """More than can be kept apart are one of everything: nothing of them is given, and they take no more room."""
+        self.slowly()
+        self.forgetting.forget(flush(name(1)))
+        self.forgetting.forget(Several(flush(f"m{number}.example") for number in range(MOST)))
+        self.assertTrue(self.gives(name(2)))
+        self.forgetting.forget(flush("one.more.example"))
+        self.assertFalse(self.gives(name(2)))
+        self.go_on()
+        self.assertEqual(len(self.memory), 0)
 
     def test_stop(self) -> None:
         """When it is stopped nothing is left to do, and what was flushed is not given after all."""
