@@ -62,7 +62,11 @@ class Running:
         root = str(Path(__file__).resolve().parent.parent)
         self._environ = {**clean, "PYTHONPATH": root, **(environ or {})}
         self.process = self._run()
-        self._wait()
+        try:
+            self._wait()
+        except BaseException:
+            self.clean()
+            raise
 
     def _run(self) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:

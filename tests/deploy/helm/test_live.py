@@ -40,7 +40,7 @@ class Pod(SynchronousTestCase):
     def mapped(self, text: str) -> str:
         """Return a text with the paths in a container as they are here."""
         for path in ("/run/secrets/heimdall", "/run/secrets/redis", "/run/redis", "/etc/redis", "/etc/heimdall"):
-            text = text.replace(path, str(self.folder) + path.replace("/", "-"))
+            text = text.replace(path, f"{self.folder}/{path[1:].replace('/', '-')}")
         return text
 
     def write(self, path: str, text: str) -> Path:
