@@ -50,6 +50,7 @@ class Assurance:
         self._last: Deferred[bool] | None = None
         # After a freeze: when to believe memory though the log could not be read.
         self._believe_at: float | None = None
+        self._stopped = False
 
     def start(self) -> None:
         """Look at the clock from now on."""
@@ -59,6 +60,9 @@ class Assurance:
 
     def stop(self) -> None:
         """Look no more; memory is believed, unless another one looks after it by now."""
+        self._stopped = True
+        if self._reading is not None:
+            self._reading.cancel()
         if self._tick is not None:
             self._tick.cancel()
             self._tick = None
@@ -94,6 +98,8 @@ class Assurance:
         read again when nothing can be missed any more. The end of a connection may be the first that is seen after a
         freeze: it was not known before.
         """
+        if self._stopped:
+            return
         if self._clock.seconds() >= self._memory.sure_until:
             self._frozen()
         before, self._up = self._up, self._link.up
@@ -124,6 +130,8 @@ class Assurance:
             self._reading = None
             self._owed = not (done and self._notices.hearing)
             now = self._clock.seconds()
+            if self._stopped:
+                return
             if done or self._believe_at is None or now >= self._believe_at:
                 self._believe_at = None
                 self._memory.sure_until = now + FROZEN

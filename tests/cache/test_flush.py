@@ -425,6 +425,21 @@ class Missing(Case):
         self.holds(self.two, "b.example")
         self.assertTrue(self.holds(self.two, "b.example"))
 
+    def test_stopped_while_reading(self) -> None:
+        """Stopped in the middle of reading the log, and with Redis coming back later, it leaves memory as it is."""
+        self.hold(self.two, "b.example")
+        self.two.link.holding = True
+        self.two.link.become(up=False, hearing=False)
+        self.two.link.become(up=True, hearing=True)
+        self.assertFalse(self.holds(self.two, "b.example"))
+        self.two.assurance.stop()
+        self.two.link.release()
+        self.assertTrue(self.holds(self.two, "b.example"))
+        self.two.link.become(up=False, hearing=False)
+        self.two.link.become(up=True, hearing=True)
+        self.clock.advance(60)
+        self.assertTrue(self.holds(self.two, "b.example"))
+
     def test_stopped(self) -> None:
         """Once stopped, memory is believed."""
         self.two.assurance.stop()
