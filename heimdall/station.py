@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from heimdall.accept.sockets import Bound
 from heimdall.cache.carry import Carry
-from heimdall.cache.flushed import Flush
+from heimdall.cache.flushed import Flush, Several
 from heimdall.config.settings import Settings
 from heimdall.console import followed
 from heimdall.interfaces import IGate
@@ -92,6 +92,12 @@ class Station:
         """Forget a name here; nobody else is told."""
         self.path.forgetting.forget(flush)
         self.path.once.forget(flush.matches)
+        self._forget_before(flush)
+
+    def _forget_before(self, what: Flush | Several) -> None:
+        """Ask again what was asked on the paths before this one: what comes of that would be out of date."""
+        for former in self._former:
+            former.once.forget(what.matches)
 
     def follow(self, asked: query.Query) -> Deferred[Mapping[str, Any]]:
         """Ask a question as its client does; fires with what came of it at each station."""
@@ -185,6 +191,7 @@ class Station:
     def _names(self, path: Path) -> None:
         if path.sharing is not None:
             path.sharing.name(path.settings.peers.node or self._name)
+            path.sharing.flushes.forgets.append(self._forget_before)
 
 
 def adopt(reactor: Any, listening: socket.socket, factory: Any) -> IListeningPort:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from twisted.trial.unittest import TestCase
 
+from heimdall.cache.flushed import Flush
 from heimdall.config.settings import Fetch, Redis, Settings
 from heimdall.console import Console
 from heimdall.interfaces import LinkDown
 from heimdall.message.wire import from_text
-from heimdall.peers.inspect import Inquiries
+from heimdall.peers.inspect import NO_FLUSH, Inquiries
 from heimdall.pipeline import lay
 from heimdall.station import Station
+from heimdall.testing import Scripted
 from tests.cache.questions import positive, question
-from tests.rediscase import reactor
+from tests.rediscase import reactor, until
 
 NAME = from_text("www.a.example")
 
@@ -23,15 +26,15 @@ NAME = from_text("www.a.example")
 class Alone(TestCase):
     """One node."""
 
-    def console(self, redis: Redis) -> Console:
-        """A node that holds two names."""
-        self.path = lay(Settings(fetch=Fetch(upstreams=("127.0.0.1:1",)), redis=redis), reactor)
+    def console(self, redis: Redis, port: int = 1) -> Console:
+        """A node that holds two names, and has an upstream on a port."""
+        self.path = lay(Settings(fetch=Fetch(upstreams=(f"127.0.0.1:{port}",)), redis=redis), reactor)
         self.addCleanup(self.path.close)
         self.path.start()
         for text in ("www.a.example", "b.example"):
             self.path.memory.put(question(text), positive(text), reactor.seconds())
         sharing = self.path.sharing
-        station = Station(self.path, reactor, (), "one")
+        station = self.station = Station(self.path, reactor, (), "one")
         inquiries = None
         if sharing is not None:
             inquiries = Inquiries(
@@ -42,6 +45,10 @@ class Alone(TestCase):
                 members=lambda: self.fail("nobody can be asked"),
             )
         return Console(self.path, "one", station, reactor, inquiries)
+
+    def came(self, upstream: Scripted, count: int) -> bool:
+        """Whether so many questions came to an upstream."""
+        return upstream.count() >= count
 
     async def held(self, console: Console, text: str) -> list[str]:
         """Return the types of what is held for a name."""
@@ -61,6 +68,27 @@ class Alone(TestCase):
         found = await console.inspect(NAME, 1)
         self.assertEqual((found["type"], found["redis"]["reason"]), ("A", "Redis is not in use"))
         self.assertEqual((found["silent"], found["reason"]), ((), "Redis is not in use"))
+
+    async def test_asked_before_a_reload(self) -> None:
+        """What was asked before a reload and is under way is asked again, by whatever way the flush is heard of."""
+        upstream = Scripted(reactor).start()
+        self.addCleanup(upstream.stop)
+        upstream.silent = True
+        for number, redis in enumerate((Redis(enabled=False), Redis(url="redis://127.0.0.1:1"))):
+            self.console(redis, upstream.port)
+            asked = self.path.inside.ask(question("slow.example"))
+            await until(partial(self.came, upstream, number + 1))
+            (flight,) = self.path.once._flights.values()
+            await self.station.change(self.path.settings)
+            self.assertEqual(flight.round, 0)
+            sharing = self.station.path.sharing
+            if sharing is None:
+                self.station.forget(Flush(NO_FLUSH, 0.0, from_text("slow.example"), False))
+            else:
+                self.failureResultOf(sharing.flushes.flush(from_text("slow.example"), False), LinkDown)
+            self.assertEqual(flight.round, 1)
+            await self.station.close()
+            await asked
 
     async def test_redis_away(self) -> None:
         """While Redis is away this node forgets the name all the same, and says that nobody else was told."""
