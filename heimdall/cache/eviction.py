@@ -17,6 +17,7 @@ from heimdall.cache.table import Table
 _MOST_CHANCES: Final = 3
 _SMALL_SHARE: Final = 10
 _DEAD_ALLOWED: Final = 1000
+_AT_ONCE: Final = 8
 
 
 class Eviction:
@@ -65,8 +66,9 @@ class Eviction:
         self.resize(place, 0)
         self._gone += 1
         if self._gone > _DEAD_ALLOWED + (len(self._small) + len(self._main)) // 2:
-            self._small, self._main = self._living(self._small), self._living(self._main)
-            self._gone = 0
+            # A few at a time, as a look through all of a long queue is a pause: they take each other's turn meanwhile.
+            self._bury(self._small)
+            self._bury(self._main)
 
     def victims(self, now: float) -> Iterator[int]:
         """Yield places to be cleared until what is held fits; each is off the queues by then, and free after that."""
@@ -91,13 +93,15 @@ class Eviction:
                 self._gone -= 1
             self._table.free(place)
 
-    def _living(self, queue: deque[int]) -> deque[int]:
-        """Return a queue without those that left out of turn; their places are free."""
-        sizes = self._table.sizes
-        for place in queue:
-            if not sizes[place]:
+    def _bury(self, queue: deque[int]) -> None:
+        """Take those off the head of a queue that left out of turn, and put the others behind its end."""
+        for _ in range(min(_AT_ONCE, len(queue))):
+            place = queue.popleft()
+            if self._table.sizes[place]:
+                queue.append(place)
+            else:
                 self._table.free(place)
-        return deque(place for place in queue if sizes[place])
+                self._gone -= 1
 
     def _promote(self, place: int) -> None:
         self._small_bytes -= self._table.sizes[place]

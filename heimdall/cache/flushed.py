@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf, nan
 from struct import Struct
 from typing import Final
 
@@ -12,6 +13,9 @@ from heimdall.message.wire import Malformed, skip_name
 
 MOST: Final = 10_000
 """Flushes that are kept apart from each other."""
+
+NEVER: Final = nan
+"""The time of what has none: nothing comes before it."""
 
 _HEAD: Final = Struct("!8sQB")
 
@@ -64,27 +68,34 @@ class Flush:
 
 
 class Several:
-    """Some flushes as one, to look through many keys once."""
+    """Some flushes as one, to look through many keys once.
 
-    def __init__(self, flushes: Iterable[Flush] = ()) -> None:
-        self._exact: set[bytes] = set()
-        self._below: set[bytes] = set()
+    :param until: when they were heard of: what came later is not concerned.
+    """
+
+    def __init__(self, flushes: Iterable[Flush] = (), until: float = inf) -> None:
+        self._exact: dict[bytes, float] = {}
+        self._below: dict[bytes, float] = {}
         for flush in flushes:
-            (self._below if flush.subtree else self._exact).add(flush.name)
+            (self._below if flush.subtree else self._exact)[flush.name] = until
 
     def __len__(self) -> int:
         return len(self._exact) + len(self._below)
 
-    def add(self, what: Flush | Several) -> None:
-        """Be these as well; more than :data:`MOST` are a flush of everything."""
+    def add(self, what: Flush | Several, until: float) -> None:
+        """Be these as well, heard of later than all others; more than :data:`MOST` are a flush of everything."""
         one = what if isinstance(what, Several) else Several((what,))
-        self._exact |= one._exact
-        self._below |= one._below
+        self._exact |= dict.fromkeys(one._exact, until)
+        self._below |= dict.fromkeys(one._below, until)
         if len(self) > MOST:
-            self._exact, self._below = set(), {b"\0"}
+            self._exact, self._below = {}, {b"\0": until}
 
     def matches(self, key: bytes) -> bool:
         """Return whether one of them concerns a name, or a key that begins with one."""
+        return self.covers(key, -inf)
+
+    def covers(self, key: bytes, came: float) -> bool:
+        """Return whether one of them concerns what came under a key at a time."""
         at, starts = 0, []
         try:
             while size := key[at]:
@@ -92,7 +103,9 @@ class Several:
                 at += size + 1
         except IndexError:
             return False
+        starts.append(at)
         at += 1
-        if key[:at] in self._exact:
+        if came <= self._exact.get(key[:at], NEVER):
             return True
-        return bool(self._below) and (b"\0" in self._below or any(key[start:at] in self._below for start in starts))
+        below = self._below
+        return bool(below) and any(came <= below.get(key[start:at], NEVER) for start in starts)

@@ -8,7 +8,7 @@ from typing import Final
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from heimdall.cache.flushed import Flush, Several
-from heimdall.cache.memory import Memory
+from heimdall.cache.memory import Flushed, Memory
 
 SIZE: Final = 1000
 """Answers that are looked at between two looks at the clock."""
@@ -28,31 +28,40 @@ class Forgetting:
 
     def __init__(self, memory: Memory, clock: IReactorTime) -> None:
         self._memory, self._clock = memory, clock
-        self._what: Flush | Several = Several()
-        self._until = 0.0
+        self._concerned: Flushed = Several().covers
         self._look: Iterator[int] | None = None
-        self._next, self._next_until = Several(), 0.0
+        self._next = Several()
+        self._stopped = False
         self._timer: IDelayedCall | None = None
 
     def forget(self, what: Flush | Several) -> None:
         """Have memory forget what it concerns; what of that has come so far is not given any more."""
         now = self._clock.seconds()
-        if self._look is None:
-            self._begin(what, now)
+        if self._look is not None or self._stopped:
+            self._next.add(what, now)
+            self._memory.flush(self._flushed)
+        elif isinstance(what, Flush):
+            matches = what.matches
+            self._begin(lambda key, came: came <= now and matches(key))
         else:
-            self._next.add(what)
-            self._next_until = now
+            self._next.add(what, now)
+            self._begin_next()
 
     def stop(self) -> None:
-        """Look no further. What was not forgotten so far is still not given."""
+        """Look no further. What was flushed and not forgotten so far is still not given."""
+        self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _begin(self, what: Flush | Several, until: float) -> None:
-        self._what, self._until = what, until
+    def _begin_next(self) -> None:
+        what, self._next = self._next, Several()
+        self._begin(what.covers)
+
+    def _begin(self, concerned: Flushed) -> None:
+        self._concerned = concerned
         self._memory.flush(self._flushed)
-        self._look = self._memory.forget_names(what.matches, until, SIZE)
+        self._look = self._memory.forget_names(concerned, SIZE)
         self._go_on(self._look)
 
     def _go_on(self, look: Iterator[int]) -> None:
@@ -65,13 +74,10 @@ class Forgetting:
                 return
         self._look = None
         if self._next:
-            what, self._next = self._next, Several()
-            self._begin(what, self._next_until)
+            self._begin_next()
         else:
             self._memory.flush(None)
 
-    def _flushed(self, key: bytes, born: float) -> bool:
+    def _flushed(self, key: bytes, came: float) -> bool:
         """Return whether what came under a key at a time was flushed since, and memory may have it still."""
-        if born <= self._until and self._what.matches(key):
-            return True
-        return born <= self._next_until and self._next.matches(key)
+        return self._concerned(key, came) or self._next.covers(key, came)

@@ -117,7 +117,8 @@ class Memory:
                     self.doubted()
                 return None
             if self._is_flushed(place):
-                return None
+                self.forget(self._table.keys[place])
+                return self.get(query, now)  # another one may have come since
         self._uses[place] += 1
         if now < self._until[place]:
             return self._forms[place], self._bodies[place], place
@@ -147,7 +148,8 @@ class Memory:
         if now >= refresh_at and table.uses[place] > 1 and self.refresh is not None:
             refresh_at = table.refresh_at[place] = inf
             self.refresh(query, expires - now)
-        table.until[place] = min(born + age + 1, expires, refresh_at)
+        # One that is empty is like any other that is: nobody could tell whose it was.
+        table.until[place] = min(born + age + 1, expires, refresh_at) if table.bodies[place] else 0.0
 
     def held(self, query: Query, now: float) -> tuple[Answer, float, float] | None:
         """Return what was learnt last for a query, be it stale: the answer, when it expires and is forgotten."""
@@ -207,14 +209,12 @@ class Memory:
             self._table.clear(place)
             self._order.leave(place)
 
-    def forget_names(self, wanted: Callable[[bytes], bool], until: float, size: int) -> Iterator[int]:
-        """Forget all answers under some keys that came until a time; yields how many, of up to ``size`` at a time.
-
-        :param wanted: says of a key, which begins with the folded wire name, whether it is one of them.
-        """
-        born = self._table.born
-        for keys in self.keys(size):
-            found = [key for key in keys if wanted(key) and born[self._index[key]] <= until]
+    def forget_names(self, flushed: Flushed, size: int) -> Iterator[int]:
+        """Forget all answers that were flushed; yields how many, of up to ``size`` at a time."""
+        keys, born = self._table.keys, self._table.born
+        for start in range(0, len(keys), size):
+            rows = zip(keys[start : start + size], born[start : start + size], strict=True)
+            found = [key for key, came in rows if key and flushed(key, came)]
             for key in found:
                 self.forget(key)
             yield len(found)
@@ -273,10 +273,11 @@ class Memory:
 
     def _plain(self, key: bytes) -> int | None:
         """Return what answers a question without a client's subnet, be it stale."""
-        place = self._index.get(key)
-        if place is None:
-            place = self._index.get(key[:-5] + EVERY_TYPE + key[-3:])
-        return None if place is None or self._is_flushed(place) else place
+        for one in (key, key[:-5] + EVERY_TYPE + key[-3:]):
+            place = self._index.get(one)
+            if place is not None and not self._is_flushed(place):
+                return place
+        return None
 
     def _all(self, query: Query) -> list[int]:
         """Return what is held for a query, under whatever key, the closest first."""

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from heimdall.cache.flush import Flushes
 from heimdall.cache.flushed import Flush, Several
-from heimdall.cache.forget import LONGEST, REST
+from heimdall.cache.forget import REST
 from heimdall.cache.keys import likely, pattern
 from heimdall.interfaces import ILink, LinkDown
 from heimdall.message.wire import Malformed
@@ -26,6 +26,9 @@ AT_ONCE: Final = 1000
 
 LEASE: Final = 10.0
 """Seconds after which another node may sweep, if the one that began has gone."""
+
+LONGEST: Final = 1.0
+"""Seconds that others have their turn at most, between two steps."""
 
 EVERY: Final = 5.0
 """Seconds between two looks whether there is something to be done."""
@@ -47,7 +50,7 @@ class Sweep:
         self._head = f"{prefix}:c1:".encode()
         self._lease = f"{prefix}:flushes:sweeper"
         self._token = secrets.token_hex(8)
-        self._running = False
+        self._running = self._stopped = False
         self._next: IDelayedCall | None = None
         self._resting: Deferred[None] | None = None
         self._swept = Count("heimdall_cache_sweep_keys_total", "Keys deleted because their names were flushed.")
@@ -60,6 +63,7 @@ class Sweep:
 
     def stop(self) -> None:
         """Begin no more sweeps; another node ends the one that is under way."""
+        self._stopped = True
         if self._resting is not None:
             self._resting.cancel()
         if self._next is not None:
@@ -76,7 +80,7 @@ class Sweep:
         self.run()
 
     async def _run(self) -> None:
-        if self._running or self._reader or not self._link.up:
+        if self._running or self._stopped or self._reader or not self._link.up:
             return
         self._running = True
         try:
@@ -92,10 +96,12 @@ class Sweep:
             return
         if await self._link.run("SET", self._lease, self._token, "PX", int(LEASE * 1000), "NX") is None:
             return
-        for flush in todo.values():
-            if not flush.subtree:
-                # What is asked for most goes at once, the rest when the sweep comes by.
-                await self._delete([self._head + key for key in likely(flush.name)])
+        # What is asked for most goes at once, the rest when the sweep comes by.
+        keys = [self._head + key for flush in todo.values() if not flush.subtree for key in likely(flush.name)]
+        for first in range(0, len(keys), AT_ONCE):
+            began = self._clock.seconds()
+            await self._delete(keys[first : first + AT_ONCE])
+            await self._rest(began)
         flushed = Several(todo.values())
         cursor: object = b"0"
         while True:
@@ -107,13 +113,16 @@ class Sweep:
             await self._delete([key for key in keys if self._wanted(key, flushed)])
             if cursor == b"0":
                 break
-            await self._link.run("PEXPIRE", self._lease, int(LEASE * 1000))
-            await self._rest(self._clock.seconds() - began)
-        for member in todo:
-            await self._link.run("ZREM", self._flushes.todo_key, member)
+            await self._rest(began)
+        await self._link.run("ZREM", self._flushes.todo_key, *todo)
         await self._link.run("DEL", self._lease)
 
-    async def _rest(self, took: float) -> None:
+    async def _rest(self, began: float) -> None:
+        """Stay the one that sweeps, and let others have their turn, after a step that began at a time."""
+        await self._link.run("PEXPIRE", self._lease, int(LEASE * 1000))
+        if self._stopped:
+            raise CancelledError
+        took = self._clock.seconds() - began
         self._resting = deferLater(self._clock, min(REST * took, LONGEST))
         try:
             await self._resting

@@ -149,6 +149,22 @@ class Queues(SynchronousTestCase):
         self.assertEqual(list(order.victims(0.0)), [1, 2])
         self.assertEqual({add(table, key) for key in (b"more", b"most", b"last")}, {0, 1, 2})
 
+    def test_no_pause(self) -> None:
+        """A long queue loses those that left out of turn a few at a time, and none of the others."""
+        table = Table()
+        order = Eviction(table, 1_000_000)
+        places = [add(table, number.to_bytes(4, "big")) for number in range(20_000)]
+        for place in places:
+            order.enter(place, 10)
+        longest, before = 0, len(order._small)
+        for place in places[:-2000]:
+            table.clear(place)
+            order.leave(place)
+            longest, before = max(longest, before - len(order._small)), len(order._small)
+        self.assertLess(longest, 20)
+        self.assertLessEqual(len(order._small), 2 * (2000 + 1000))
+        self.assertLessEqual(set(places[-2000:]), set(order._small))
+
     def test_ghosts_are_bounded(self) -> None:
         """A scan without end is not remembered without end."""
         cache = Cache(100)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dns.edns
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.cache.flushed import MOST, Flush, Several
 from heimdall.cache.forget import LONGEST, REST, SIZE, Forgetting
 from heimdall.cache.memory import Memory
+from heimdall.message import query
+from heimdall.message.query import NXDOMAIN
 from heimdall.message.wire import from_text
-from tests.cache.questions import negative, positive, question
+from tests.cache.questions import negative, positive, question, scoped
+from tests.message.messages import query_wire
 
 MANY = 5 * SIZE
 """Answers that are not looked through in one go, where that takes long."""
@@ -123,6 +127,28 @@ class AtOnce(Case):
         self.go_on()
         self.assertEqual((self.gives(name(1)), self.gives(name(MANY - 1)), self.gives(name(2))), (True, True, False))
 
+    def test_another_key(self) -> None:
+        """What is learnt after the flush is given though what was flushed is held under a closer key."""
+        self.slowly()
+        self.forgetting.forget(flush("example", subtree=True))
+        asked = question(name(MANY - 1))
+        self.memory.put(asked, negative(name(MANY - 1)), self.clock.seconds())
+        self.assertIsNotNone(self.memory.life(asked.key))
+        known = self.memory.get(asked, self.clock.rightNow)
+        assert known is not None
+        self.assertEqual(known[0].rcode, NXDOMAIN)
+
+    def test_subnets(self) -> None:
+        """Nor does a flushed answer for a client's subnet hide a new one for everybody."""
+        asked = query.read(query_wire("a.example.", options=[dns.edns.ECSOption("192.0.2.1", 24)]))
+        assert isinstance(asked, query.Query)
+        self.memory.put(asked, scoped(ANSWER, 24), self.clock.seconds())
+        self.slowly()
+        self.forgetting.forget(flush("a.example"))
+        self.assertIsNone(self.memory.get(asked, self.clock.rightNow))
+        self.memory.put(asked, scoped(ANSWER, 0), self.clock.seconds())
+        self.assertIsNotNone(self.memory.get(asked, self.clock.rightNow))
+
     def test_doubt(self) -> None:
         """Memory that is in doubt meanwhile gives nothing, and is asked to be sure of itself; then it goes on."""
         doubts: list[None] = []
@@ -167,6 +193,19 @@ class Meanwhile(Case):
         self.assertEqual(len(self.memory), MANY - 200)
         self.assertTrue(self.gives(name(200)))
 
+    def test_flood_and_asked_anew(self) -> None:
+        """What is learnt between two flushes of a flood is given and stays, unless it was flushed again."""
+        self.slowly()
+        self.forgetting.forget(flush(name(0)))
+        self.forgetting.forget(flush("example", subtree=True))
+        for number in (MANY - 1, MANY - 2):
+            self.memory.put(question(name(number)), ANSWER, self.clock.seconds())
+        self.forgetting.forget(flush(name(10)))
+        self.forgetting.forget(flush(name(MANY - 2)))
+        self.assertEqual((self.gives(name(MANY - 1)), self.gives(name(MANY - 2))), (True, False))
+        self.go_on()
+        self.assertEqual((self.gives(name(MANY - 1)), self.gives(name(MANY - 2))), (True, False))
+
     def test_too_many(self) -> None:
         """More than can be kept apart are one of everything: nothing of them is given, and they take no more room."""
         self.slowly()
@@ -184,5 +223,7 @@ class Meanwhile(Case):
         self.forgetting.forget(flush(name(MANY - 1)))
         self.forgetting.stop()
         self.forgetting.stop()
-        self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertFalse(self.gives(name(MANY - 1)))
+        self.forgetting.forget(flush(name(1)))
+        self.assertEqual((self.gives(name(1)), self.gives(name(2))), (False, True))
+        self.assertEqual(self.clock.getDelayedCalls(), [])

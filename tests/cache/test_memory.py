@@ -16,7 +16,7 @@ from heimdall.cache.memory import Memory
 from heimdall.interfaces import IHotCache
 from heimdall.message import query
 from heimdall.message.query import Query
-from tests.cache.questions import negative, positive, question, scoped, ttls
+from tests.cache.questions import failure, negative, positive, question, scoped, ttls
 from tests.message.messages import query_wire
 
 
@@ -52,6 +52,15 @@ class Holding(SynchronousTestCase):
         self.assertTrue(self.memory.again(place, found[1], 1.5))
         self.assertFalse(self.memory.again(place, bytes(bytearray(found[1])), 1.5))
         self.assertFalse(self.memory.again(place, found[1], 2.0))
+
+    def test_again_without_records(self) -> None:
+        """An image without records is that of many answers: it is not taken for one that was given before."""
+        self.memory.put(question(), failure().replace(ttl=5, keep=True), 0.0)
+        for now in (1.0, 1.1):
+            found = self.memory.get(question(), now)
+            assert found is not None
+            self.assertLess(found[2], 0)
+            self.assertFalse(self.memory.again(~found[2], found[1], now))
 
     def test_image_of_a_second(self) -> None:
         """Within one second the same image is given; in the next it is another."""

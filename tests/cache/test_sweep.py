@@ -100,6 +100,15 @@ class Sweeping(RedisCase):
         self.assertEqual(self.redis.command("ZCARD", self.flushes.todo_key), 1)
         self.assertEqual((self.sweep._running, self.sweep._failures.total()), (False, 1))
 
+    async def test_stopped_while_redis_works(self) -> None:
+        """So does one that waits for Redis just then, and none begins any more."""
+        await self.start_many()
+        swept = self.sweep.run()
+        self.sweep.stop()
+        await swept
+        await self.sweep.run()
+        self.assertGreater(len(self.left()), MANY - 2 * AT_ONCE)
+
     async def test_one_at_a_time(self) -> None:
         """While another node sweeps, this one does not."""
         await self.start()
