@@ -73,7 +73,7 @@ class Console:
         sharing = self.path.sharing
         if sharing is None:
             self.holder.forget(Flush(NO_FLUSH, 0.0, name, subtree))
-            return told
+            return told if await self._done(name) else told | {"nodes": [], "silent": [self.node]}
         try:
             flush = await sharing.flushes.flush(name, subtree)
         except Unlogged as error:
@@ -81,15 +81,21 @@ class Console:
             return told | {"reason": str(error), "later": error.later, "regions": regions}
         told |= {"id": flush.id.hex(), "time": round(flush.time, 3), "shared": True, "reason": ""}
         swept = _within(WAIT, sharing.sweep.run(), self.clock)
+        here = self._done(name)
         others = await self._ask(name, flush=flush.id)
-        told["nodes"] = [self.node, *(each.node for each in others.told if each.flushed)]
-        told["silent"] = sorted({*others.silent, *(each.node for each in others.told if not each.flushed)})
+        done = {self.node: await here} | {each.node: each.flushed for each in others.told}
+        told["nodes"] = [node for node in done if done[node]]
+        told["silent"] = sorted({*others.silent, *(node for node in done if not done[node])})
         await swept
         told["regions"] = await self._regions(sharing, flush)
         with suppress(LinkDown):
             left = await sharing.link.run("ZSCORE", sharing.flushes.todo_key, flush.to_bytes())
             told["swept"] = left is None
         return told
+
+    def _done(self, name: bytes) -> Deferred[bool]:
+        """Return whether all who hold the memory of this node have done what they were told before this."""
+        return self.holder.held(name, 0, False, NO_FLUSH).addCallback(lambda held: held.whole)
 
     async def _regions(self, sharing: Sharing, flush: Flush | None) -> Sequence[Mapping[str, Any]]:
         """Return what became of a flush in the other regions."""

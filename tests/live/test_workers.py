@@ -124,8 +124,22 @@ class Serving(Pair):
         self.start()
         dealt(lambda _: self.node.ask("a.example"))
         self.assertEqual({each["worker"] for each in held(self.node, "a.example")}, {1, 2})
-        flush(self.node, "a.example")
+        told = flush(self.node, "a.example")
+        self.assertEqual((len(told["nodes"]), told["silent"]), (1, []))
         self.assertEqual(held(self.node, "a.example"), [])
+
+    def test_flush_not_done(self) -> None:
+        """As long as a worker has not done it the node does not say that it has."""
+        self.start()
+        dealt(lambda _: self.node.ask("a.example"))
+        stopped = workers(self.node)[0]
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            told = flush(self.node, "a.example")
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+        self.assertEqual((told["nodes"], len(told["silent"])), ([], 1))
+        wait(lambda: held(self.node, "a.example") == [], "it has done it")
 
     def test_followed(self) -> None:
         """A question that an operator follows goes the way of a worker, and its answer is held there."""
