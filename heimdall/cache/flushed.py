@@ -68,22 +68,23 @@ class Flush:
 
 
 class Several:
-    """Some flushes as one, to look through many keys once.
+    """Some flushes as one, to look through many keys once: whenever that came which is concerned."""
 
-    :param until: when they were heard of: what came later is not concerned.
-    """
-
-    def __init__(self, flushes: Iterable[Flush] = (), until: float = inf) -> None:
+    def __init__(self, flushes: Iterable[Flush] = ()) -> None:
+        # Until when what came is concerned: of the name itself, and of all below it.
         self._exact: dict[bytes, float] = {}
         self._below: dict[bytes, float] = {}
         for flush in flushes:
-            (self._below if flush.subtree else self._exact)[flush.name] = until
+            (self._below if flush.subtree else self._exact)[flush.name] = inf
 
     def __len__(self) -> int:
         return len(self._exact) + len(self._below)
 
     def add(self, what: Flush | Several, until: float) -> None:
-        """Be these as well, heard of later than all others; more than :data:`MOST` are a flush of everything."""
+        """Be these as well, for what came until a time, none before that of others added.
+
+        More than :data:`MOST` are a flush of everything.
+        """
         one = what if isinstance(what, Several) else Several((what,))
         self._exact |= dict.fromkeys(one._exact, until)
         self._below |= dict.fromkeys(one._below, until)
