@@ -19,6 +19,22 @@ def add(table: Table, key: bytes, dies: float = 1.0, uses: int = 0) -> int:
     return place
 
 
+def full(count: int, size: int) -> tuple[Table, Eviction, list[int]]:
+    """Return as many answers of a size as there is room for: their table, their order, and their places."""
+    table = Table()
+    order = Eviction(table, count * size)
+    places = [add(table, number.to_bytes(4, "big")) for number in range(count)]
+    for place in places:
+        order.enter(place, size)
+    return table, order, places
+
+
+def give_up(table: Table, order: Eviction, place: int) -> None:
+    """Have an answer leave out of turn."""
+    table.clear(place)
+    order.leave(place)
+
+
 class Cache:
     """A cache of names that all take ten bytes, evicted as the memory does it."""
 
@@ -109,8 +125,7 @@ class Queues(SynchronousTestCase):
                 held[key] = add(table, key)
                 order.enter(held[key], size)
             elif key in held and step == "f":
-                table.clear(held[key])
-                order.leave(held.pop(key))
+                give_up(table, order, held.pop(key))
             elif key in held:
                 table.uses[held[key]] += 1
                 order.resize(held[key], size)
@@ -130,20 +145,14 @@ class Queues(SynchronousTestCase):
         for number in range(20_000):
             place = add(table, number.to_bytes(4, "big"))
             order.enter(place, 10)
-            table.clear(place)
-            order.leave(place)
+            give_up(table, order, place)
         self.assertLess(len(order._small) + len(order._main), 3000)
         self.assertLess(len(table.keys), 3000)
 
     def test_the_dead_among_the_living(self) -> None:
         """A place that was given up out of turn is free once its turn comes."""
-        table = Table()
-        order = Eviction(table, 1000)
-        places = [add(table, number.to_bytes(4, "big")) for number in range(10)]
-        for place in places:
-            order.enter(place, 100)
-        table.clear(places[0])
-        order.leave(places[0])
+        table, order, places = full(10, 100)
+        give_up(table, order, places[0])
         self.assertEqual(add(table, b"next"), 10)
         order.enter(10, 250)
         self.assertEqual(list(order.victims(0.0)), [1, 2])
@@ -151,15 +160,10 @@ class Queues(SynchronousTestCase):
 
     def test_no_pause(self) -> None:
         """A long queue loses those that left out of turn a few at a time, and none of the others."""
-        table = Table()
-        order = Eviction(table, 1_000_000)
-        places = [add(table, number.to_bytes(4, "big")) for number in range(20_000)]
-        for place in places:
-            order.enter(place, 10)
+        table, order, places = full(20_000, 10)
         longest, before = 0, len(order._small)
         for place in places[:-2000]:
-            table.clear(place)
-            order.leave(place)
+            give_up(table, order, place)
             longest, before = max(longest, before - len(order._small)), len(order._small)
         self.assertLess(longest, 20)
         self.assertLessEqual(len(order._small), 2 * (2000 + 1000))
