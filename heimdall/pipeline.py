@@ -124,8 +124,13 @@ class Path:
         """Load what is hot in the cluster into memory; fires when that is done, or cannot be done in time."""
         return succeed(None) if self.sharing is None else self.sharing.warm.start()
 
-    def close(self) -> Deferred[None]:
-        """Give up every connection; what is under way fails."""
+    def close(self, handed_on: bool = False) -> Deferred[None]:
+        """Give up every connection; what is under way fails.
+
+        :param handed_on: another path has what clients meet.
+        """
+        if not handed_on:
+            self.forgetting.stop()
         if self.shelf is not None:
             self.shelf.close()
         self.once.close()

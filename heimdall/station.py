@@ -131,7 +131,7 @@ class Station:
         try:
             await linked(path, self._reactor)
         except CancelledError:
-            path.close()
+            path.close(handed_on=True)
             raise
         former.rest()
         path.lead()
@@ -145,7 +145,7 @@ class Station:
         del self._former[former]
         still = set(self.path.tallies)
         self._past.keep(tally for tally in former.tallies if tally not in still)
-        former.close()
+        former.close(handed_on=True)
         Deferred.fromCoroutine(self._judge_anew(self.path)).addErrback(
             lambda failure: self._log.failure("answers in memory could not be judged", failure)
         )
@@ -184,7 +184,6 @@ class Station:
             call.cancel()
         paths = [*self._former, self.path]
         self._former.clear()
-        self.path.forgetting.stop()
         closing = DeferredList([path.close() for path in paths], consumeErrors=True)
         return closing.addCallback(lambda _: None)
 

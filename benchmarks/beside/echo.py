@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from multiprocessing import Process
+from multiprocessing import get_context
 from typing import Final
 
 RESPONSE: Final = b"\x81\x80"
@@ -40,7 +40,7 @@ def main() -> None:
         echo(port, None)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())  # which ends the others
     for core in sorted(os.sched_getaffinity(0))[:threads]:
-        Process(target=echo, args=(port, core), daemon=True).start()
+        get_context("fork").Process(target=echo, args=(port, core), daemon=True).start()
     signal.pause()
 
 

@@ -63,10 +63,8 @@ class One:
         self.once.landed = self.sharing.hot.missed.landed
         self.shelf = Shelf(self.sharing.source, self.memory, self.once)
         self.memory.refresh = self.once.refresh
-        self.sharing.flushes.forgets += (
-            Forgetting(self.memory, reactor).forget,
-            lambda flush: self.once.forget(flush.matches),
-        )
+        self.forgetting = Forgetting(self.memory, reactor)
+        self.sharing.flushes.forgets += self.forgetting.forget, lambda flush: self.once.forget(flush.matches)
         self.sharing.hot.node = id(self) & 0xFFFF
 
     @property
@@ -123,5 +121,6 @@ class Nodes(RedisCase):
         node = One(url, upstream, secret, settings)
         self.addCleanup(node.sharing.close)
         self.addCleanup(node.once.close)
+        self.addCleanup(node.forgetting.stop)
         node.sharing.start()
         return node
