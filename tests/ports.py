@@ -13,12 +13,14 @@ import tempfile
 from functools import cache
 from pathlib import Path
 from secrets import randbelow
+from threading import Lock
 from typing import Final
 from unittest import skipIf
 
 FIRST, LAST = 2000, 9999
 
 _given: Final[set[int]] = set()
+_giving: Final = Lock()  # a process may mark a port twice
 
 
 def _no_ipv6() -> str | None:
@@ -56,7 +58,7 @@ def _marked(port: int) -> bool:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port that is free for UDP and TCP, another one each time.
+    """Return a port that is free for UDP and TCP, another one each time, in whichever thread.
 
     :raises RuntimeError: there is none.
     """
@@ -64,9 +66,11 @@ def free_port(host: str = "127.0.0.1") -> int:
     start = randbelow(count)
     for step in range(count):
         port = FIRST + (start + step) % count
-        if port not in _given and _free(host, port) and _marked(port):
-            _given.add(port)
-            return port
+        with _giving:
+            # Marked before it is tried: for as long as that takes, whoever was given it could not have it.
+            if port not in _given and _marked(port) and _free(host, port):
+                _given.add(port)
+                return port
     raise RuntimeError(f"no port from {FIRST} to {LAST} is free")
 
 

@@ -30,6 +30,11 @@ NO_DNSPERF = None if shutil.which("dnsperf") else "no dnsperf here: apt-get inst
 PATIENCE = 120.0
 """Seconds that a node has to start or to end, on a machine with a lot of other work."""
 
+TRIES = 3
+"""Times that a node is started where somebody takes its port before it does."""
+
+SHOWN = 2000
+"""The characters of a log, its last, that an error shows: of a longer one those who run the tests may see no end."""
 
 PATIENT = {"HEIMDALL_REDIS_READ_BUDGET": "1"}
 """What has a node wait for Redis where a test is about what it finds there, not about how long that takes."""
@@ -50,35 +55,42 @@ class Running:
     """
 
     def __init__(self, *arguments: str, environ: Mapping[str, str] | None = None, before: tuple[str, ...] = ()) -> None:
-        self.port, self.http = free_port(), free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="heimdall-node-"))
         self._log = self._folder / "log"
-        self._under = bool(before)
-        self._command = [
-            *before, sys.executable, "-m", "twisted", "--log-format=text", "heimdall",
-            f"--listen=127.0.0.1:{self.port}", f"--http=127.0.0.1:{self.http}", *arguments,
-        ]  # fmt: skip
+        self._before, self._arguments = before, arguments
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("HEIMDALL_", "REDIS_"))}
         root = str(Path(__file__).resolve().parent.parent)
         self._environ = {**clean, "PYTHONPATH": root, **(environ or {})}
+        self._start(TRIES)
+
+    def _start(self, tries: int) -> None:
+        """Start it on other ports where somebody has taken one of them meanwhile."""
+        self.port, self.http = free_port(), free_port()
         self.process = self._run()
         try:
             self._wait()
         except BaseException:
-            self.clean()
-            raise
+            if tries == 1 or "another program uses the port" not in self.log:
+                self.clean()
+                raise
+            self._log.unlink()
+            self._start(tries - 1)
 
     def _run(self) -> subprocess.Popen[bytes]:
+        command = [
+            *self._before, sys.executable, "-m", "twisted", "--log-format=text", "heimdall",
+            f"--listen=127.0.0.1:{self.port}", f"--http=127.0.0.1:{self.http}", *self._arguments,
+        ]  # fmt: skip
         with self._log.open("ab") as log:
             return subprocess.Popen(
-                self._command,
+                command,
                 cwd=self._folder,
                 env=self._environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 # A command that it runs under may not pass signals on: then the whole group is sent them.
-                process_group=0 if self._under else None,
+                process_group=0 if self._before else None,
             )
 
     def again(self) -> None:
@@ -95,9 +107,11 @@ class Running:
             except OSError:
                 pass
             time.sleep(0.02)
-        if self.process.poll() is None:
+        code = self.process.poll()
+        if code is None:
             self._send(signal.SIGKILL)
-        raise RuntimeError(f"the node did not start:\n{self.log}")
+        ended = "still under way" if code is None else f"ended with code {code}"
+        raise RuntimeError(f"the node did not start: {ended}; its log:\n{self.log[-SHOWN:]}")
 
     @property
     def log(self) -> str:
@@ -152,7 +166,7 @@ class Running:
             return self.process.wait()
 
     def _send(self, number: signal.Signals) -> None:
-        if self._under:
+        if self._before:
             os.killpg(self.process.pid, number)
         else:
             self.process.send_signal(number)
