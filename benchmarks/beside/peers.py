@@ -29,8 +29,9 @@ RATE: Final = "10000000"
 COMPILED: Final = "heimdall-compiled"
 """Heimdall with the path of a query compiled, which takes part if ``make compiled`` was run."""
 
-ECHO: Final = "echo"
-"""What takes part where the question is how good anybody could be: it answers each question with itself."""
+ECHO, BARE = "echo", "bare"
+"""What takes part where the question is how good anybody could be: one answers each question with itself, one finds the
+answer and does nothing else that a cache owes."""
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 
@@ -249,6 +250,12 @@ def echo(folder: Path, port: int, setting: Setting) -> list[str]:
     return [sys.executable, str(Path(__file__).with_name("echo.py")), str(port), str(setting.threads)]
 
 
+def bare(folder: Path, port: int, setting: Setting) -> list[str]:
+    """Return what starts something that finds answers, and does no more."""
+    where = (setting.redis,) if setting.redis else ()
+    return [sys.executable, str(Path(__file__).with_name("bare.py")), str(port), str(setting.upstream), *where]
+
+
 def _user() -> str:
     return os.environ.get("USER") or ("root" if os.getuid() == 0 else str(os.getuid()))
 
@@ -302,4 +309,5 @@ CONTESTANTS: Final = (
     Contestant("pdns", "PowerDNS Recursor", "pdns_recursor", "pdns-recursor", recursor),
     Contestant("twistd", "twistd dns", "", "", twistd),
     Contestant(ECHO, "an echo, no server", "", "", echo),
+    Contestant(BARE, "the bare job, no cache", "", "", bare),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from benchmarks.beside.ground import Ground, cores, plain, signed
 from benchmarks.beside.learn import MANY, confine, teach
 from benchmarks.beside.load import CLIENTS, OUTSTANDING, Dnsperf, Found, Questions, ask
 from benchmarks.beside.meter import resident, spent
-from benchmarks.beside.peers import CONTESTANTS, ECHO, Contestant, Heimdall, Server, Setting, pinned
+from benchmarks.beside.peers import BARE, CONTESTANTS, ECHO, Contestant, Heimdall, Server, Setting, pinned
 from benchmarks.beside.quiet import Quiet
 from benchmarks.beside.store import Store
 from benchmarks.beside.works import Lines, Work, new_to, random_subdomains
@@ -55,7 +55,7 @@ def entrants(work: Work, contestants: Sequence[Contestant]) -> list[Entrant]:
     same share of each core.
     """
     core, around = map(str, cores())
-    wanted = [one for one in contestants if (one.name in work.servers if work.servers else one.name != ECHO)]
+    wanted = [one for one in contestants if one.name == work.bound or one.name in _servers(work)]
     if work.threads == 1:
         return [Entrant(one.name, one, core, around) for one in wanted]
     both = f"{core},{around}"
@@ -67,6 +67,10 @@ def entrants(work: Work, contestants: Sequence[Contestant]) -> list[Entrant]:
             Entrant(f"{one.name} x{work.threads}", one, both, both, work.threads),
         )
     ]
+
+
+def _servers(work: Work) -> Collection[str]:
+    return work.servers or {one.name for one in CONTESTANTS} - {ECHO, BARE}
 
 
 class Stage:

@@ -12,6 +12,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from attrs import evolve
+from dns.message import make_query
+from dns.query import udp
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks.beside import learn, peers, play, streams
@@ -26,11 +28,12 @@ from benchmarks.beside.works import WORKS, Lines, all_names, cold, mixed, new_to
 from benchmarks.page import drawn
 from tests.house.tree import ROOT
 from tests.nsd import SKIP
+from tests.redisserver import RedisServer, wait_for
 from tests.running import NO_DNSPERF
 
 MEASURED = json.loads((ROOT / "docs" / "measured" / "beside.json").read_text())
 BY_NAME = {one.name: one for one in WORKS}
-ECHO = next(one for one in CONTESTANTS if one.name == peers.ECHO)
+ECHO, BARE = (next(one for one in CONTESTANTS if one.name == name) for name in (peers.ECHO, peers.BARE))
 
 
 def run(rate: float, cpu: float, p999: float = 1.0) -> dict[str, float]:
@@ -223,6 +226,33 @@ class Live(SynchronousTestCase):
             server.clean()
             for process in processes:
                 self.assertRaises(ProcessLookupError, os.kill, process, 0)
+
+    def test_bare(self) -> None:
+        """The bare job takes part where there is more to do than to give what is known; its answers are the right ones.
+
+        It finds what another node stored, has the rest from upstream, and knows it when it is asked again.
+        """
+        for name, there in (("memory", False), ("miss", True), ("l2", True), ("mix", True)):
+            taking_part = entrants(BY_NAME[name], CONTESTANTS)
+            self.assertEqual(any(one.contestant is BARE for one in taking_part), there, name)
+        ground, redis = Ground(plain()), RedisServer().start()
+        self.addCleanup(ground.stop)
+        self.addCleanup(redis.stop)
+        lines = cold(random.Random(1), "q1", 300)
+        node = CONTESTANTS[0].start(Setting(ground.port, "", redis=redis.url))
+        self.addCleanup(node.clean)
+        ask(node.port, lines[:100])
+        wait_for(lambda: len(redis.command("KEYS", "heimdall:c1:*")) == 100)
+        for url, upstream in ((redis.url, 200), ("", 300)):
+            server = BARE.start(Setting(ground.port, "", redis=url))
+            self.addCleanup(server.clean)
+            before = ground.asked
+            for _ in range(2):
+                ask(server.port, lines)
+                self.assertEqual(ground.asked - before, upstream)
+            for name in (lines[0].split()[0], lines[-1].split()[0]):
+                right, told = (udp(make_query(name, "A"), "127.0.0.1", 30, port) for port in (ground.port, server.port))
+                self.assertEqual((told.answer, told.rcode()), (right.answer, 0))
 
     def test_streams(self) -> None:
         """Every query on every connection is answered, and counted."""
