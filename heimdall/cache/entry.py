@@ -13,7 +13,7 @@ from heimdall.cache.seal import SIZE, Seal
 from heimdall.message.answer import AA, MOST_RECORDS, SOA, TC, Answer
 from heimdall.message.edns import OPT
 from heimdall.message.query import AD, NXDOMAIN
-from heimdall.message.spots import ALONE, aged, walk, walk_one, walk_soa, with_ttl
+from heimdall.message.spots import ALONE, aged, walk, walk_soa, with_ttl
 from heimdall.message.wire import HEADER, Malformed, records
 
 VERSION: Final = 3
@@ -37,6 +37,8 @@ REASONS: Final = ("short", "version", "damaged", "forged", "malformed", "future"
 # Redis keeps beside its own head of a value in one block of 64.
 _NARROW: Final = Struct("!QHBBBB")
 _WIDE: Final = Struct("!QHBHHH")
+_ALONE: Final = Struct("!QHI2s4sIH")
+_PLAIN: Final = 1 << 16  # no marks, and one answer alone
 _TTL: Final = Struct("!I")
 _WITH_AA: Final = 1
 _WITH_AD: Final = 2
@@ -50,6 +52,7 @@ _LONGEST: Final = 0x7FFFFFFF
 _BEFORE: Final = b"\0" * HEADER
 _ONE: Final[tuple[int, int, int]] = (1, 0, 0)
 _OPT: Final = OPT.to_bytes(2, "big")
+_OWNER: Final = b"\xc0\x0c"
 
 _Read = tuple[tuple[int, ...], int, bool]
 
@@ -110,38 +113,32 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
     :param now: seconds since 1970 on the clock of Redis.
     :raises Rubbish: the value is not a well-formed answer to this question; nothing else is ever raised.
     """
-    if len(value) < _NARROW.size + SIZE:
+    end = len(value) - SIZE
+    if end < _NARROW.size:
         raise Rubbish("short")
     if value[0] != VERSION:
         raise Rubbish("version")
-    end = len(value) - SIZE
     if not seal.fits(key, value[:end], value[end:]):
         raise Rubbish("forged" if seal.keyed else "damaged")
-    times, _, marks, answers, authorities, additionals = _NARROW.unpack_from(value)
-    at = _NARROW.size
-    scope, rcode, flags = None, 0, 0
-    if marks:
-        if marks & _COUNTED_WIDE:
-            if end < _WIDE.size:
-                raise Rubbish("malformed")
-            _, _, marks, answers, authorities, additionals = _WIDE.unpack_from(value)
-            at = _WIDE.size
-        if marks & _SCOPED:
-            scope = value[at]
-            at += 1
-        if marks > _MARKS or at > end or (scope is not None and scope > 128):
+    question = key[:size]
+    # Nearly all values hold one record, of the very name that was asked for: read at once, head and all.
+    times, _, facts, owner, kind, ttl, data = _ALONE.unpack_from(value)
+    if facts == _PLAIN and owner == _OWNER and kind == question[-4:] and end == _ALONE.size + data:
+        scope, rcode, flags, sections, body = None, 0, 0, _ONE, value[_NARROW.size : end]
+        spots, denied = ALONE, False
+        if ttl > _LONGEST or kind[:2] == _OPT:
             raise Rubbish("malformed")
-        rcode = NXDOMAIN if marks & _NO_NAME else 0
-        flags = (AD if marks & _WITH_AD else 0) | (AA if marks & _WITH_AA else 0)
+    else:
+        scope, rcode, flags, sections, body = _facts(value, end)
+        spots, ttl, denied = _usual(body, question, sections) or _whole(
+            _BEFORE + question + body, HEADER + size, sections
+        )
     stored, before = times >> 16 & _LATEST, times & _LONG_AGO
     age = now - stored * TICK
     if age < 0:
         if age < -TOLERANCE:
             raise Rubbish("future")
         age = 0.0
-    sections = answers, authorities, additionals
-    question, body = key[:size], value[at:end]
-    spots, ttl, denied = _usual(body, question, sections) or _whole(_BEFORE + question + body, HEADER + size, sections)
     seconds = int(age)
     left = ttl - seconds if ttl > seconds else 0
     if seconds:
@@ -158,12 +155,35 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
             True,
             "redis",
             (),
-            denied or not answers or rcode != 0,
+            denied or not sections[0] or rcode != 0,
             scope,
         ),
         ttl - age,
         (stored - before) * TICK if before < _LONG_AGO else 0.0,
     )
+
+
+def _facts(value: bytes, end: int) -> tuple[int | None, int, int, tuple[int, int, int], bytes]:
+    """Return what stands in front of a value's records: scope, code, flags and counts; and the records, up to ``end``.
+
+    :raises Rubbish: that cannot be.
+    """
+    _, _, marks, answers, authorities, additionals = _NARROW.unpack_from(value)
+    at = _NARROW.size
+    scope = None
+    if marks:
+        if marks & _COUNTED_WIDE:
+            if end < _WIDE.size:
+                raise Rubbish("malformed")
+            _, _, marks, answers, authorities, additionals = _WIDE.unpack_from(value)
+            at = _WIDE.size
+        if marks & _SCOPED:
+            scope = value[at]
+            at += 1
+        if marks > _MARKS or at > end or (scope is not None and scope > 128):
+            raise Rubbish("malformed")
+    flags = (AD if marks & _WITH_AD else 0) | (AA if marks & _WITH_AA else 0)
+    return scope, NXDOMAIN if marks & _NO_NAME else 0, flags, (answers, authorities, additionals), value[at:end]
 
 
 def stored_at(value: bytes) -> float:
@@ -180,9 +200,6 @@ def _usual(body: bytes, question: bytes, sections: tuple[int, int, int]) -> _Rea
     """Return what :func:`_whole` does, for one RRset that was asked for, or the SOA of a no; None for anything else."""
     if question[-4:-2] == _OPT:
         return None
-    if sections == _ONE:
-        alone = walk_one(body, 0, question)
-        return (ALONE, alone[0], False) if alone and alone[1] == len(body) and alone[0] <= _LONGEST else None
     answers, authorities, additionals = sections
     if additionals:
         return None

@@ -42,8 +42,8 @@ class Worth:
     """
 
     def __init__(self, seal: Seal, covers: Covers, window: int, ceilings: tuple[int, int]) -> None:
-        self._seal, self._covers, self._window, self._ceilings = seal, covers, window, ceilings
-        self._least = min(ceilings)
+        self._seal, self._covers, self._window = seal, covers, window
+        self._ceiling, self._negative = ceilings[0], min(ceilings)
         self.node = 0
         """The number of this node, for the values that it stores."""
         self._rubbish = Count("heimdall_cache_redis_rubbish_total", "Values that are no answer.", "reason")
@@ -64,9 +64,8 @@ class Worth:
             return "rubbish", None
         if self._covers(query.name, asked):
             return "flushed", None
-        if answer.ttl > self._least:
-            ceiling, negative = self._ceilings
-            answer = answer.bounded(0, ceiling, negative)
+        if answer.ttl > (self._negative if answer.negative else self._ceiling) or len(answer.spots) > 1:
+            answer = answer.bounded(0, self._ceiling, self._negative)
         if left > (query.least and query.least + NEWER):
             return "hit", answer
         if left > 0:
