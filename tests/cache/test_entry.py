@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from twisted.trial.unittest import SynchronousTestCase
 
+from heimdall.cache import entry
 from heimdall.cache.entry import REASONS, TICK, VERSION, Rubbish, from_bytes, stored_at, stored_by, to_bytes
 from heimdall.cache.seal import SIZE as SEAL
 from heimdall.cache.seal import Seal
@@ -286,16 +287,11 @@ class Refused(SynchronousTestCase):
         value = put(known(scope=24))
         seen = set()
         for _ in range(100_000):
-            broken = bytearray(value)
-            for _ in range(dice.choice((1, 1, 2, 5))):
-                broken[dice.randrange(len(broken))] = dice.randrange(256)
-            if not dice.randrange(4):
-                at = dice.randrange(len(broken))
-                broken[at : at + dice.randrange(8)] = dice.randbytes(dice.randrange(8))
+            broken = mutated(value, dice)
             if broken != value:
-                self.assertRaises(Rubbish, taken, bytes(broken))
+                self.assertRaises(Rubbish, taken, broken)
             try:
-                back, left, _ = taken(sealed(bytes(broken)))
+                back, left, _ = taken(sealed(broken))
             except Rubbish as rubbish:
                 seen.add(rubbish.reason)
                 continue
@@ -305,6 +301,43 @@ class Refused(SynchronousTestCase):
             self.assertLess(left, 1 << 31)
             self.assertEqual(back.question, QUERY.key[:SIZE])
         self.assertEqual(seen, {"good", *REASONS} - {"short", "damaged", "forged"})
+
+    def test_read_at_once(self) -> None:
+        """A value of one record, which is read at once, tells what it does when it is read record by record."""
+        dice = random.Random(9)
+        values = []
+        for kind in (1, edns.OPT):
+            key = QUERY.name + kind.to_bytes(2, "big") + QUERY.key[-3:]
+            row = [(QUERY.name, kind, 300, b"\1\2\3\4")]
+            one = answer.local(QUERY, 0, row).replace(question=key[:-1], keep=True, flags=0)
+            values += [(put(one, key), key)]
+            values += [(sealed(mutated(put(one, key), dice), key), key) for _ in range(10_000)]
+        at_once = [told(value, key, 2.5) for value, key in values]
+        self.assertEqual({one[0] for one in at_once}, {"good", "version", "malformed", "future"})
+        self.assertEqual((at_once[0][0], at_once[10_001][0]), ("good", "malformed"))
+        self.patch(entry, "_PLAIN", None)
+        self.patch(entry, "_usual", lambda *_: None)
+        self.assertEqual([told(value, key, 2.5) for value, key in values], at_once)
+
+
+def mutated(value: bytes, dice: random.Random) -> bytes:
+    """Return a value broken in a few places."""
+    broken = bytearray(value)
+    for _ in range(dice.choice((1, 1, 2, 5))):
+        broken[dice.randrange(len(broken))] = dice.randrange(256)
+    if not dice.randrange(4):
+        at = dice.randrange(len(broken))
+        broken[at : at + dice.randrange(8)] = dice.randbytes(dice.randrange(8))
+    return bytes(broken)
+
+
+def told(value: bytes, key: bytes, later: float) -> tuple[object, ...]:
+    """Return all that a value tells some seconds after it was stored, or why it is refused."""
+    try:
+        back, left, asked = from_bytes(value, key, SIZE, NOW + later, KEYED)
+    except Rubbish as rubbish:
+        return (rubbish.reason,)
+    return "good", left, asked, *(getattr(back, name) for name in answer.FIELDS)
 
 
 def make(labels: list[bytes], kind: int, do: bool, cd: bool) -> Query:
