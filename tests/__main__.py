@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +18,12 @@ ROOT = Path(__file__).resolve().parent.parent
 LEGS = ("accept", "admit", "cache", "fetch")
 FLOOR = 95.0
 """Percent of the lines, and of the branches, of each leg that the tests have to run."""
+
+MOST_TOLD = 30
+"""Lines that are told once more of each failure, at the end of all."""
+
+RULES = ("=" * 79, "-" * 79)
+"""What trial puts in front of each failure, and behind the last one."""
 
 CHECKS = (
     ("ruff", "check", "."),
@@ -47,8 +53,23 @@ def check(*arguments: str) -> bool:
     return python(*arguments)[-1] == "0"
 
 
-def trial(folder: str) -> tuple[int, int, int]:
-    """Run all tests under coverage; return how many passed, failed and were skipped, by trial's own summary."""
+def failures(lines: Sequence[str]) -> list[str]:
+    """Return what trial says of each failure, but for the way there: what was raised, and in which tests."""
+    told: list[str] = []
+    block: list[str] | None = None
+    for line in lines:
+        if line in RULES:
+            if block and block[0] in ("[FAIL]", "[ERROR]"):
+                said = [each for each in block[1:] if each and not each.startswith(("  ", "Traceback "))]
+                told += said if len(said) <= MOST_TOLD else [*said[: MOST_TOLD // 2], "...", *said[-MOST_TOLD // 2 :]]
+            block = [] if line == RULES[0] else None
+        elif block is not None:
+            block.append(line)
+    return told
+
+
+def trial(folder: str) -> tuple[int, int, int, list[str]]:
+    """Run all tests under coverage; return how many passed, failed, were skipped, and what is told of the failures."""
     jobs = os.environ.get("JOBS") or str(min(os.cpu_count() or 1, 4))
     *lines, code = python(
         *("coverage", "run", "-m", "twisted.trial", f"--jobs={jobs}", f"--temp-directory={folder}/trial", "tests"),
@@ -59,7 +80,7 @@ def trial(folder: str) -> tuple[int, int, int]:
     failed = sum(counts.get(what, 0) for what in ("failures", "errors", "unexpectedSuccesses"))
     if not failed and (code != "0" or not passed):
         failed = 1  # trial ended without a word on it
-    return passed, failed, counts.get("skips", 0)
+    return passed, failed, counts.get("skips", 0), failures(lines)
 
 
 def covered(folder: str) -> bool:
@@ -96,11 +117,11 @@ def main() -> int:
     results = [check(*arguments) for arguments in CHECKS]
     check("coverage", "erase")
     with tempfile.TemporaryDirectory(prefix="heimdall-tests-") as folder:
-        passed, failed, skipped = trial(folder)
+        passed, failed, skipped, told = trial(folder)
         results.append(covered(folder) or bare())
     passed += results.count(True)
     failed += results.count(False)
-    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    print(*told, f"{passed} passed, {failed} failed, {skipped} skipped", sep="\n")
     return 1 if failed else 0
 
 
