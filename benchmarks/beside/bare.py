@@ -81,7 +81,6 @@ class Bare:
         self._known: dict[bytes, bytes] = {}
         self._number = 0
         # What waits: for the end of the turn, for Redis, for the upstream.
-        self._new: list[Asked] = []
         self._replies: list[tuple[Envelope, bytes]] = []
         self._questions: list[tuple[Envelope, bytes]] = []
         self._commands: list[bytes] = []
