@@ -8,10 +8,10 @@ from setuptools import setup
 
 PATH = """
     tally asking waits gso
-    message/wire message/spots message/query message/reply message/answer message/response
+    message/wire message/spots message/query message/reply message/answer message/response message/passed
     accept/reader accept/slots accept/segments accept/batch accept/rush accept/outbox accept/repeats accept/alike
     accept/front accept/passing
-    admit/acl admit/limit admit/special
+    admit/acl admit/limit admit/special admit/existing
     cache/bounds cache/once cache/waiting cache/memory cache/table cache/eviction
     cache/redis cache/look cache/reading cache/flight cache/worth cache/entry cache/seal
     cache/writer cache/flush cache/lease cache/learnt cache/frequent cache/shelf

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from heimdall.interfaces import IExchange, ISource, ITeller, Ongoing, Tell, Told
+from heimdall.interfaces import Drop, IExchange, ISource, ITeller, Judge, Ongoing, Tell, Told
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
 
@@ -51,3 +53,28 @@ def exchange(way: IExchange, query: Query, timeout: float) -> Deferred[Answer]:
         return way.tell(query, timeout, told)
 
     return deferred(tell, query)
+
+
+def settled(query: Query, answer: Answer, judges: Sequence[Judge], now: float) -> Answer | Drop:
+    """Return what is told of a query that policies let pass, now that its answer is there.
+
+    :param judges: asked again, where what they said before does not hold any longer.
+    """
+    passed = query.passed
+    if passed is None:
+        return answer
+    if not passed.holds(now):
+        query.passed = None
+        for judge in judges:
+            verdict = judge(query)
+            if verdict is not None:
+                return said(query, verdict, now)
+    return said(query, answer, now)
+
+
+def said(query: Query, verdict: Answer | Drop, now: float) -> Answer | Drop:
+    """Return what is told where a gate for names ends a query, on the terms of those before it."""
+    passed = query.passed
+    if passed is None or not isinstance(verdict, Answer):
+        return verdict
+    return passed.applied(query, verdict, now)

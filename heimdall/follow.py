@@ -8,6 +8,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
+from heimdall.asking import said, settled
 from heimdall.interfaces import IGate, IHotCache, ISource
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
@@ -58,15 +59,20 @@ class Follow:
         over = self._judged(self._names, query, trace)
         if over is not None:
             return succeed(over)
-        return self._source.ask(query).addCallback(Followed, trace)
+        return self._source.ask(query).addCallback(self._settled, query, trace)
+
+    def _settled(self, answer: Answer, query: Query, trace: Trace) -> Followed:
+        judges = [gate.judge for gate in self._names]
+        verdict = settled(query, answer, judges, self._clock.seconds())
+        return Followed(verdict if isinstance(verdict, Answer) else None, trace)
 
     def _judged(self, gates: Sequence[IGate], query: Query, trace: Trace) -> Followed | None:
         """Return what a gate ends the question with, or None when all let it pass."""
         for gate in gates:
             verdict = gate.judge(query)
-            answer = verdict if isinstance(verdict, Answer) else None
-            said = "passes" if verdict is None else "drops" if answer is None else "answers"
-            trace.note("gate", said, gate=type(gate).__name__)
+            word = "passes" if verdict is None else "answers" if isinstance(verdict, Answer) else "drops"
+            trace.note("gate", word, gate=getattr(gate, "title", type(gate).__name__))
             if verdict is not None:
-                return Followed(answer, trace)
+                told = said(query, verdict, self._clock.seconds())
+                return Followed(told if isinstance(told, Answer) else None, trace)
         return None

@@ -3,42 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from heimdall.interfaces import IGate, IHotCache, ISource, NoAnswer
+from heimdall.asking import said, settled
+from heimdall.interfaces import Drop, IGate, IHotCache, ISource, Judge, NoAnswer
 from heimdall.message.answer import Answer
 from heimdall.message.edns import PROHIBITED, ExtendedError
 from heimdall.message.query import Query
 
+_DROPS: Final = ExtendedError(PROHIBITED, "a policy drops this query")
+
 
 @implementer(ISource)
 class Inside:
-    """Asks memory, then the gates for names, then a source: what a client's query meets as well.
+    """Asks policies that look at the client, memory, the gates for names, then a source: as a client's query does.
 
-    :param memory: asked first.
-    :param gates: judged when memory does not know.
+    :param clients: judged first, of a query that has no client.
+    :param memory: asked next.
+    :param names: judged when memory does not know.
     :param source: asked last.
     """
 
-    def __init__(self, memory: IHotCache, gates: Sequence[IGate], source: ISource, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        memory: IHotCache,
+        names: Sequence[IGate],
+        source: ISource,
+        clock: IReactorTime,
+        clients: Sequence[IGate] = (),
+    ) -> None:
         self._memory = memory
-        self._gates = tuple(gates)
+        self._clients: list[Judge] = [gate.judge for gate in clients]
+        self._names: list[Judge] = [gate.judge for gate in names]
         self._source = source
         self._clock = clock
 
     def ask(self, query: Query) -> Deferred[Answer]:
         """Find the answer; see :class:`~heimdall.interfaces.ISource`."""
+        query.passed = None  # it may have been asked before
+        for judge in self._clients:
+            verdict = judge(query)
+            if verdict is not None:
+                return maybeDeferred(_told, verdict)
         known = self._memory.get(query, self._clock.seconds())
         if known is not None:
             answer, body, _ = known
             return succeed(answer.with_body(query, body))
-        for gate in self._gates:
-            verdict = gate.judge(query)
-            if isinstance(verdict, Answer):
-                return succeed(verdict)
+        for judge in self._names:
+            verdict = judge(query)
             if verdict is not None:
-                return fail(NoAnswer("a policy drops this query", ExtendedError(PROHIBITED)))
-        return self._source.ask(query)
+                return maybeDeferred(_told, said(query, verdict, self._clock.seconds()))
+        return self._source.ask(query).addCallback(self._settled, query)
+
+    def _settled(self, answer: Answer, query: Query) -> Answer:
+        return _told(settled(query, answer, self._names, self._clock.seconds()))
+
+
+def _told(verdict: Answer | Drop) -> Answer:
+    """Return the answer that a verdict is.
+
+    :raises NoAnswer: it is silence.
+    """
+    if isinstance(verdict, Answer):
+        return verdict
+    raise NoAnswer("a policy drops this query", _DROPS)

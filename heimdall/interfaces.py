@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import inf
+from typing import Any, Final, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -45,13 +46,71 @@ class Drop:
 DROP: Final = Drop()
 
 
-class IGate(Interface):
-    """A policy: may this query pass?"""
+class Pass:
+    """What a policy says that lets a query pass for a while.
+
+    No tier of the cache keeps the answer longer, and no client is told a longer TTL.
+
+    :param seconds: from now on; 0 for this query alone.
+    """
+
+    __slots__ = ("seconds",)
+
+    def __init__(self, seconds: float = inf) -> None:
+        self.seconds = seconds
+
+
+class IPolicy(Interface):
+    """A policy of a user's own: may this query pass?
+
+    Beside ``judge`` it may have some of these, all of them optional:
+
+    ``depends``      a set of words, what its verdict depends on: ``name``, the question and what the policy knows by
+                     itself; ``client``, anything else about a query. Without it, ``name``.
+    ``start(host)``  called once, before the first query comes, with an :class:`IHost`; may return a Deferred, which is
+                     waited for
+    ``stop()``       called once, behind the last query; may return a Deferred
+    ``tallies``      what it counts
+    """
+
+    def judge(query: Query) -> Answer | Drop | Pass | None:
+        """Judge a query, at once and without waiting.
+
+        :return: the answer that ends it here; :data:`DROP` for silence; None to let it pass, and a :class:`Pass` to
+            do so for a while.
+        """
+
+
+class IGate(IPolicy):
+    """A policy as the path meets it: how long it lets a query pass is noted in the query."""
 
     def judge(query: Query) -> Answer | Drop | None:
         """Judge a query, at once and without waiting.
 
         :return: the answer that ends it here; :data:`DROP` for silence; None to let it pass.
+        """
+
+
+Judge = Callable[[Query], Answer | Drop | None]
+"""What judges a query, as :class:`IGate` does."""
+
+
+Passes = Callable[[Query], bool | None]
+"""Says of a question that no client asks whether the policies would let one ask it; None when they cannot tell."""
+
+
+class IHost(Interface):
+    """The server, as a policy of a user's own sees it."""
+
+    reactor: Any
+    """Keeps time, and opens connections."""
+
+    def changed(names: Iterable[str | bytes] | None = None) -> None:
+        """Have names judged again: from now on no tier of any node gives what was learnt of them before.
+
+        :param names: in presentation form, or as on the wire, each with all names below it. None for all names: then
+            what the policies now let pass stays where it is.
+        :raises ValueError: one of them is no domain name.
         """
 
 

@@ -14,6 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks, ma
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from heimdall.accept.sockets import Bound
 from heimdall.config.address import join
@@ -68,6 +69,8 @@ class Node(Service):
         self._began = reactor.seconds()
         self._past = Past()
         self.herald = herald(reactor, environ)
+        self.given_up: Callable[[], object] = lambda: None
+        """Called where it cannot serve after all: whoever runs it should end."""
         hostname = socket.gethostname()
         pod_ip = environ.get("POD_IP") or _own_address(settings.fetch.upstreams)
         self._name = name
@@ -149,7 +152,7 @@ class Node(Service):
             addresses=", ".join(join(one.host, one.port) for one in self.hands.bound),
             upstreams=", ".join(self._settings.fetch.upstreams) or "none",
         )
-        started.addCallback(self._warm)
+        started.addCallbacks(self._warm, self._unfit)
 
     def _warm(self, _: None) -> None:
         """Be ready: memory knows what the others know, as far as that could be had."""
@@ -158,6 +161,16 @@ class Node(Service):
             # Not before the reactor runs: until then no signal is heeded.
             self._reactor.callWhenRunning(self.herald.ready)
             self.presence.beat()
+
+    def _unfit(self, failure: Failure) -> None:
+        """End: what is wrong with the user's own code showed only now."""
+        if failure.check(CancelledError) and self._status == "leaving":
+            return
+        if failure.check(ValueError, OSError):
+            self._log.critical("The configuration cannot be used: {error}", error=failure.getErrorMessage())
+        else:
+            self._log.failure("This node cannot serve", failure)
+        self.given_up()
 
     def reload(self) -> None:
         """Load the configuration again and go on with it; with the old one, where there is a fault in the new.

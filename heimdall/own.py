@@ -8,16 +8,19 @@ from typing import Any, cast
 from twisted.internet.interfaces import IReactorTime, IResolver
 from twisted.python.reflect import namedAny
 
+from heimdall.admit.policy import ClientPolicy, NamePolicy, policy
 from heimdall.bridge import ResolverSource
-from heimdall.interfaces import IGate, ISource
+from heimdall.interfaces import IPolicy, ISource
+from heimdall.message.passed import Changes
 
 
-def gate(name: str) -> IGate:
-    """Return a policy.
+def gate(name: str, clock: IReactorTime, changes: Changes) -> NamePolicy | ClientPolicy:
+    """Return a policy as a gate.
 
-    :raises ValueError: it is none; the text names it.
+    :param changes: counts how often policies change their minds.
+    :raises ValueError: it is none; the text names it and says why.
     """
-    return cast(IGate, _own(name, IGate, _call(name)))
+    return policy(name, _own(name, IPolicy, _call(name)), clock, changes)
 
 
 def source(name: str, clock: IReactorTime, deadline: float) -> ISource:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any, cast
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IReactorTime, IResolver
 
 from heimdall import own
@@ -16,13 +17,19 @@ from heimdall.accept.engine import Faults
 from heimdall.accept.front import Front
 from heimdall.accept.server import Server
 from heimdall.admit.acl import Acl
+from heimdall.admit.existing import Existing, above
+from heimdall.admit.lifecycle import Lifecycle
 from heimdall.admit.limit import Limit
 from heimdall.admit.local import Local
+from heimdall.admit.policy import ClientPolicy, NamePolicy
 from heimdall.admit.rules import Blocked
 from heimdall.admit.special import Special
+from heimdall.admit.unasked import Unasked
 from heimdall.bridge import Resolver
 from heimdall.cache.bounds import Bounds
 from heimdall.cache.carry import Carry
+from heimdall.cache.flush import Unlogged
+from heimdall.cache.flushed import Flush
 from heimdall.cache.forget import Forgetting
 from heimdall.cache.inspect import Inspection
 from heimdall.cache.memory import Memory
@@ -38,12 +45,17 @@ from heimdall.fetch.upstream import Group
 from heimdall.follow import Follow
 from heimdall.inside import Inside
 from heimdall.interfaces import IGate, ILink, ISource
+from heimdall.message.passed import Changes
+from heimdall.message.query import Query
 from heimdall.message.wire import from_text
 from heimdall.sharing import Sharing, share
 from heimdall.tally import Tally
 
 IMPORT = "import:"
 """What stands in front of the dotted name of a source in a route."""
+
+JUDGE = b"J"
+"""The kind of the notice that has nodes judge again all that they hold."""
 
 
 @frozen
@@ -65,7 +77,8 @@ class Path:
     ``datagrams`` and ``server`` take the messages of clients, ``inside`` the questions of a program, ``follow`` those
     of an operator who wants to see what becomes of them; ``sharing`` is None where Redis is not used, ``inspection``
     looks into both tiers, ``carry`` takes answers out of them and in, by a file, and ``groups`` are the upstreams,
-    those of all names first.
+    those of all names first. ``policies`` are those of users, and ``unasked`` asks the gates for ``names`` where no
+    client does.
     """
 
     datagrams: Datagrams
@@ -82,6 +95,8 @@ class Path:
     groups: tuple[Group, ...]
     clients: tuple[IGate, ...]
     names: tuple[IGate, ...]
+    policies: Lifecycle
+    unasked: Unasked
     tallies: tuple[Tally, ...]
     clock: IReactorTime
     settings: Settings
@@ -92,6 +107,7 @@ class Path:
         cache, accept = settings.cache, settings.accept
         self.memory.keep(cache.memory, stale_window=_window(cache), refresh_share=_refresh_share(cache))
         self.memory.refresh = self.once.refresh
+        self.policies.leads = True
         self.server.streams.allow(
             accept.tcp_connections, accept.tcp_connections_per_client, accept.tcp_pipeline, accept.tcp_idle
         )
@@ -112,6 +128,7 @@ class Path:
 
     def rest(self) -> None:
         """Begin nothing more by itself: another path leads now. What is under way ends here."""
+        self.policies.rest()
         if self.sharing is not None:
             self.sharing.rest()
 
@@ -123,6 +140,39 @@ class Path:
     def warm(self) -> Deferred[None]:
         """Load what is hot in the cluster into memory; fires when that is done, or cannot be done in time."""
         return succeed(None) if self.sharing is None else self.sharing.warm.start()
+
+    def passes(self, query: Query) -> bool | None:
+        """Return whether policies let a client ask for what another node tells; None where another path leads."""
+        return self.unasked.passes(query) if self.policies.leads else None
+
+    def judge(self, names: Sequence[bytes] | None = None, since: float = -inf) -> None:
+        """Have names judged again by policies; nobody else is told.
+
+        :param names: folded wire names, each with all below it: forgotten. None for all, of which what policies let
+            pass stays.
+        :param since: what came before that, on the clock of the reactor, is not judged.
+        """
+        if names is None:
+            self.forgetting.judge(self.unasked.refuses, since)
+        else:
+            for name in names:
+                self.forgetting.forget(Flush(b"", 0.0, name, subtree=True))
+
+    def _changed(self, names: Sequence[bytes] | None) -> None:
+        """Have names judged again, here and on all nodes; in Redis they are flushed."""
+        sharing = self.sharing
+        if sharing is None or names is None:
+            self.judge(names)
+        else:
+            for name in names:
+                sharing.flushes.flush(name, subtree=True).addErrback(lambda failure: failure.trap(Unlogged))
+        if sharing is not None and names is None and not sharing.reader:
+            sharing.notices.tell(JUDGE, b"")
+
+    def _judge_all(self, sender: bytes, payload: bytes) -> None:
+        """Heed a node whose policies have changed their minds."""
+        if self.policies.leads:
+            self.judge()
 
     def close(self, handed_on: bool = False) -> Deferred[None]:
         """Give up every connection; what is under way fails.
@@ -136,7 +186,8 @@ class Path:
         self.once.close()
         for group in self.groups:
             group.close()
-        return succeed(None) if self.sharing is None else self.sharing.close()
+        closing = [self.policies.stop(), *([] if self.sharing is None else [self.sharing.close()])]
+        return DeferredList(closing, consumeErrors=True).addCallback(lambda _: None)
 
     @property
     def link(self) -> ILink | None:
@@ -203,16 +254,24 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
 
     # admit: what depends on the client is judged before memory, what depends on the name behind it, so that
     # a cached answer costs no rule.
-    clients, names = _client_gates(settings.admit, clock), _name_gates(settings, known or lists(settings.admit))
+    changes = Changes()
+    own_gates = [own.gate(name, clock, changes) for name in settings.admit.gates]
+    guards = [gate for gate in own_gates if isinstance(gate, ClientPolicy)]
+    clients = [*_client_gates(settings.admit, clock), *guards]
+    by_name = [gate for gate in own_gates if isinstance(gate, NamePolicy)]
+    names = _name_gates(settings, known or lists(settings.admit), by_name)
+    unasked = Unasked(names, clock)
+    if names:
+        once.passes = unasked.passes
     if sharing is not None:
-        sharing.warm.gates = names
+        sharing.warm.passes = unasked.passes
         carry = sharing.carry
     else:
         redis, ceilings = settings.redis, (cache.ttl_ceiling, cache.negative_ceiling)
         seal = load(redis.secret, redis.secret_file, redis.former_secret_file, shared=False)
         carry = Carry(memory, clock, seal, most=cache.memory, window=_window(cache), ceilings=ceilings)
         counting.append(carry)
-    carry.gates = names
+    carry.passes = unasked.passes
 
     # accept: the front, and the sockets' protocols.
     if former is None:
@@ -222,15 +281,20 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
     else:
         server, datagrams = former.server, former.datagrams
 
-    counting += [memory, once, *clients, *names, datagrams.faults, server.streams, server.front, datagrams]
+    counting += [memory, once, *clients, *names, unasked, datagrams.faults, server.streams, server.front, datagrams]
     tallies = [tally for part in counting for tally in getattr(part, "tallies", ())]
-    inside = Inside(memory, names, first, clock)
+    inside = Inside(memory, names, first, clock, guards)
+    policies = Lifecycle(own_gates, reactor, changes)
     follow = Follow(clients, memory, names, once, clock)
     inspection = sharing.inspection if sharing is not None else Inspection(memory, clock)
     path = Path(
         datagrams, server, inside, follow, memory, forgetting, shelf, once, sharing, inspection, carry, tuple(groups),
-        tuple(clients), tuple(names), tuple(tallies), clock, settings,
+        tuple(clients), tuple(names), policies, unasked, tuple(tallies), clock, settings,
     )  # fmt: skip
+    policies.heard.append(path._changed)
+    if sharing is not None:
+        sharing.refresh.passes = path.passes
+        sharing.notices.on(JUDGE, path._judge_all)
     if former is None:
         path.lead()
     elif sharing and former.sharing and settings.redis.url == former.settings.redis.url:
@@ -265,20 +329,26 @@ def _client_gates(admit: Admit, clock: IReactorTime) -> list[IGate]:
     return gates
 
 
-def _name_gates(settings: Settings, known: Lists) -> list[IGate]:
-    admit = settings.admit
+def _name_gates(settings: Settings, known: Lists, own_gates: Sequence[IGate]) -> list[IGate]:
     gates: list[IGate] = []
+    existing: set[bytes] = set() if known.local is None else known.local.existing
+    for routed in map(from_text, settings.fetch.routes):
+        above(routed, existing)
+        existing.add(routed)
     if known.local is not None:
         # Our own records come first: they are the most particular thing said of a name.
         gates.append(known.local)
     # The user's own policies may overrule what follows.
-    gates += [own.gate(name) for name in admit.gates]
+    gates += own_gates
     if known.blocked is not None:
         gates.append(known.blocked)
-    if admit.special_names:
+    if settings.admit.special_names:
         # Last: names that a route sends somewhere are not special here.
-        gates.append(Special(settings.fetch.routes))
-    return gates
+        special = Special(settings.fetch.routes)
+        existing |= special.existing
+        gates.append(special)
+    # Before all of them: what they say of a name may depend on it.
+    return [Existing(existing), *gates] if existing else gates
 
 
 def _routes(fetch: Fetch, reactor: Any, ledger: Ledger, groups: list[Group]) -> tuple[ISource, Mapping[bytes, ISource]]:

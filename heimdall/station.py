@@ -6,20 +6,17 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, inlineCallbacks, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IListeningPort
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
 
 from heimdall.accept.sockets import Bound
+from heimdall.admit.lifecycle import Changed
 from heimdall.cache.carry import Carry
 from heimdall.cache.flushed import Flush, Several
 from heimdall.config.settings import Settings
 from heimdall.console import followed
-from heimdall.interfaces import IGate
 from heimdall.message import query
-from heimdall.message.wire import name_end
 from heimdall.peers.inspect import NO_FLUSH, Told
 from heimdall.pipeline import Path, lay, lists
 from heimdall.tally import Tally
@@ -31,12 +28,6 @@ LAST_WORDS: Final = 0.5
 LINKED: Final = 1.0
 """Seconds that a new path waits for its Redis before it leads."""
 
-SLICE: Final = 500
-"""Answers in memory that are judged in one turn of the reactor."""
-
-REST: Final = 0.01
-"""Seconds between two such turns."""
-
 
 class Station:
     """One process that serves.
@@ -44,8 +35,6 @@ class Station:
     :param bound: the sockets to serve DNS on.
     :param name: what the node is called where the configuration does not say.
     """
-
-    _log = Logger()
 
     def __init__(self, path: Path, reactor: Any, bound: Sequence[Bound], name: str) -> None:
         self.path = path
@@ -55,6 +44,9 @@ class Station:
         self._ports: list[IListeningPort] = []
         self._past = Past()
         self._former: dict[Path, IDelayedCall] = {}
+        self._starting: Deferred[None] | None = None
+        self.changed: Changed | None = None
+        """Told the names that a policy wants to be judged again, where others serve beside this process."""
         self._names(path)
 
     @property
@@ -77,6 +69,10 @@ class Station:
         """Return whether every socket for DNS is read, as far as this process serves at all."""
         ports: list[Any] = self._ports
         return self.path.datagrams.reading() and all(port.connected for port in ports)
+
+    def judge(self, names: Sequence[bytes] | None) -> None:
+        """Have names judged again here; None for all. Nobody else is told."""
+        self.path.judge(names)
 
     def upstreams(self) -> Sequence[Any]:
         """Return how each server does, by groups."""
@@ -109,12 +105,21 @@ class Station:
         return self.path.carry
 
     def start(self) -> Deferred[None]:
-        """Serve; fires when memory is as warm as it can be had."""
+        """Serve, as soon as policies are ready; fires when memory is as warm as it can be had.
+
+        :return: fails with ValueError when a policy cannot start: then nothing is served.
+        """
         self.path.start()
+        starting = self._starting = Deferred.fromCoroutine(self._start())
+        return starting
+
+    async def _start(self) -> None:
+        await self.path.policies.start()
+        self._starting = None
         for one in self.bound:
             self.path.datagrams.listen(one.udp, self._reactor)
             self._ports.append(adopt(self._reactor, one.tcp, self.path.server))
-        return self.path.warm()
+        await self.path.warm()
 
     def change(self, settings: Settings) -> Deferred[None]:
         """Lay the path anew; fires when it leads. What was under way ends on the old one.
@@ -129,39 +134,35 @@ class Station:
         self._names(path)
         path.start()
         try:
+            await path.policies.start()
             await linked(path, self._reactor)
-        except CancelledError:
+        except BaseException:
             path.close(handed_on=True)
             raise
         former.rest()
         path.lead()
         self.path = path
         within = former.settings.fetch.deadline + LAST_WORDS
-        self._former[former] = self._reactor.callLater(within, self._bury, former)
-        await self._judge_anew(path)
+        self._former[former] = self._reactor.callLater(within, self._bury, former, self._reactor.seconds())
+        # Memory is asked before the gates for names are.
+        path.judge()
 
-    def _bury(self, former: Path) -> None:
-        """Close a path whose last question has ended; its last answers are in memory, of whatever name."""
+    def _bury(self, former: Path, led: float) -> None:
+        """Close a path whose last question has ended; its last answers are in memory, of whatever name.
+
+        :param led: when another one led in its place: since then memory was judged by the gates of that.
+        """
         del self._former[former]
         still = set(self.path.tallies)
         self._past.keep(tally for tally in former.tallies if tally not in still)
         former.close(handed_on=True)
-        Deferred.fromCoroutine(self._judge_anew(self.path)).addErrback(
-            lambda failure: self._log.failure("answers in memory could not be judged", failure)
-        )
-
-    async def _judge_anew(self, path: Path) -> None:
-        """Forget what the gates for names would not let pass: memory is asked before they are."""
-        for keys in path.memory.keys(SLICE):
-            if path is not self.path:
-                return
-            for key in keys:
-                if _is_judged(path.names, key):
-                    path.memory.forget(key)
-            await deferLater(self._reactor, REST)
+        self.path.judge(since=led)
 
     def finish(self) -> Deferred[None]:
         """Take nothing more, and answer what was asked. Fires when that is done."""
+        if self._starting is not None:
+            self._starting.addErrback(lambda _: None)
+            self._starting.cancel()
         done: Deferred[None] = self._finish()
         return done
 
@@ -188,9 +189,14 @@ class Station:
         return closing.addCallback(lambda _: None)
 
     def _names(self, path: Path) -> None:
+        path.policies.heard.append(self._changed)
         if path.sharing is not None:
             path.sharing.name(path.settings.peers.node or self._name)
             path.sharing.flushes.forgets.append(self._forget_before)
+
+    def _changed(self, names: Sequence[bytes] | None) -> None:
+        if self.changed is not None:
+            self.changed(names)
 
 
 def adopt(reactor: Any, listening: socket.socket, factory: Any) -> IListeningPort:
@@ -213,14 +219,3 @@ def linked(path: Path, reactor: Any) -> Deferred[None]:
         link.watch(look)
     look()
     return done.addTimeout(LINKED, reactor, lambda *_: None)
-
-
-def _is_judged(gates: Sequence[IGate], key: bytes) -> bool:
-    """Return whether a gate ends the question of a key: that of any type where the key stands for all."""
-    end = name_end(key)
-    try:
-        asked = query.make(key[:end], int.from_bytes(key[end : end + 2], "big") or 1)
-        return any(gate.judge(asked) is not None for gate in gates)
-    except Exception:
-        # The key is our own and the gate may be anybody's: what it cannot judge it has to be asked about again.
-        return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.python.usage import Options as TwistedOptions
@@ -171,6 +172,7 @@ def makeService(options: Options) -> IService:
     finally:
         spare()
     _heed_hangups(clock, service.reload)
+    service.given_up = partial(_give_up, clock)
     if settings.watch.log == "json":
         from heimdall.watch.logs import JSONLogged
 
@@ -228,6 +230,20 @@ def _end_well(reactor: Any) -> None:
 
     # The reactor sets its own handlers when it starts, so ours must come after that.
     reactor.callWhenRunning(signal.signal, signal.SIGTERM, ended)
+
+
+def _give_up(reactor: Any) -> None:
+    """End with status 1, since the node cannot serve. What runs us would tell a success."""
+    import atexit
+    import sys
+
+    def end() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+
+    atexit.register(end)
+    reactor.callWhenRunning(reactor.stop)
 
 
 def _heed_hangups(reactor: Any, reload: Callable[[], None]) -> None:

@@ -20,8 +20,8 @@ from twisted.python.failure import Failure
 from heimdall.accept.engine import Faults, Held, Later
 from heimdall.accept.repeats import RCODES, Repeats, labels
 from heimdall.accept.rush import Rush
-from heimdall.asking import teller
-from heimdall.interfaces import Drop, IGate, IHotCache, ISource
+from heimdall.asking import said, settled, teller
+from heimdall.interfaces import Drop, IGate, IHotCache, ISource, Judge
 from heimdall.message import edns
 from heimdall.message.answer import TC, Answer, make
 from heimdall.message.edns import ExtendedError
@@ -31,6 +31,7 @@ from heimdall.message.wire import to_text
 from heimdall.tally import Cell, Count, Gauge, Tally, Times
 
 _CUT: Final = ExtendedError(edns.NETWORK_ERROR, "the answer could not be had whole")
+_DROPPED: Final = ExtendedError(edns.PROHIBITED, "a policy drops this query")
 _NOT_RECURSIVE: Final = ExtendedError(edns.NOT_AUTHORITATIVE, "recursion was not desired")
 
 
@@ -97,8 +98,8 @@ class Front:
         query_log: bool,
     ) -> None:
         """Lead what comes in from now on this way; what is under way ends on the way it took."""
-        self._client_gates = tuple(gate.judge for gate in client_gates)
-        self._name_gates = tuple(gate.judge for gate in name_gates)
+        self._client_gates: tuple[Judge, ...] = tuple(gate.judge for gate in client_gates)
+        self._name_gates: tuple[Judge, ...] = tuple(gate.judge for gate in name_gates)
         self._tell = teller(source)
         self._client_subnet = client_subnet
         self._udp_size = udp_size
@@ -179,7 +180,7 @@ class Front:
         for judge in self._name_gates:
             verdict = judge(query)
             if verdict is not None:
-                return self._judged(query, verdict, started)
+                return self._judged(query, said(query, verdict, self._seconds()), started)
         if not query.flags & RD:
             return self._judged(query, make(query, REFUSED, "local", _NOT_RECURSIVE), started)
         self._pending += 1
@@ -254,6 +255,9 @@ class Front:
             # Half an answer sends a client to TCP; this one came that way.
             answer = make(query, SERVFAIL, answer.origin, _CUT)
         try:
+            if query.passed is not None:
+                verdict = settled(query, answer, self._name_gates, self._seconds())
+                answer = verdict if isinstance(verdict, Answer) else make(query, REFUSED, "local", _DROPPED)
             reply = self._reply(query, answer, answer.body, started)
         except Exception as bug:
             self._broken(Failure(bug), query, later)

@@ -8,16 +8,18 @@ from ipaddress import IPv4Address
 from zope.interface import implementer
 
 from heimdall.admit import address
+from heimdall.admit.existing import above
 from heimdall.admit.lists import each
 from heimdall.interfaces import Drop, IGate
 from heimdall.message.answer import CNAME, SOA, Answer, local
+from heimdall.message.passed import NO_TTL, SOA_TAIL
 from heimdall.message.query import ANY, Query
 from heimdall.message.wire import from_text, to_text
 from heimdall.tally import Count, Gauge, Tally
 
 A, PTR, AAAA = 1, 12, 28
 
-TTL = 60
+TTL = NO_TTL
 """Seconds that a record lives whose TTL is not given, and that a no lives: a file may change."""
 
 MOST_CHAIN = 8
@@ -25,8 +27,6 @@ MOST_CHAIN = 8
 
 MOST_BYTES = 60_000
 """Bytes of records that one name and type may have: an answer fits a message of 64 KiB with room for an alias."""
-
-_SOA_TAIL = b"\x06nobody\x07invalid\0" + b"".join(n.to_bytes(4, "big") for n in (1, 3600, 1200, 604800, TTL))
 
 _Row = tuple[bytes, int, int, bytes]
 
@@ -49,6 +49,8 @@ class Local:
 
     def __init__(self, hosts: Iterable[str] = (), records: Iterable[str] = ()) -> None:
         self._names: dict[bytes, dict[int, list[_Row]]] = {}
+        self.existing: set[bytes] = set()
+        """The names that stand above these."""
         self._answered = Count("heimdall_admit_local_total", "Queries answered from local records")
         self._skipped = Count("heimdall_admit_local_skipped_total", "Wrong lines of hosts files, left out")
         self.tallies: list[Tally] = [
@@ -81,7 +83,7 @@ class Local:
             if owner not in self._names or len(chain) == MOST_CHAIN:
                 return chain
             kinds = self._names[owner]
-        return chain + kinds.get(query.qtype, [(owner, SOA, TTL, owner + _SOA_TAIL)])
+        return chain + kinds.get(query.qtype, [(owner, SOA, TTL, owner + SOA_TAIL)])
 
     def _take(self, line: bytes) -> None:
         """Add what one line of a hosts file says.
@@ -113,6 +115,8 @@ class Local:
             raise ValueError(f"{to_text(name)} has an alias, and may have nothing beside it (RFC 1034, 3.6.2)")
         if sum(len(name) + 10 + len(other[3]) for other in (*rows, row)) > MOST_BYTES:
             raise ValueError(f"the records of {to_text(name)} do not fit a message")
+        if not kinds:
+            above(name, self.existing)
         ttl = min(other[2] for other in (*rows, row))  # RFC 2181, 5.2
         self._names.setdefault(name, kinds)[kind] = [(name, kind, ttl, other[3]) for other in (*rows, row)]
 

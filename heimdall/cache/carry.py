@@ -17,7 +17,7 @@ from heimdall.cache.memory import Memory
 from heimdall.cache.ranks import question
 from heimdall.cache.seal import Seal
 from heimdall.cache.worth import Covers, never
-from heimdall.interfaces import IGate, ILink, LinkDown
+from heimdall.interfaces import ILink, LinkDown, Passes
 from heimdall.message.answer import Answer, Stale
 from heimdall.message.bundle import Record
 from heimdall.message.query import Query
@@ -65,8 +65,8 @@ class Carry:
         self._memory, self._clock, self._seal, self._most = memory, clock, seal, most
         self._covers, self._window, self._ceilings = covers, window, ceilings
         self._link, self._head, self._wall = link, f"{prefix}:c1:".encode(), wall
-        self.gates: Sequence[IGate] = ()
-        """What they do not let pass is not taken into memory: that is asked before they are."""
+        self.passes: Passes | None = None
+        """What policies do not let pass is not taken into memory: that is asked before they are."""
         self._carried = Count("heimdall_cache_carried_total", "Answers carried in by a file.", "tier", "result")
         self.tallies: list[Tally] = [self._carried]
 
@@ -194,7 +194,7 @@ class Carry:
         held = self._memory.life(key)
         if held is not None and (now < held[2] or left <= 0):
             return "held"
-        if any(gate.judge(query) is not None for gate in self.gates):
+        if self.passes is not None and not self.passes(query):
             return "refused"
         if self._memory.used >= self._most:
             return "full"

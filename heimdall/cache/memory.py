@@ -51,7 +51,10 @@ class Memory:
         self._forms, self._bodies = table.forms, table.bodies
         self.keep(most, stale_window=stale_window, refresh_share=refresh_share)
         self.refresh: Callable[[Query, float], object] | None = None
-        """Called with a query and the seconds its answer still has, when that should be refreshed."""
+        """Called with a query and the seconds its answer still has, when that should be refreshed.
+
+        Where it returns False the answer may not be given even so long, and is forgotten.
+        """
         self._sure_until = self._plain_until = inf
         self._flushed: Flushed | None = None
         self.doubted: Callable[[], object] | None = None
@@ -122,7 +125,9 @@ class Memory:
         self._uses[place] += 1
         if now < self._until[place]:
             return self._forms[place], self._bodies[place], place
-        self._fit(place, query, now)
+        if not self._fit(place, query, now):
+            self.forget(self._table.keys[place])
+            return None
         return self._forms[place], self._bodies[place], ~place
 
     def _is_flushed(self, place: int) -> bool:
@@ -136,8 +141,8 @@ class Memory:
         place = self._index.get(_any_type(query))
         return None if place is None or now >= self._expires[place] else place
 
-    def _fit(self, place: int, query: Query, now: float) -> None:
-        """Bring an answer to this second: a hot name pays for that once in it."""
+    def _fit(self, place: int, query: Query, now: float) -> bool:
+        """Bring an answer to this second: a hot name pays for that once in it. Return whether it may be given."""
         table = self._table
         born, expires, refresh_at = table.born[place], table.expires[place], table.refresh_at[place]
         age = int(now - born)
@@ -147,9 +152,11 @@ class Memory:
             table.ages[place] = age
         if now >= refresh_at and table.uses[place] > 1 and self.refresh is not None:
             refresh_at = table.refresh_at[place] = inf
-            self.refresh(query, expires - now)
+            if self.refresh(query, expires - now) is False:
+                return False
         # One that is empty is like any other that is: nobody could tell whose it was.
         table.until[place] = min(born + age + 1, expires, refresh_at) if table.bodies[place] else 0.0
+        return True
 
     def held(self, query: Query, now: float) -> tuple[Answer, float, float] | None:
         """Return what was learnt last for a query, be it stale: the answer, when it expires and is forgotten."""
@@ -162,11 +169,21 @@ class Memory:
         return self._table.answer(place), table.expires[place], table.dies[place]
 
     def put(self, query: Query, answer: Answer, now: float, dies: float | None = None) -> None:
-        """Hold an answer for its TTL, and behind it for the stale window or until ``dies``."""
-        key = query.key
+        """Hold an answer for its TTL, and behind it for the stale window or until ``dies``.
+
+        What policies let pass on some terms is held on these: no longer than their verdict, and not where that has
+        changed meanwhile.
+        """
+        key, passed = query.key, query.passed
+        if passed is not None:
+            whole = answer.ttl
+            answer = passed.applied(query, answer, now)
+            if not passed.holds(now) or (whole and not answer.ttl):
+                return
         if query.subnet is not None:
             key = query.key_for(answer.scope or 0)
-        elif answer.rcode == NXDOMAIN and not answer.counts[0]:
+        elif answer.rcode == NXDOMAIN and not answer.counts[0] and (passed is None or passed.changes is None):
+            # A policy lets a question pass for its type alone.
             key = _any_type(query)
         table = self._table
         form, shared = table.form(answer)
@@ -196,6 +213,11 @@ class Memory:
         table.expires[place] = expires = now + ttl
         table.dies[place] = expires + self._window if dies is None else dies
         table.refresh_at[place] = now + ttl * self._fresh_share if answer.keep and self._fresh_share < 1 else inf
+        if passed is not None:
+            until = passed.until
+            table.dies[place] = min(table.dies[place], until)
+            if until <= expires + 1:  # refreshed, it could be kept no longer
+                table.refresh_at[place] = inf
         if self._order.bytes > self._order.most:
             for victim in self._order.victims(now):
                 del self._index[table.keys[victim]]
@@ -268,8 +290,16 @@ class Memory:
         if place is None or not table.refresh_at[place] <= now < table.expires[place] or self.refresh is None:
             return False
         table.refresh_at[place] = inf
-        self.refresh(query, table.expires[place] - now)
-        return True
+        if self.refresh(query, table.expires[place] - now) is not False:
+            return True
+        self.forget(table.keys[place])
+        return False
+
+    def refuse(self, query: Query) -> None:
+        """Forget what answers a question without a client's subnet: a policy does not let it pass any more."""
+        place = self._plain(query.key)
+        if place is not None:
+            self.forget(self._table.keys[place])
 
     def _plain(self, key: bytes) -> int | None:
         """Return what answers a question without a client's subnet, be it stale."""

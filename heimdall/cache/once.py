@@ -18,7 +18,7 @@ from zope.interface import classImplements
 
 from heimdall.asking import deferred, teller
 from heimdall.cache.waiting import Flight, Waiter
-from heimdall.interfaces import IHotCache, ISource, ITeller, NoAnswer, Ongoing, Told
+from heimdall.interfaces import IHotCache, ISource, ITeller, NoAnswer, Ongoing, Passes, Told
 from heimdall.message import edns
 from heimdall.message.answer import STALE_TTL, Answer, make
 from heimdall.message.edns import ExtendedError
@@ -74,6 +74,8 @@ class Once:
         self._waits = Waits(clock, self._flights.values, self._late, LATE)
         self.landed: Callable[[Query, Answer, int], object] | None = None
         """Called at the end of each flight that somebody waits for: with its question, the answer, and how many do."""
+        self.passes: Passes | None = None
+        """Whether policies let a question pass that is asked ahead of its time; None where there are none."""
         self._asked = Count(
             "heimdall_cache_once_asked_total", "Questions that neither memory nor Redis had ready.", "result"
         )
@@ -119,12 +121,20 @@ class Once:
                 self._serve_stale(flight)
         return waiter
 
-    def refresh(self, query: Query, left: float) -> None:
-        """Ask again for what is still fresh, so that it is known when its ``left`` seconds are over."""
+    def refresh(self, query: Query, left: float) -> bool:
+        """Ask again for what is still fresh, so that it is known when its ``left`` seconds are over.
+
+        :return: whether it may be given so long: not if a policy does not let a client ask for it any more.
+        """
         key = query.key if query.subnet is None else query.keys()[0]
-        if key not in self._flights and len(self._flights) < self._most:
+        if key in self._flights or len(self._flights) >= self._most:
+            return True
+        asked = query.again(left)
+        passes = True if self.passes is None else self.passes(asked)
+        if passes:
             self._asked.add("refresh")
-            self._start(key, query.again(left), None)
+            self._start(key, asked, None)
+        return passes is not False
 
     def forget(self, wanted: Callable[[bytes], bool]) -> None:
         """Ask again what is being asked for some names: what comes of the questions under way would be out of date.

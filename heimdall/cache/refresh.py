@@ -18,7 +18,7 @@ from twisted.internet.task import LoopingCall
 from heimdall.cache.entry import stored_at
 from heimdall.cache.memory import Memory
 from heimdall.cache.ranks import question
-from heimdall.interfaces import ILink, INotices
+from heimdall.interfaces import ILink, INotices, Passes
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
 from heimdall.tally import Count, Tally
@@ -61,6 +61,8 @@ class Refresh:
     ) -> None:
         self._link, self._notices, self._memory, self._clock = link, notices, memory, clock
         self._names, self._judge = names, judge
+        self.passes: Passes | None = None
+        """Whether policies let a client ask for what another node tells; it is not taken where they cannot tell."""
         self._seed = crc32(notices.token)
         self._due: dict[bytes, IDelayedCall] = {}
         self._told = self._taken = 0
@@ -145,5 +147,10 @@ class Refresh:
         stale = kept is not None and kept[0].origin == "stale"
         if not stale and stored_at(value) <= time - (now - held[0]):
             return "old"  # what is held came after it
+        passes = True if self.passes is None else self.passes(query)
+        if not passes:
+            if passes is False:
+                self._memory.refuse(query)
+            return "refused"
         self._memory.put(query, answer, now)
         return "taken"

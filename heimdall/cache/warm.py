@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from heimdall.cache.memory import Memory
 from heimdall.cache.ranks import PAGE, Ranks, Row, question
 from heimdall.cache.refresh import Judge
-from heimdall.interfaces import IGate, ILink, LinkDown
+from heimdall.interfaces import ILink, LinkDown, Passes
 from heimdall.tally import Count, Gauge, Tally
 
 WAIT: Final = 0.5
@@ -56,8 +56,8 @@ class Warm:
         self._link, self._memory, self._ranks, self._clock = link, memory, ranks, clock
         self._judge, self._sync, self._learn = judge, sync, learn
         self._seconds, self._most, self._head = seconds, most, f"{prefix}:c1:".encode()
-        self.gates: Sequence[IGate] = ()
-        """What they do not let pass is not loaded: memory is asked before they are."""
+        self.passes: Passes | None = None
+        """What policies do not let pass is not loaded: memory is asked before they are."""
         self._up: Deferred[None] | None = None
         self._owed = False
         self._work: Deferred[str] | None = None
@@ -169,7 +169,7 @@ class Warm:
             return result
         if self._memory.life(key) is not None:
             return "held"
-        if any(gate.judge(query) is not None for gate in self.gates):
+        if self.passes is not None and not self.passes(query):
             return "refused"
         self._memory.put(query, answer, self._clock.seconds())
         self._loaded += 1

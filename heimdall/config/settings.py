@@ -85,7 +85,7 @@ class Admit:
         kind="choice:nxdomain|null|refused",
     )  # fmt: skip
     gates: tuple[str, ...] = key(
-        (), "Policies of your own: dotted names of callables that return an IGate.", kind="dotted"
+        (), "Policies of your own: dotted names of callables that return an IPolicy.", kind="dotted"
     )
 
 

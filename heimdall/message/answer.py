@@ -104,6 +104,12 @@ class Answer:
             return self
         return self.replace(body=patched(self.body, self.spots, new), ttl=min(new))
 
+    def at_most(self, most: int) -> Answer:
+        """Return the answer with no TTL above so many seconds."""
+        old = [_TTL.unpack_from(self.body, spot)[0] for spot in self.spots]
+        body = patched(self.body, self.spots, [min(ttl, most) for ttl in old])
+        return self.replace(body=body, ttl=min(self.ttl, most))
+
     def with_ttls(self, ttl: int, origin: str) -> Answer:
         """Return the answer with every TTL set to ``ttl`` seconds, known from ``origin``."""
         return self.replace(body=patched(self.body, self.spots, [ttl] * len(self.spots)), ttl=ttl, origin=origin)

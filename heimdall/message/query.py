@@ -10,6 +10,7 @@ from heimdall.message.edns import ExtendedError, Subnet
 from heimdall.message.wire import HEADER, Malformed, question_end, records
 
 if TYPE_CHECKING:
+    from heimdall.message.passed import Passed
     from heimdall.message.trace import Trace
 
 FORMERR: Final = 1
@@ -53,10 +54,11 @@ class Query:
     ``least``     seconds: an answer with less left to live is not enough (a refresh sets it)
     ``seen``      what a station saw of it for one further on, or None
     ``trace``     where the stations note what they did with it, if an operator follows it; else None
+    ``passed``    on what terms policies let it pass; None where there are none
     """
 
     __slots__ = (
-        "client", "do", "edns", "flags", "key", "least", "name",
+        "client", "do", "edns", "flags", "key", "least", "name", "passed",
         "qtype", "question", "seen", "size", "stream", "subnet", "trace", "wire",
     )  # fmt: skip
 
@@ -75,6 +77,7 @@ class Query:
     least: float
     seen: object
     trace: Trace | None
+    passed: Passed | None
 
     def __init__(
         self,
@@ -107,6 +110,7 @@ class Query:
         self.least = least
         self.seen = None
         self.trace = None
+        self.passed = None
 
     def keys(self) -> list[bytes]:
         """Return the keys an answer may be held under, the closest first: more than one only with a subnet."""

@@ -30,6 +30,10 @@ class Unanswered(Exception):
     """The other end did not reply in time, is gone, or says that it cannot; the text says why."""
 
 
+class Refused(Unanswered):
+    """The other end says that it cannot."""
+
+
 @implementer(IPushProducer)
 class Channel(Int32StringReceiver):
     """One end. A message is JSON: what is asked, with a number, or the reply to that number.
@@ -105,7 +109,7 @@ class Channel(Int32StringReceiver):
         if waiter is None:
             return  # too late
         if "refused" in message:
-            waiter.errback(Unanswered(message["refused"]))
+            waiter.errback(Refused(message["refused"]))
         else:
             waiter.callback(message["reply"])
 

@@ -146,7 +146,10 @@ class Crew:
                 hand.channel.ask("forget", flush.to_bytes().hex()).addErrback(lambda _: None)
 
     def start(self) -> Deferred[None]:
-        """Start all workers; fires when all of them serve."""
+        """Start all workers; fires when all of them serve.
+
+        :return: fails with ValueError when one of them says that it cannot.
+        """
         self.path.start()
         started = self._started = Deferred()
         for number in range(len(self._sets)):
@@ -226,7 +229,9 @@ class Crew:
 
     def _hire(self, number: int) -> None:
         if not self._ending:
-            hand = self._hands[number] = Hand(self._reactor, number, self._sets, self._changed, self._environ)
+            hand = self._hands[number] = Hand(
+                self._reactor, number, self._sets, self._changed, self._judge, self._environ
+            )  # fmt: skip
             hand.serve(self._told(), self._name)
 
     def _look(self) -> None:
@@ -251,6 +256,12 @@ class Crew:
         hand.tallies = []
         if self._ending:
             return
+        if hand.refused and self._started is not None:
+            # At the start that is no accident of this worker.
+            self._ending = True
+            started, self._started = self._started, None
+            started.errback(ValueError(hand.refused))
+            return
         self._ended.add()
         lived = self._reactor.seconds() - hand.began
         wait = 0.0 if lived >= SETTLED else min(max(2 * self._waits[hand.number], SHORTEST), LONGEST)
@@ -260,6 +271,12 @@ class Crew:
             number=hand.number + 1, pid=hand.process, why=hand.why, wait=wait,
         )  # fmt: skip
         self._reactor.callLater(wait, self._hire, hand.number)
+
+    def _judge(self, hand: Hand, names: Any) -> None:
+        """Have the other workers judge names again, as a policy of one of them asked for."""
+        for other in self._serving():
+            if other is not hand:
+                other.channel.ask("judge", names).addErrback(lambda _: None)
 
     def _cover(self) -> None:
         """Have the first worker that serves cover for those that do not: their clients do not wait for the next."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred, succeed
@@ -44,8 +44,8 @@ class Duty:
             reactor,
             {
                 "serve": self.serve, "look": self.look, "change": self.change, "held": self.held,
-                "forget": self.forget, "follow": self.follow, "expected": self.expected, "out": self.out,
-                "into": self.into, "cover": self.cover, "end": self.end,
+                "forget": self.forget, "judge": self.judge, "follow": self.follow, "expected": self.expected,
+                "out": self.out, "into": self.into, "cover": self.cover, "end": self.end,
             },
             self.end,
         )  # fmt: skip
@@ -68,6 +68,7 @@ class Duty:
         self._sets = [[_bound(one) for one in each] for each in what["sockets"]]
         path = lay(from_json(what["settings"]), self._reactor)
         self._station = Station(path, self._reactor, [_copy(one) for one in self._sets[what["number"]]], what["name"])
+        self._station.changed = self._changed
         spare()
         return self._station.start()
 
@@ -91,6 +92,14 @@ class Duty:
         """Forget a name."""
         self.station.forget(Flush.from_bytes(bytes.fromhex(what)))
         return succeed(None)
+
+    def judge(self, what: Any) -> Deferred[None]:
+        """Judge names again, as a policy of another worker asked for; all where none is told."""
+        self.station.judge(None if what is None else [bytes.fromhex(name) for name in what])
+        return succeed(None)
+
+    def _changed(self, names: Sequence[bytes] | None) -> None:
+        self.channel.tell("changed", None if names is None else [name.hex() for name in names])
 
     def follow(self, what: Any) -> Deferred[Any]:
         """Ask a question as its client does.

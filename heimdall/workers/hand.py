@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from heimdall.accept.sockets import Bound
 from heimdall.tally import Tally
 from heimdall.totals import heard
-from heimdall.workers.channel import Channel, Unanswered
+from heimdall.workers.channel import Channel, Refused, Unanswered
 
 START: Final = 60.0
 """Seconds that a worker may take to serve: it may have to read long lists."""
@@ -43,6 +43,7 @@ class Hand(ProcessProtocol):
     :param number: which of the workers it is, from 0.
     :param sets: the sockets of all of them.
     :param changed: called with itself when it serves from now on, and when it is gone.
+    :param judge: called with itself, and the names that a policy of it wants to be judged again.
     """
 
     transport: Any
@@ -54,23 +55,27 @@ class Hand(ProcessProtocol):
         number: int,
         sets: Sequence[Sequence[Bound]],
         changed: Callable[[Hand], object],
+        judge: Callable[[Hand, Any], object],
         environ: Mapping[str, str],
     ) -> None:
         self.number = number
         self.serves = self.gone = False
         self.why = ""
         """How it ended, or why it has to."""
+        self.refused = ""
+        """Why it says that it cannot serve."""
         self.tallies: list[Tally] = []
         self.upstreams: list[Any] = []
         self.covers: list[int] = []
         """The numbers of those whose sockets it serves on as well."""
         self.began = reactor.seconds()
-        self._reactor, self._changed, self._sets = reactor, changed, sets
+        self._reactor, self._changed, self._judge, self._sets = reactor, changed, judge, sets
         self._missed = 0
         self._looking = False
         self._lookers: list[Deferred[None]] = []
         self._mourners: list[Deferred[None]] = []
-        self.channel = Channel(reactor, {"log": self._say, "leaving": self._leaving}, lambda: None)
+        verbs = {"log": self._say, "leaving": self._leaving, "changed": self._judge_again}
+        self.channel = Channel(reactor, verbs, lambda: None)
         self._spawn(environ)
         self.process = int(self.transport.pid or 0)
         """Its number in the system."""
@@ -174,8 +179,15 @@ class Hand(ProcessProtocol):
         self._changed(self)
         return succeed(None)
 
+    def _judge_again(self, names: Any) -> Deferred[None]:
+        """A policy of it has changed its mind."""
+        self._judge(self, names)
+        return succeed(None)
+
     def _unfit(self, failure: Failure) -> None:
         failure.trap(Unanswered)
+        if failure.check(Refused):
+            self.refused = failure.getErrorMessage()
         if not self.gone:
             self.kill(f"could not serve: {failure.getErrorMessage()}")
 

@@ -14,8 +14,11 @@ from heimdall.accept.front import Front
 from heimdall.accept.slots import Slots
 from heimdall.admit.acl import Acl
 from heimdall.admit.limit import Limit
-from heimdall.interfaces import IClientGate
-from heimdall.message.query import Client
+from heimdall.admit.policy import policy
+from heimdall.interfaces import IClientGate, IPolicy
+from heimdall.message.answer import Answer, make
+from heimdall.message.passed import Changes
+from heimdall.message.query import REFUSED, Client, Query
 from tests.accept.test_front import Gate
 from tests.accept.test_repeats import Case
 from tests.cache.questions import positive, question
@@ -169,3 +172,51 @@ class Tokens(Case):
                 self.assertEqual([together.admit(client, 1) for _ in range(count)], one_by_one)
             else:
                 self.assertNotIn(False, one_by_one)
+
+
+@implementer(IPolicy)
+class Outsiders:
+    """Refuses one host; keeps the queries it is shown."""
+
+    depends = frozenset(("name", "client"))
+
+    def __init__(self) -> None:
+        self.shown: list[Query] = []
+
+    def judge(self, query: Query) -> Answer | None:
+        self.shown.append(query)
+        return make(query, REFUSED, "local") if query.client[0] == "127.0.0.2" else None
+
+
+class Policies(Case):
+    """Batches before a policy of a user's own that looks at the client."""
+
+    def test_each_client(self) -> None:
+        """The same bytes from two hosts in one batch, and what is alike: each host is judged, and has its own reply."""
+        own = Outsiders()
+        gate = policy("house.Outsiders", own, self.clock, Changes())
+        self.front = Front([Acl(["127.0.0.0/8"]), gate], self.memory, [], self.source, self.clock)
+        for name in ("a.example", "b.example"):
+            self.memory.put(question(name), positive(name), 0.0)
+        outer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(outer.close)
+        outer.bind(("127.0.0.2", 0))
+        outer.connect(self.udp.getsockname())
+        known, alike = query_wire("a.example", use_edns=0), query_wire("b.example", use_edns=0)
+        for _ in range(2):
+            self.taken(known)
+        own.shown.clear()
+        clients = [(self.client, known), (outer, known), (outer, alike), (self.client, alike)] * 2
+        for client, wire in clients:
+            client.send(wire)
+        left, silent = self.front.repeats.answer(self.slots, self.slots.receive())
+        self.assertEqual((left, silent), ([], []))
+        self.assertEqual(list(self.slots.send(len(clients), [])), [])
+        for client, _ in clients:
+            self.assertEqual(client.recv(4096)[3] & 15, REFUSED if client is outer else 0)
+        # What it was shown is still what came.
+        self.assertEqual(
+            [(shown.client, shown.wire, shown.name) for shown in own.shown],
+            [(client.getsockname(), wire, question("a.example" if wire == known else "b.example").name)
+             for client, wire in clients],
+        )  # fmt: skip

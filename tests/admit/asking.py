@@ -6,6 +6,9 @@ import dns.edns
 import dns.message
 import dns.rcode
 import dns.rdatatype
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from heimdall.interfaces import IGate
 from heimdall.message import query
@@ -49,3 +52,16 @@ def owner_of_soa(reply: dns.message.Message) -> str:
 def extended_errors(reply: dns.message.Message) -> list[int]:
     """The codes of the extended errors of a reply."""
     return [int(option.code) for option in reply.options if isinstance(option, dns.edns.EDEOption)]
+
+
+def logged(case: SynchronousTestCase) -> list[str]:
+    """Return the lines that are logged from now on, as they come."""
+    lines: list[str] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    case.addCleanup(globalLogPublisher.removeObserver, observe)
+    return lines

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 import heimdall
-from heimdall.interfaces import Drop, IGate
+from heimdall.admit.lifecycle import Host
+from heimdall.admit.policy import ClientPolicy, NamePolicy, policy
+from heimdall.interfaces import DROP, Drop, IGate
 from heimdall.message.answer import Answer
+from heimdall.message.passed import Changes
 from heimdall.message.query import Query
+from heimdall.message.wire import from_text
 from tests.admit.asking import asking, extended_errors, rcode, rows, told
 
 PAGE = Path(heimdall.__file__).parent.parent / "docs" / "policies.md"
 BLOCKED = 15
+
+
+def own(made: object) -> NamePolicy | ClientPolicy:
+    """Return the gate for a policy of the page."""
+    return policy("school.Policy", made, Clock(), Changes())
 
 
 class Page(SynchronousTestCase):
@@ -55,6 +66,37 @@ class Page(SynchronousTestCase):
                 return nowhere(query)
 
         self.assertEqual(rows(told(Nowhere(), asking("www.example"))), ["www.example. 60 IN A 192.0.2.1"])
+
+    def test_by_client(self) -> None:
+        """The policy of the page that judges by the client can be loaded, stands before memory, and drops strangers."""
+        gate = own(self.names["Inner"]())
+        self.assertIsInstance(gate, ClientPolicy)
+        for client, name, verdict in (
+            ("192.0.2.7", "www.corp.example", DROP), ("10.0.0.7", "www.corp.example", None), ("192.0.2.7", "b", None),
+        ):  # fmt: skip
+            self.assertIs(gate.judge(asking(name, client=client)), verdict)
+
+    def test_to_the_second(self) -> None:
+        """The policy of the page that says how long its verdict holds says so until the next full hour that matters."""
+        for hour, seconds in ((7, 1800), (9, 19800), (16, 57600 - 1800)):
+            moment = time.struct_time((2026, 11, 30, hour, 30, 0, 0, 334, 0))
+            self.patch(time, "localtime", lambda moment=moment: moment)
+            bell = self.names["Bell"](hour=lambda hour=hour: hour)
+            query = asking("www.games.example")
+            verdict = own(bell).judge(query)
+            self.assertEqual((verdict is None, bell.left()), (not 8 <= hour < 15, seconds))
+            self.assertEqual(query.passed and query.passed.until, None if verdict else seconds)
+
+    def test_life(self) -> None:
+        """The policy of the page that reads a list can be loaded, and refuses what is listed."""
+        listed = self.names["Listed"]()
+        wanted: list[object] = []
+        listed.host = Host(None, wanted.append)
+        listed.take(frozenset((from_text("a.example"),)))
+        self.assertEqual(rcode(told(own(listed), asking("www.a.example"))), "REFUSED")
+        self.assertIsNone(own(listed).judge(asking("b.example")))
+        listed.take(listed.names)
+        self.assertEqual(wanted, [[from_text("a.example")]])
 
     def test_twenty_lines(self) -> None:
         """The gate of the page takes twenty lines, blank ones aside."""

@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.admit.rules import Blocked
+from heimdall.admit.unasked import Unasked
 from heimdall.cache.carry import AT_ONCE, Carry
 from heimdall.cache.entry import to_bytes
 from heimdall.cache.memory import Memory
@@ -174,7 +175,7 @@ class Memories(SynchronousTestCase):
         """A name that a rule of this node answers is not put in front of the rule."""
         one, two = One(), One()
         one.memory.put(question("ads.example"), positive("ads.example"), 0.0)
-        two.carry.gates = [Blocked(["ads.example"], [], "nxdomain")]
+        two.carry.passes = Unasked([Blocked(["ads.example"], [], "nxdomain")], Clock()).passes
         self.assertEqual(self.into(two, self.out(one)), {"refused": 1})
 
     def test_bounds(self) -> None:

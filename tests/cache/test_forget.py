@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.cache.flushed import MOST, Flush, Several
-from heimdall.cache.forget import LONGEST, REST, SIZE, Forgetting
+from heimdall.cache.forget import JUDGED, LONGEST, REST, SIZE, Forgetting
 from heimdall.cache.memory import Memory
 from heimdall.message import query
 from heimdall.message.query import NXDOMAIN
@@ -227,3 +227,88 @@ class Meanwhile(Case):
         self.forgetting.forget(flush(name(1)))
         self.assertEqual((self.gives(name(1)), self.gives(name(2))), (False, True))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class Judging(Case):
+    """What policies refuse that let it pass before."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.asked: list[bytes] = []
+        self.refused = {question(name(number)).key for number in range(0, MANY, 10)}
+
+    def refuses(self, key: bytes) -> bool:
+        """Say what the policies of the test say."""
+        self.asked.append(key)
+        return key in self.refused
+
+    def test_at_once(self) -> None:
+        """What they refuse is not given from then on, though it was not come to; all else is given, and stays."""
+        self.slowly()
+        self.forgetting.judge(self.refuses)
+        self.assertEqual(len(self.memory), MANY - JUDGED // 10)
+        for number in (MANY - 10, MANY - 20):
+            self.assertFalse(self.gives(name(number)))
+        self.assertTrue(self.gives(name(MANY - 1)))
+        self.go_on()
+        self.assertEqual((len(self.memory), self.gives(name(1))), (MANY * 9 // 10, True))
+        self.asked.clear()
+        self.assertTrue(self.gives(name(2)))
+        self.assertEqual(self.asked, [])
+
+    def test_asked_once(self) -> None:
+        """Of a hot name they are asked once in a look, however often that is given meanwhile."""
+        self.slowly()
+        self.forgetting.judge(self.refuses)
+        self.asked.clear()
+        for _ in range(100):
+            self.assertTrue(self.gives(name(MANY - 1)))
+        self.assertEqual(len(self.asked), 1)
+
+    def test_came_later(self) -> None:
+        """What came after that is given without asking them: whoever asked for it met them."""
+        self.slowly()
+        self.forgetting.judge(self.refuses)
+        self.memory.put(question(name(MANY - 10)), ANSWER, self.clock.seconds())
+        self.assertTrue(self.gives(name(MANY - 10)))
+        self.go_on()
+        self.assertTrue(self.gives(name(MANY - 10)))
+
+    def test_since(self) -> None:
+        """What came before a time is not judged, if that was said; but where all was to be judged, it is."""
+        early = name(MANY - 10)
+        for alone in (True, False):
+            self.slowly()
+            self.forgetting.forget(flush(name(1)))
+            if not alone:
+                self.forgetting.judge(self.refuses)
+            self.forgetting.judge(self.refuses, since=self.clock.rightNow + 1)
+            self.assertEqual(self.gives(early), alone)
+            self.go_on()
+            self.assertEqual((self.gives(early), bool(self.asked)), (alone, not alone))
+
+    def test_again(self) -> None:
+        """Where they change their minds again and again, one more look follows, by what they said last."""
+        self.slowly()
+        for number in range(100):
+            self.refused = {question(name(number)).key}
+            self.forgetting.judge(self.refuses)
+            self.assertFalse(self.gives(name(number)))
+        self.assertLess(self.go_on(), 3 * MANY // JUDGED)
+        self.assertEqual([self.gives(name(number)) for number in (99, 101)], [False, True])
+
+    def test_and_flushed(self) -> None:
+        """What is flushed meanwhile, and what they refuse while flushes are looked through, is not given either."""
+        self.slowly()
+        self.forgetting.forget(flush(name(1)))
+        self.forgetting.judge(self.refuses)
+        self.forgetting.forget(flush(name(3)))
+        self.assertEqual([self.gives(name(number)) for number in (1, 3, MANY - 10, 5)], [False, False, False, True])
+        self.go_on()
+        self.assertEqual(len(self.memory), MANY * 9 // 10 - 2)
+
+    def test_turns(self) -> None:
+        """No turn of the reactor looks at many: to ask a policy takes far longer than to compare a name."""
+        self.slowly()
+        self.forgetting.judge(self.refuses)
+        self.assertEqual(len(self.asked), JUDGED)

@@ -15,6 +15,7 @@ from zope.interface.verify import verifyObject
 from heimdall.cache.memory import Memory
 from heimdall.interfaces import IHotCache
 from heimdall.message import query
+from heimdall.message.passed import Changes, terms
 from heimdall.message.query import Query
 from tests.cache.questions import failure, negative, positive, question, scoped, ttls
 from tests.message.messages import query_wire
@@ -229,3 +230,68 @@ class Refreshing(SynchronousTestCase):
             for now in (10.0, 89.0, 91.0, 92.0):
                 memory.get(question(), now)
         self.assertEqual(self.asked, [])
+
+
+class Terms(SynchronousTestCase):
+    """What is held of a question that policies let pass on some terms."""
+
+    def setUp(self) -> None:
+        self.memory = Memory(1_000_000, stale_window=1000.0, refresh_share=0.1)
+        self.asked = question()
+        self.passed = terms(self.asked)
+
+    def test_no_longer(self) -> None:
+        """Neither fresh nor stale is it given past them, nor refreshed towards their end."""
+        refreshed: list[float] = []
+        self.memory.refresh = lambda query, left: refreshed.append(left)
+        self.passed.until = 30.0
+        self.memory.put(self.asked, positive(ttl=100), 0.0)
+        for now in (0.0, 20.0, 28.0, 29.0, 29.9):
+            found = self.memory.get(question(), now)
+            assert found is not None
+            self.assertEqual(int.from_bytes(found[1][6:10], "big"), 30 - int(now))
+        self.assertIsNone(self.memory.get(question(), 30.0))
+        self.assertIsNone(self.memory.held(question(), 30.0))
+        self.assertEqual(refreshed, [])
+
+    def test_longer(self) -> None:
+        """Terms that outlive it change nothing but how long it may be given stale."""
+        refreshed: list[float] = []
+        self.memory.refresh = lambda query, left: refreshed.append(left)
+        self.passed.until = 130.0
+        self.memory.put(self.asked, positive(ttl=100), 0.0)
+        for now in (0.0, 95.0):
+            self.memory.get(question(), now)
+        self.assertEqual(refreshed, [5.0])
+        self.assertIsNotNone(self.memory.held(question(), 129.0))
+        self.assertIsNone(self.memory.held(question(), 130.0))
+
+    def test_over(self) -> None:
+        """What ends with this second, or is over, is not held at all; nor is it where policies have changed."""
+        for until in (10.0, 10.5):
+            self.passed.until = until
+            self.memory.put(self.asked, positive(), 10.0)
+        self.passed.until, self.passed.changes = 100.0, Changes()
+        self.passed.changes.number += 1
+        self.memory.put(self.asked, positive(), 10.0)
+        self.assertEqual(len(self.memory), 0)
+
+    def test_existing(self) -> None:
+        """A name that exists is never held as one that does not, for whatever type."""
+        self.passed.exists = True
+        self.memory.put(self.asked, negative("a.example"), 0.0)
+        found = self.memory.get(question(), 1.0)
+        assert found is not None
+        self.assertEqual((found[0].rcode, self.memory.get(question(qtype=28), 1.0)), (0, None))
+
+    def test_refused(self) -> None:
+        """What a refresh finds refused is not given any more, not even to who asked; others are."""
+        self.memory.refresh = lambda query, left: False
+        for name in ("a.example", "b.example"):
+            self.memory.put(question(name), positive(name, ttl=100), 0.0)
+        self.assertIsNotNone(self.memory.get(question(), 50.0))
+        self.assertIsNone(self.memory.get(question(), 95.0))
+        self.assertIsNone(self.memory.get(question(), 95.0))
+        self.assertIsNotNone(self.memory.get(question("b.example"), 95.0))
+        self.assertFalse(self.memory.renew(question("b.example"), 95.0))
+        self.assertEqual(len(self.memory), 0)

@@ -13,6 +13,7 @@ from heimdall.cache.once import LATE, Once
 from heimdall.interfaces import ISource, NoAnswer
 from heimdall.message.answer import Answer
 from heimdall.message.edns import ExtendedError
+from heimdall.message.passed import terms
 from heimdall.message.query import Query
 from tests.cache.questions import failure, negative, positive, question, ttls
 
@@ -413,3 +414,46 @@ class Refresh(Case):
         self.once.refresh(question(), 1.0)
         self.once.refresh(question(), 1.0)
         self.assertEqual(len(self.source.asked), 2)
+
+    def test_judged(self) -> None:
+        """What a policy does not let pass any more is not asked, and is forgotten at once; what it lets pass is."""
+        self.learn(positive(ttl=100))
+        asked: list[Query] = []
+        said: list[bool | None] = [True, None, False]
+
+        def passes(query: Query) -> bool | None:
+            asked.append(query)
+            return said[len(asked) - 1]
+
+        self.once.passes = passes
+        for verdict in said:
+            self.clock.advance(91)
+            self.known()
+            self.assertEqual(self.known() is None, verdict is False)
+            self.assertEqual(len(self.source.asked), 3)
+            if verdict:
+                self.source.give(positive(ttl=100))
+            if verdict is None:
+                self.memory.put(question(), positive(ttl=100), self.clock.seconds())
+        self.assertEqual([query.least for query in asked], [9.0, 9.0, 9.0])
+        self.assertEqual(len(self.memory), 0)
+
+    def test_on_terms(self) -> None:
+        """What is refreshed is kept on the terms on which it passed this time."""
+        self.learn(positive(ttl=100))
+
+        def passes(query: Query) -> bool:
+            terms(query).until = self.clock.seconds() + 30.5
+            return True
+
+        self.once.passes = passes
+        self.clock.advance(91)
+        self.known()
+        self.known()
+        self.source.give(positive(ttl=100))
+        self.clock.advance(29.9)
+        self.assertIsNotNone(self.known())
+        self.clock.advance(0.2)
+        self.assertIsNone(self.known())
+        self.clock.advance(0.5)
+        self.assertIsNone(self.memory.held(question(), self.clock.seconds()))

@@ -350,6 +350,27 @@ class Hearing(Case):
         """What this node does not hold it does not take."""
         self.assertEqual((self.tell(self.value()), len(self.memory)), ("unwanted", 0))
 
+    def test_judged(self) -> None:
+        """What policies refuse is not taken, and what is held is forgotten; it stays where they cannot tell."""
+        for verdict, told, held in ((True, "taken", 1), (None, "refused", 1), (False, "refused", 0)):
+            self.memory.put(WWW, positive("www.example", 20), self.clock.seconds())
+            self.clock.advance(15.0)
+            asked: list[bytes] = []
+
+            def passes(query: Query, verdict: bool | None = verdict, asked: list[bytes] = asked) -> bool | None:
+                asked.append(query.key)
+                return verdict
+
+            self.refresh.passes = passes
+            self.assertEqual((self.tell(self.value()), asked, len(self.memory)), (told, [WWW.key], held))
+
+    def test_judged_no_such_name(self) -> None:
+        """So is that the name does not exist, which is held for every type."""
+        self.memory.put(WWW, negative("www.example"), 1000.0)
+        self.clock.advance(15.0)
+        self.refresh.passes = lambda query: False
+        self.assertEqual((self.tell(self.value()), len(self.memory)), ("refused", 0))
+
     def test_not_taken(self) -> None:
         """Older, forged, damaged, flushed and expired answers, and those of other questions, change nothing."""
         old = self.value()

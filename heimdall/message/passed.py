@@ -1,0 +1,114 @@
+"""On what terms policies let a question pass: for how long, and whether its name exists whatever upstreams say."""
+
+from __future__ import annotations
+
+from math import inf
+from struct import Struct
+from typing import Final
+
+from heimdall.message import edns
+from heimdall.message.answer import AA, SOA, Answer
+from heimdall.message.edns import ExtendedError
+from heimdall.message.query import CD, NXDOMAIN, RD, Client, Query
+from heimdall.message.spots import ALONE
+from heimdall.message.wire import name_end
+
+NO_TTL: Final = 60
+"""Seconds that a no of our own lives: a file may change."""
+
+SOA_TAIL: Final = b"\x06nobody\x07invalid\0" + b"".join(n.to_bytes(4, "big") for n in (1, 3600, 1200, 604800, NO_TTL))
+"""What stands behind the server's name in the SOA of a no of our own."""
+
+_FIXED: Final = Struct("!HHHIH")
+_POINTER: Final = 0xC00C
+_HEAD: Final = Struct("!HHHHHH")
+
+
+class Changes:
+    """How often the policies of a path said that they judge otherwise from now on."""
+
+    __slots__ = ("number",)
+
+    def __init__(self) -> None:
+        self.number = 0
+
+
+class Passed:
+    """The terms.
+
+    ``until``    when the verdict ends, on the clock of the reactor; infinite where no policy says
+    ``changes``  counts the changes of mind of the policies that were asked; None where none may change its mind
+    ``number``   what that was when they were asked
+    ``exists``   whether the name exists, as it is above one that we answer or route (RFC 8020, 2; RFC 4592, 2.2.2)
+    """
+
+    __slots__ = ("changes", "exists", "number", "until")
+
+    def __init__(self) -> None:
+        self.until = inf
+        self.changes: Changes | None = None
+        self.number = 0
+        self.exists = False
+
+    def holds(self, now: float) -> bool:
+        """Return whether the policies would still say so."""
+        return now < self.until and (self.changes is None or self.changes.number == self.number)
+
+    def applied(self, query: Query, answer: Answer, now: float) -> Answer:
+        """Return an answer to a query as it may be given and kept on these terms."""
+        if self.exists and answer.rcode == NXDOMAIN and not answer.counts[0]:
+            answer = no_data(query, answer)
+        left = self.until - now
+        # Of several records the others may live longer than the one that ends first.
+        if left < answer.ttl or (left < inf and len(answer.spots) > 1):
+            answer = answer.at_most(max(int(left), 0))
+        return answer
+
+
+def terms(query: Query) -> Passed:
+    """Return the terms on which a query passes, to be changed by whoever lets it pass."""
+    passed = query.passed
+    if passed is None:
+        passed = query.passed = Passed()
+    return passed
+
+
+def no_data(query: Query, answer: Answer) -> Answer:
+    """Return the answer that a name exists and has nothing of the type, in the place of one that it does not exist.
+
+    It has a SOA of our own, since it is we who say so: signatures, and proofs that the name does not exist, say
+    otherwise, so they are left out, and AD with them.
+    """
+    ttl = min(answer.ttl, NO_TTL)
+    data = query.name + SOA_TAIL
+    stale = ExtendedError(edns.STALE_NXDOMAIN)
+    return answer.replace(
+        rcode=0,
+        flags=answer.flags & AA,
+        counts=(0, 1, 0),
+        body=_FIXED.pack(_POINTER, SOA, 1, ttl, len(data)) + data,
+        spots=ALONE,
+        ttl=ttl,
+        negative=True,
+        errors=tuple(ExtendedError(edns.STALE_ANSWER) if error == stale else error for error in answer.errors),
+    )
+
+
+def asked(key: bytes, client: Client) -> Query:
+    """Return the question of a key, as one that nobody in particular asks.
+
+    Whoever asks, and in whatever words: what a policy is shown of a question is the same.
+
+    :param key: of a cache, perhaps for a client's subnet. One that is for every type is asked for addresses.
+    :param client: what stands in the place of its address.
+    """
+    end = name_end(key)
+    qtype = key[end] << 8 | key[end + 1] or 1
+    question = key[:end] + qtype.to_bytes(2, "big") + key[end + 2 : end + 4]
+    marks = key[end + 4]
+    flags = RD | (CD if marks & 2 else 0)
+    wire = _HEAD.pack(0, flags, 1, 0, 0, 0) + question
+    return Query(
+        wire, flags, question, key[:end], qtype, question + key[end + 4 : end + 5], client, False, True,
+        bool(marks & 1), edns.UDP_SIZE,
+    )  # fmt: skip
