@@ -63,7 +63,7 @@ def settled(query: Query, answer: Answer, judges: Sequence[Judge], now: float) -
     passed = query.passed
     if passed is None:
         return answer
-    if not passed.holds(now):
+    if not passed.holds(query.name, now):
         query.passed = None
         for judge in judges:
             verdict = judge(query)

@@ -71,7 +71,8 @@ class Follow:
         for gate in gates:
             verdict = gate.judge(query)
             word = "passes" if verdict is None else "answers" if isinstance(verdict, Answer) else "drops"
-            trace.note("gate", word, gate=getattr(gate, "title", type(gate).__name__))
+            if not getattr(gate, "silent", False) or query.passed is not None:
+                trace.note("gate", word, gate=getattr(gate, "title", type(gate).__name__))
             if verdict is not None:
                 told = said(query, verdict, self._clock.seconds())
                 return Followed(told if isinstance(told, Answer) else None, trace)

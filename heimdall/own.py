@@ -17,7 +17,7 @@ from heimdall.message.passed import Changes
 def gate(name: str, clock: IReactorTime, changes: Changes) -> NamePolicy | ClientPolicy:
     """Return a policy as a gate.
 
-    :param changes: counts how often policies change their minds.
+    :param changes: notes where policies change their minds.
     :raises ValueError: it is none; the text names it and says why.
     """
     return policy(name, _own(name, IPolicy, _call(name)), clock, changes)

@@ -44,6 +44,7 @@ class Station:
         self._ports: list[IListeningPort] = []
         self._past = Past()
         self._former: dict[Path, IDelayedCall] = {}
+        self._closing: list[Deferred[None]] = []
         self._starting: Deferred[None] | None = None
         self.changed: Changed | None = None
         """Told the names that a policy wants to be judged again, where others serve beside this process."""
@@ -137,7 +138,7 @@ class Station:
             await path.policies.start()
             await linked(path, self._reactor)
         except BaseException:
-            path.close(handed_on=True)
+            self._give_up(path)
             raise
         former.rest()
         path.lead()
@@ -155,8 +156,14 @@ class Station:
         del self._former[former]
         still = set(self.path.tallies)
         self._past.keep(tally for tally in former.tallies if tally not in still)
-        former.close(handed_on=True)
+        self._give_up(former)
         self.path.judge(since=led)
+
+    def _give_up(self, path: Path) -> None:
+        """Close a path that leads no more, or never did."""
+        closing = path.close(handed_on=True)
+        self._closing.append(closing)
+        closing.addCallback(lambda _: self._closing.remove(closing))
 
     def finish(self) -> Deferred[None]:
         """Take nothing more, and answer what was asked. Fires when that is done."""
@@ -185,7 +192,7 @@ class Station:
             call.cancel()
         paths = [*self._former, self.path]
         self._former.clear()
-        closing = DeferredList([path.close() for path in paths], consumeErrors=True)
+        closing = DeferredList([*self._closing, *(path.close() for path in paths)], consumeErrors=True)
         return closing.addCallback(lambda _: None)
 
     def _names(self, path: Path) -> None:

@@ -17,7 +17,7 @@ from heimdall.message.answer import Answer, local, make
 from heimdall.message.edns import BLOCKED, ExtendedError
 from heimdall.message.query import NXDOMAIN, Client, Query
 from heimdall.message.wire import from_text, suffixes
-from heimdall.pipeline import Path, lay
+from heimdall.pipeline import JUDGE, Path, lay
 from tests.cache.questions import question
 from tests.message.messages import query_wire
 
@@ -99,6 +99,7 @@ class Case(SynchronousTestCase):
     """A path on a clock."""
 
     gates: tuple[str, ...] = ("tests.test_verdicts.School",)
+    redis = Redis(enabled=False)
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -110,7 +111,7 @@ class Case(SynchronousTestCase):
     def lay(self, former: Path | None = None, **admit: Any) -> Path:
         """Lay a path, and start its policies."""
         settings = Settings(
-            redis=Redis(enabled=False),
+            redis=self.redis,
             fetch=Fetch(upstreams=("import:tests.test_verdicts.Upstream",)),
             admit=Admit(gates=self.gates, **admit),
             cache=Cache(stale=True),
@@ -217,6 +218,14 @@ class Changing(Case):
             self.assertEqual([said(reply) for reply in self.later], ["NXDOMAIN"])
             self.assertEqual(len(self.path.memory), 0)
 
+    def test_others_under_way(self) -> None:
+        """What is being asked of other names than those that are judged otherwise is kept."""
+        self.upstream.kept = []
+        self.ask("other.example")
+        School.one.host.changed(["games.example"])
+        self.upstream.give()
+        self.assertEqual((len(self.path.memory), self.ask("other.example")[:7]), (1, "NOERROR"))
+
     def test_over_meanwhile(self) -> None:
         """So is what comes when the verdict that let it pass is over."""
         School.one.ends = self.clock.seconds() + 1
@@ -306,3 +315,51 @@ class Clients(Case):
         followed = self.successResultOf(self.path.follow.ask(question("secret.example")))
         self.assertIsNone(followed.answer)
         self.assertEqual(followed.trace.notes[-1]["gate"], "Inner")
+
+
+class Shared(Case):
+    """What comes from other nodes: nothing is connected here, their words are put into our ears."""
+
+    redis = Redis(url="redis://127.0.0.1:1")
+
+    def setUp(self) -> None:
+        super().setUp()
+        assert self.path.sharing is not None
+        self.sharing = self.path.sharing
+        self.asked = question("www.games.example")
+
+    def put(self) -> None:
+        """Hold an answer."""
+        self.path.memory.put(self.asked, self.upstream.answer(self.asked), self.clock.seconds())
+
+    def test_each_way_in(self) -> None:
+        """Whatever brings an answer in without a client asks the policies of the path."""
+        for passes in (self.path.once.passes, self.sharing.warm.passes, self.sharing.carry.passes):
+            assert passes is not None
+            for School.one.open in (False, True):
+                self.assertIs(passes(question("www.games.example")), not School.one.open)
+
+    def test_notices(self) -> None:
+        """A fresh answer of another node is judged by the path that leads; another one takes and forgets nothing."""
+        passes = self.sharing.refresh.passes
+        assert passes is not None
+        for School.one.open in (False, True):
+            self.assertIs(passes(self.asked), not School.one.open)
+        former, self.path = self.path, self.lay(self.path)
+        assert self.path.sharing is not None and self.path.sharing.refresh.passes is not None
+        self.assertIsNone(self.path.sharing.refresh.passes(self.asked))
+        former.rest()
+        self.path.lead()
+        self.assertIsNone(passes(self.asked))
+        self.assertTrue(self.path.sharing.refresh.passes(self.asked))
+
+    def test_others_change(self) -> None:
+        """Where policies of another node judge otherwise, ours judge all that is held."""
+        for School.one.open, held in ((False, 1), (True, 0)):
+            self.put()
+            self.sharing.notices._take(JUDGE + b"a  token")
+            self.assertEqual(len(self.path.memory), held)
+        self.put()
+        self.path.rest()
+        self.sharing.notices._take(JUDGE + b"a  token")
+        self.assertEqual(len(self.path.memory), 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from itertools import islice
+from typing import ClassVar
 
 from zope.interface import classImplements
 
@@ -22,7 +23,10 @@ class Existing:
     that the names below do not exist either.
 
     :param names: folded wire names.
+    :ivar silent: whoever follows a question is not told of this gate where it had nothing to note.
     """
+
+    silent: ClassVar[bool] = True
 
     def __init__(self, names: Container[bytes]) -> None:
         self._names = names

@@ -54,7 +54,7 @@ class Host:
 class Lifecycle:
     """The policies of one path, from their start to their end.
 
-    :param changes: counts how often they change their minds.
+    :param changes: notes where they change their minds.
     """
 
     _log = Logger()
@@ -74,16 +74,16 @@ class Lifecycle:
 
     def changed(self, names: Sequence[bytes] | None) -> None:
         """Have names judged again: what policies said before holds no longer."""
-        self._changes.number += 1
+        some = None if names is None or len(names) > MOST_NAMES else names
+        self._changes.add(some)
         if self.leads:
-            some = None if names is None or len(names) > MOST_NAMES else names
             for heard in self.heard:
                 heard(some)
 
     def rest(self) -> None:
         """Be asked no more: what these policies said holds no longer."""
         self.leads = False
-        self._changes.number += 1
+        self._changes.add(None)
 
     def start(self) -> Deferred[None]:
         """Start all; fires when they are ready, or have had the time for it.

@@ -54,7 +54,7 @@ class Policy:
     """A policy.
 
     :param name: what the configuration calls it.
-    :param changes: counts how often policies change their minds.
+    :param changes: notes where policies change their minds.
     """
 
     def __init__(self, name: str, own: Any, clock: IReactorTime, changes: Changes) -> None:

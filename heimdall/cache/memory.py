@@ -178,7 +178,7 @@ class Memory:
         if passed is not None:
             whole = answer.ttl
             answer = passed.applied(query, answer, now)
-            if not passed.holds(now) or (whole and not answer.ttl):
+            if not passed.holds(query.name, now) or (whole and not answer.ttl):
                 return
         if query.subnet is not None:
             key = query.key_for(answer.scope or 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from struct import Struct
 from typing import Final
@@ -11,7 +12,7 @@ from heimdall.message.answer import AA, SOA, Answer
 from heimdall.message.edns import ExtendedError
 from heimdall.message.query import CD, NXDOMAIN, RD, Client, Query
 from heimdall.message.spots import ALONE
-from heimdall.message.wire import name_end
+from heimdall.message.wire import name_end, suffixes
 
 NO_TTL: Final = 60
 """Seconds that a no of our own lives: a file may change."""
@@ -19,26 +20,52 @@ NO_TTL: Final = 60
 SOA_TAIL: Final = b"\x06nobody\x07invalid\0" + b"".join(n.to_bytes(4, "big") for n in (1, 3600, 1200, 604800, NO_TTL))
 """What stands behind the server's name in the SOA of a no of our own."""
 
+MOST_CHANGED: Final = 1000
+"""Names that policies judge otherwise which are told apart; past that it is as if all were meant."""
+
 _FIXED: Final = Struct("!HHHIH")
 _POINTER: Final = 0xC00C
 _HEAD: Final = Struct("!HHHHHH")
 
 
 class Changes:
-    """How often the policies of a path said that they judge otherwise from now on."""
+    """When the policies of a path said that they judge otherwise from now on, and of which names.
 
-    __slots__ = ("number",)
+    :ivar number: how often they did.
+    """
+
+    __slots__ = ("_all", "_names", "number")
 
     def __init__(self) -> None:
-        self.number = 0
+        self.number = self._all = 0
+        self._names: dict[bytes, int] = {}
+
+    def add(self, names: Sequence[bytes] | None) -> None:
+        """Note that they did.
+
+        :param names: folded wire names, each with all below it; None for all names.
+        """
+        self.number += 1
+        if names is None or len(self._names) + len(names) > MOST_CHANGED:
+            self._all = self.number
+            self._names.clear()
+        else:
+            for name in names:
+                self._names[name] = self.number
+
+    def concern(self, name: bytes, number: int) -> bool:
+        """Return whether one of a name came after so many of them."""
+        if self.number == number:
+            return False
+        return self._all > number or any(self._names.get(suffix, 0) > number for suffix in suffixes(name))
 
 
 class Passed:
     """The terms.
 
     ``until``    when the verdict ends, on the clock of the reactor; infinite where no policy says
-    ``changes``  counts the changes of mind of the policies that were asked; None where none may change its mind
-    ``number``   what that was when they were asked
+    ``changes``  the changes of mind of the policies that were asked; None where none may change its mind
+    ``number``   how many there had been when they were asked
     ``exists``   whether the name exists, as it is above one that we answer or route (RFC 8020, 2; RFC 4592, 2.2.2)
     """
 
@@ -50,9 +77,9 @@ class Passed:
         self.number = 0
         self.exists = False
 
-    def holds(self, now: float) -> bool:
-        """Return whether the policies would still say so."""
-        return now < self.until and (self.changes is None or self.changes.number == self.number)
+    def holds(self, name: bytes, now: float) -> bool:
+        """Return whether the policies would still say so of a name."""
+        return now < self.until and (self.changes is None or not self.changes.concern(name, self.number))
 
     def applied(self, query: Query, answer: Answer, now: float) -> Answer:
         """Return an answer to a query as it may be given and kept on these terms."""

@@ -165,8 +165,11 @@ class Answers(SynchronousTestCase):
         self.lay(records=("a.b.corp.example A 10.0.0.1",))
         for _ in range(2):
             self.assertEqual(self.successResultOf(self.path.inside.ask(question("b.corp.example"))).rcode, 0)
-        followed = self.successResultOf(self.path.follow.ask(question("corp.example"))).answer
-        self.assertEqual(followed and followed.rcode, 0)
+        for name, gates in (("corp.example", ["Existing", "Local", "Special"]), ("x.example", ["Local", "Special"])):
+            followed = self.successResultOf(self.path.follow.ask(question(name)))
+            self.assertEqual(followed.answer and followed.answer.rcode, 0 if name == "corp.example" else NXDOMAIN)
+            notes = [note["gate"] for note in followed.trace.notes if note["station"] == "gate"]
+            self.assertEqual(notes, ["Acl", *gates])
 
     def test_reload(self) -> None:
         """A record that is new makes the names above it exist at once, whatever memory holds of them."""

@@ -16,6 +16,7 @@ from heimdall.message.answer import make
 from heimdall.message.edns import Subnet
 from heimdall.message.passed import Changes
 from heimdall.message.query import CD, REFUSED, Client, Query, read
+from heimdall.message.wire import from_text
 from tests.cache.questions import question
 from tests.message.messages import query_wire
 
@@ -257,15 +258,17 @@ class Verdicts(Case):
         query = question()
         self.gate(Says()).judge(query)
         assert query.passed is not None
-        self.assertTrue(query.passed.holds(1e9))
-        self.changes.number += 1
-        self.assertFalse(query.passed.holds(0.0))
+        self.assertTrue(query.passed.holds(query.name, 1e9))
+        self.changes.add([from_text("b.example")])
+        self.assertTrue(query.passed.holds(query.name, 0.0))
+        self.changes.add([from_text("example")])
+        self.assertFalse(query.passed.holds(query.name, 0.0))
 
         class Hasty(Says):
             def judge(own, query: Query) -> Any:
-                self.changes.number += 1
+                self.changes.add(None)
 
         query = question()
         self.gate(Hasty()).judge(query)
         assert query.passed is not None
-        self.assertFalse(query.passed.holds(0.0))
+        self.assertFalse(query.passed.holds(query.name, 0.0))

@@ -272,7 +272,7 @@ class Terms(SynchronousTestCase):
             self.passed.until = until
             self.memory.put(self.asked, positive(), 10.0)
         self.passed.until, self.passed.changes = 100.0, Changes()
-        self.passed.changes.number += 1
+        self.passed.changes.add(None)
         self.memory.put(self.asked, positive(), 10.0)
         self.assertEqual(len(self.memory), 0)
 

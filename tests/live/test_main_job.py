@@ -88,7 +88,9 @@ class Load(SynchronousTestCase):
                 break
             time.sleep(3)
         self.assertEqual(found, (len(names), 0, f"NOERROR {len(names)} (100.00%)"))
-        self.assertEqual(second.metric("heimdall_accept_answers_total", origin="redis"), len(names))
+        # On a slow one the first node has had time to tell which names are hot: these are loaded at the start.
+        loaded = second.metric("heimdall_cache_warm_names_total", result="loaded")
+        self.assertEqual(second.metric("heimdall_accept_answers_total", origin="redis") + loaded, len(names))
         self.assertEqual(second.metric("heimdall_fetch_queries_total", result="answer"), 0)
 
     def test_members(self) -> None:

@@ -8,9 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from heimdall.message import response
 from heimdall.message.answer import Answer, Stale
 from heimdall.message.edns import STALE_ANSWER
-from heimdall.message.passed import NO_TTL, Passed, asked, terms
+from heimdall.message.passed import MOST_CHANGED, NO_TTL, Changes, Passed, asked, terms
 from heimdall.message.query import AD, NXDOMAIN, Query
 from heimdall.message.reply import fit
+from heimdall.message.wire import from_text
 from tests.cache.questions import SOA, negative, positive, question, ttls
 from tests.message.messages import reply_wire
 
@@ -41,6 +42,32 @@ class Ends(SynchronousTestCase):
         """Where no policy says, the answer stays as it is."""
         answer = positive()
         self.assertIs(terms(question()).applied(question(), answer, 1000.0), answer)
+
+
+class Changed(SynchronousTestCase):
+    """Which names policies judge otherwise."""
+
+    def test_names(self) -> None:
+        """Those that were named and all below them, from then on; all of them where none was."""
+        changes = Changes()
+        changes.add([from_text("b.example"), from_text("other")])
+        changes.add([from_text("b.example")])
+        for name, number, concerned in (
+            ("b.example", 0, True), ("a.b.example", 1, True), ("b.example", 2, False), ("example", 0, False),
+            ("x.other", 0, True), ("x.other", 1, False), ("c.example", 0, False),
+        ):  # fmt: skip
+            self.assertEqual(changes.concern(from_text(name), number), concerned, name)
+        changes.add(None)
+        self.assertEqual([changes.concern(from_text("c.example"), number) for number in (2, 3)], [True, False])
+
+    def test_bounded(self) -> None:
+        """Of many names it is as if all were meant: none that was is left out."""
+        changes = Changes()
+        for number in range(3 * MOST_CHANGED):
+            changes.add([from_text(f"n{number}.example")])
+            self.assertLessEqual(len(changes._names), MOST_CHANGED)
+        for number in range(3 * MOST_CHANGED):
+            self.assertTrue(changes.concern(from_text(f"n{number}.example"), number))
 
 
 class Exists(SynchronousTestCase):
