@@ -46,6 +46,8 @@ class Station:
         self._former: dict[Path, IDelayedCall] = {}
         self._closing: list[Deferred[None]] = []
         self._starting: Deferred[None] | None = None
+        self._listens = False
+        self._waiting: list[Deferred[None]] = []
         self.changed: Changed | None = None
         """Told the names that a policy wants to be judged again, where others serve beside this process."""
         self._names(path)
@@ -116,7 +118,10 @@ class Station:
 
     async def _start(self) -> None:
         await self.path.policies.start()
-        self._starting = None
+        self._listens = True
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            self._reactor.callLater(0, waiter.callback, None)
         for one in self.bound:
             self.path.datagrams.listen(one.udp, self._reactor)
             self._ports.append(adopt(self._reactor, one.tcp, self.path.server))
@@ -130,6 +135,10 @@ class Station:
         return Deferred.fromCoroutine(self._change(settings))
 
     async def _change(self, settings: Settings) -> None:
+        if not self._listens:
+            # The policies of this path are waited for: another one would have to do so for the same.
+            self._waiting.append(Deferred())
+            await self._waiting[-1]
         own = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), lists, settings.admit)
         former, path = self.path, lay(settings, self._reactor, self.path, own)
         self._names(path)
@@ -167,7 +176,7 @@ class Station:
 
     def finish(self) -> Deferred[None]:
         """Take nothing more, and answer what was asked. Fires when that is done."""
-        if self._starting is not None:
+        if self._starting is not None and not self._listens:
             self._starting.addErrback(lambda _: None)
             self._starting.cancel()
         done: Deferred[None] = self._finish()

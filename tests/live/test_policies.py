@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import heimdall
 from tests.live import test_clock
 from tests.live.own_policies import FOLDER
-from tests.live.test_reload import Case, wait
+from tests.live.test_reload import LOADED, Case, wait
 from tests.live.test_workers import dealt, held
 from tests.message.messages import query_wire
 from tests.redisserver import RedisServer
@@ -168,6 +168,23 @@ class Life(Policies):
         self.put("ready")
         wait(lambda: self.rcode("b.example") == REFUSED, "that the new one is asked")
         self.assertEqual(node.trouble(), [])
+
+    def test_reload_meanwhile(self) -> None:
+        """One that is told meanwhile to load its configuration again does so once its policy is ready."""
+        original = Running._wait
+
+        def hung_up(node: Running) -> None:
+            wait(lambda: self.page(node) == 503 and self.notes("starts"), "that the policy starts")
+            node.process.send_signal(signal.SIGHUP)
+            time.sleep(0.5)
+            self.assertEqual((len(self.living()), LOADED in node.log), (1, False))
+            self.put("ready")
+            original(node)
+
+        self.patch(Running, "_wait", hung_up)
+        node = self.start("[fetch]\ndeadline = 1.0\n" + self.gates("Waits"))
+        wait(lambda: LOADED in node.log and len(self.notes("stops")) == 1, "that the configuration is loaded again")
+        self.assertEqual((self.rcode("none.example"), len(self.living()), node.trouble()), (REFUSED, 1, []))
 
     def test_end_meanwhile(self) -> None:
         """A node that is told to end while its policy is not ready does so at once, and stops that."""
