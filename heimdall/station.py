@@ -135,7 +135,7 @@ class Station:
         return Deferred.fromCoroutine(self._change(settings))
 
     async def _change(self, settings: Settings) -> None:
-        if not self._listens:
+        if self._starting is not None and not self._listens:
             # The policies of this path are waited for: another one would have to do so for the same.
             self._waiting.append(Deferred())
             await self._waiting[-1]
