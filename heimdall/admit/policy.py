@@ -5,7 +5,7 @@ from __future__ import annotations
 import dis
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from math import isnan
+from math import inf, isnan
 from types import CodeType
 from typing import Any, Final, NoReturn
 
@@ -14,7 +14,7 @@ from zope.interface import alsoProvides, implementer
 
 from heimdall.interfaces import Drop, IAddressGate, IClientGate, IGate, Pass
 from heimdall.message.answer import Answer
-from heimdall.message.passed import Changes, asked, terms
+from heimdall.message.passed import Changes, anybodys, terms
 from heimdall.message.query import Client, Query
 from heimdall.tally import Tally
 
@@ -79,9 +79,9 @@ class NamePolicy(Policy):
     def judge(self, query: Query) -> Answer | Drop | None:
         """Return what it says of a question; note on what terms it lets that pass."""
         number = self._changes.number  # before: it may change its mind while it judges
-        verdict = self._judge(asked(query.key, UNSEEN))
+        verdict = self._judge(anybodys(query, UNSEEN))
         if verdict is None:
-            self._pass(float("inf"), number, query)
+            self._pass(inf, number, query)
         elif isinstance(verdict, Pass):
             if isnan(verdict.seconds):
                 self._wrong(verdict.seconds)
@@ -94,7 +94,8 @@ class NamePolicy(Policy):
 
     def _pass(self, seconds: float, number: int, query: Query) -> None:
         passed = terms(query)
-        passed.until = min(passed.until, self._seconds() + seconds)
+        if seconds < inf:
+            passed.until = min(passed.until, self._seconds() + seconds)
         if passed.changes is None:
             passed.changes, passed.number = self._changes, number
 

@@ -25,7 +25,8 @@ MOST_CHANGED: Final = 1000
 
 _FIXED: Final = Struct("!HHHIH")
 _POINTER: Final = 0xC00C
-_HEAD: Final = Struct("!HHHHHH")
+_HEAD: Final = Struct("!HHHHHH").pack(0, RD, 1, 0, 0, 0)
+_HEAD_CD: Final = Struct("!HHHHHH").pack(0, RD | CD, 1, 0, 0, 0)
 
 
 class Changes:
@@ -124,18 +125,26 @@ def no_data(query: Query, answer: Answer) -> Answer:
 def asked(key: bytes, client: Client) -> Query:
     """Return the question of a key, as one that nobody in particular asks.
 
-    Whoever asks, and in whatever words: what a policy is shown of a question is the same.
-
     :param key: of a cache, perhaps for a client's subnet. One that is for every type is asked for addresses.
     :param client: what stands in the place of its address.
     """
     end = name_end(key)
     qtype = key[end] << 8 | key[end + 1] or 1
-    question = key[:end] + qtype.to_bytes(2, "big") + key[end + 2 : end + 4]
-    marks = key[end + 4]
-    flags = RD | (CD if marks & 2 else 0)
-    wire = _HEAD.pack(0, flags, 1, 0, 0, 0) + question
+    return _made(key[:end], qtype, key[:end] + qtype.to_bytes(2, "big") + key[end + 2 : end + 5], client)
+
+
+def anybodys(query: Query, client: Client) -> Query:
+    """Return a question as one that nobody in particular asks: the same whoever does, and in whatever words.
+
+    :param client: what stands in the place of its address.
+    """
+    return _made(query.name, query.qtype, query.key, client)
+
+
+def _made(name: bytes, qtype: int, key: bytes, client: Client) -> Query:
+    question, marks = key[:-1], key[-1]
+    flags = RD | CD if marks & 2 else RD
+    wire = (_HEAD_CD if marks & 2 else _HEAD) + question
     return Query(
-        wire, flags, question, key[:end], qtype, question + key[end + 4 : end + 5], client, False, True,
-        bool(marks & 1), edns.UDP_SIZE,
+        wire, flags, question, name, qtype, key, client, False, True, marks & 1 == 1, edns.UDP_SIZE
     )  # fmt: skip

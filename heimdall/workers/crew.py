@@ -11,6 +11,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from heimdall.accept.sockets import Bound
+from heimdall.admit.lifecycle import STOP
 from heimdall.cache.flushed import Flush
 from heimdall.config.load import Loaded
 from heimdall.config.settings import Settings
@@ -202,7 +203,7 @@ class Crew:
         self._ending = True
         if self._looking.running:
             self._looking.stop()
-        within = self._settings.fetch.deadline + 4 * LAST_WORDS
+        within = self._settings.fetch.deadline + 4 * LAST_WORDS + STOP
         ending = DeferredList([hand.end(within) for hand in self._hands.values()], consumeErrors=True)
         return ending.addCallback(lambda _: None)
 
