@@ -70,7 +70,7 @@ class Node(Service):
         self._past = Past()
         self.herald = herald(reactor, environ)
         self.given_up: Callable[[], object] = lambda: None
-        """Called where it cannot serve after all: whoever runs it should end."""
+        """Called where it cannot serve after all: what runs it should end."""
         hostname = socket.gethostname()
         pod_ip = environ.get("POD_IP") or _own_address(settings.fetch.upstreams)
         self._name = name

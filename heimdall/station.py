@@ -119,6 +119,7 @@ class Station:
     async def _start(self) -> None:
         await self.path.policies.start()
         self._listens = True
+        self.path.judge()  # an operator may have asked, or carried answers in
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             self._reactor.callLater(0, waiter.callback, None)

@@ -19,11 +19,11 @@ class Existing:
     """Lets every question pass, and notes of some names that they exist.
 
     Of these an upstream, or a gate behind this one, may know more than we do: what it answers is told. Where it says
-    that there is no such name, that becomes the answer that it has nothing of the type: else whoever asks would take it
-    that the names below do not exist either.
+    that there is no such name, that becomes the answer that it has nothing of the type: a resolver that asks would else
+    conclude that the names below do not exist either.
 
     :param names: folded wire names.
-    :ivar silent: whoever follows a question is not told of this gate where it had nothing to note.
+    :ivar silent: an operator who follows a question is not told of this gate where it had nothing to note.
     """
 
     silent: ClassVar[bool] = True

@@ -94,7 +94,7 @@ class Passed:
 
 
 def terms(query: Query) -> Passed:
-    """Return the terms on which a query passes, to be changed by whoever lets it pass."""
+    """Return the terms on which a query passes, to be changed by the gate that lets it pass."""
     passed = query.passed
     if passed is None:
         passed = query.passed = Passed()
@@ -134,7 +134,7 @@ def asked(key: bytes, client: Client) -> Query:
 
 
 def anybodys(query: Query, client: Client) -> Query:
-    """Return a question as one that nobody in particular asks: the same whoever does, and in whatever words.
+    """Return a question as one that nobody in particular asks: the same for every client, whatever words it uses.
 
     :param client: what stands in the place of its address.
     """

@@ -157,7 +157,7 @@ class Shown(Case):
         return read_
 
     def test_by_name(self) -> None:
-        """One that judges by the name is shown the same, whoever asks: a client in his words, or nobody at all."""
+        """One that judges by the name is shown the same for all who ask: a client in its words, or nobody at all."""
         own = ByName()
         gate = self.gate(own)
         one, two = self.asked(), self.asked(want_dnssec=False, payload=4096)
@@ -254,7 +254,7 @@ class Verdicts(Case):
         self.assertIsNone(query.passed)
 
     def test_changed_mind(self) -> None:
-        """What a policy said holds until a policy says that it has changed its mind, be it while it judged."""
+        """What a policy said holds until a policy says that it has changed its mind, even while it judges."""
         query = question()
         self.gate(Says()).judge(query)
         assert query.passed is not None

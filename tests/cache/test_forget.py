@@ -266,7 +266,7 @@ class Judging(Case):
         self.assertEqual(len(self.asked), 1)
 
     def test_came_later(self) -> None:
-        """What came after that is given without asking them: whoever asked for it met them."""
+        """What came after that is given without asking them: who asked for it met them."""
         self.slowly()
         self.forgetting.judge(self.refuses)
         self.memory.put(question(name(MANY - 10)), ANSWER, self.clock.seconds())
