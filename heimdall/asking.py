@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from heimdall.interfaces import IExchange, ISource, ITeller, Ongoing, Tell, Told
+from heimdall.interfaces import ISource, ITeller, Ongoing, Tell, Told
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
 
@@ -42,12 +42,3 @@ def deferred(tell: Tell, query: Query) -> Deferred[Answer]:
     if not waiter.called:
         ongoing.append(work)
     return waiter
-
-
-def exchange(way: IExchange, query: Query, timeout: float) -> Deferred[Answer]:
-    """Ask a server; return a Deferred of what :meth:`~heimdall.interfaces.IExchange.tell` tells."""
-
-    def tell(query: Query, told: Told) -> Ongoing:
-        return way.tell(query, timeout, told)
-
-    return deferred(tell, query)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from heimdall.interfaces import IGate, IHotCache, ISource, NoAnswer
+from heimdall.asking import deferred
+from heimdall.interfaces import Complete, IGate, IHotCache, ISource, NoAnswer
 from heimdall.message.answer import Answer
 from heimdall.message.edns import PROHIBITED, ExtendedError
 from heimdall.message.query import Query
@@ -21,13 +23,22 @@ class Inside:
     :param memory: asked first.
     :param gates: judged when memory does not know.
     :param source: asked last.
+    :param complete: follows the alias that a gate gives.
     """
 
-    def __init__(self, memory: IHotCache, gates: Sequence[IGate], source: ISource, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        memory: IHotCache,
+        gates: Sequence[IGate],
+        source: ISource,
+        clock: IReactorTime,
+        complete: Complete | None = None,
+    ) -> None:
         self._memory = memory
         self._gates = tuple(gates)
         self._source = source
         self._clock = clock
+        self._complete = complete
 
     def ask(self, query: Query) -> Deferred[Answer]:
         """Find the answer; see :class:`~heimdall.interfaces.ISource`."""
@@ -38,6 +49,8 @@ class Inside:
         for gate in self._gates:
             verdict = gate.judge(query)
             if isinstance(verdict, Answer):
+                if verdict.alias and self._complete is not None:
+                    return deferred(partial(self._complete, verdict), query)
                 return succeed(verdict)
             if verdict is not None:
                 return fail(NoAnswer("a policy drops this query", ExtendedError(PROHIBITED)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from attrs import frozen
@@ -30,6 +30,7 @@ from heimdall.cache.once import Once
 from heimdall.cache.seal import load
 from heimdall.cache.shelf import Shelf
 from heimdall.config.settings import Admit, Cache, Fetch, Settings
+from heimdall.fetch.aliases import Aliases
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.nowhere import Nowhere
 from heimdall.fetch.route import Route
@@ -76,6 +77,7 @@ class Path:
     forgetting: Forgetting
     shelf: Shelf | None
     once: Once
+    aliases: Aliases
     sharing: Sharing | None
     inspection: Inspection
     carry: Carry
@@ -99,6 +101,7 @@ class Path:
             self.clients,
             self.names,
             self.shelf or self.once,
+            complete=self.aliases.complete,
             client_subnet=settings.fetch.client_subnet,
             udp_size=accept.udp_size,
             query_log=settings.watch.query_log,
@@ -114,6 +117,14 @@ class Path:
         """Begin nothing more by itself: another path leads now. What is under way ends here."""
         if self.sharing is not None:
             self.sharing.rest()
+
+    def forget(self, flushed: Callable[[bytes], bool]) -> None:
+        """Ask again what is being asked for some names, and forget the aliases among them.
+
+        :param flushed: says of a folded wire name whether it is one of them.
+        """
+        self.aliases.forget(flushed)
+        self.once.forget(flushed)
 
     def start(self) -> None:
         """Connect to Redis, and stay connected."""
@@ -170,8 +181,10 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
     route = Route(*_routes(settings.fetch, reactor, ledger, groups))
 
     # cache: before anything is kept, its TTLs are brought into bounds.
-    source: ISource = Bounds(route, floor=cache.ttl_floor, ceiling=cache.ttl_ceiling, negative=cache.negative_ceiling)
-    counting: list[Any] = [ledger, route]
+    # An alias whose target is elsewhere is followed: what comes of it is kept as one answer.
+    aliases = Aliases(route, clock)
+    source: ISource = Bounds(aliases, floor=cache.ttl_floor, ceiling=cache.ttl_ceiling, negative=cache.negative_ceiling)
+    counting: list[Any] = [ledger, route, aliases]
 
     memory = former.memory if former else Memory(cache.memory, stale_window=window)
     forgetting = former.forgetting if former else Forgetting(memory, clock)
@@ -194,7 +207,7 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
         stale_after=stale_after,
     )
     if sharing is not None:
-        sharing.flushes.forgets += forgetting.forget, lambda flush: once.forget(flush.matches)
+        sharing.flushes.forgets += forgetting.forget, lambda flush: path.forget(flush.matches)
         once.landed = sharing.hot.missed.landed if cache.hot_names else None
 
     # What lies ready in Redis is taken from there before a flight begins.
@@ -217,19 +230,21 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
     # accept: the front, and the sockets' protocols.
     if former is None:
         faults = Faults(clock)
-        server = Server(Front(clients, memory, names, first, clock, faults=faults), Crowd(clock, faults))
+        front = Front(clients, memory, names, first, clock, complete=aliases.complete, faults=faults)
+        server = Server(front, Crowd(clock, faults))
         datagrams = Datagrams(server.front, clock, faults, server.front.repeats, server.front.rush)
     else:
         server, datagrams = former.server, former.datagrams
 
     counting += [memory, once, *clients, *names, datagrams.faults, server.streams, server.front, datagrams]
     tallies = [tally for part in counting for tally in getattr(part, "tallies", ())]
-    inside = Inside(memory, names, first, clock)
-    follow = Follow(clients, memory, names, once, clock)
+    inside = Inside(memory, names, first, clock, aliases.complete)
+    aliases.resolve_by(inside)
+    follow = Follow(clients, memory, names, once, clock, aliases.complete)
     inspection = sharing.inspection if sharing is not None else Inspection(memory, clock)
     path = Path(
-        datagrams, server, inside, follow, memory, forgetting, shelf, once, sharing, inspection, carry, tuple(groups),
-        tuple(clients), tuple(names), tuple(tallies), clock, settings,
+        datagrams, server, inside, follow, memory, forgetting, shelf, once, aliases, sharing, inspection, carry,
+        tuple(groups), tuple(clients), tuple(names), tuple(tallies), clock, settings,
     )  # fmt: skip
     if former is None:
         path.lead()

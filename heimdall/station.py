@@ -91,13 +91,13 @@ class Station:
     def forget(self, flush: Flush) -> None:
         """Forget a name here; nobody else is told."""
         self.path.forgetting.forget(flush)
-        self.path.once.forget(flush.matches)
+        self.path.forget(flush.matches)
         self._forget_before(flush)
 
     def _forget_before(self, what: Flush | Several) -> None:
         """Ask again what was asked on the paths before this one: what comes of that would be out of date."""
         for former in self._former:
-            former.once.forget(what.matches)
+            former.forget(what.matches)
 
     def follow(self, asked: query.Query) -> Deferred[Mapping[str, Any]]:
         """Ask a question as its client does; fires with what came of it at each station."""
