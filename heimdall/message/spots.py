@@ -14,6 +14,7 @@ _TTL_AND_SIZE: Final = Struct("!IH")
 _RECORD: Final = Struct("!2s4sIH")
 _OWNER: Final = b"\xc0\x0c"
 _SOA: Final = b"\0\6\0\1"
+_SIZES: Final = {kind.to_bytes(2, "big") + b"\0\1": size for kind, size in rdata.FIXED.items()}
 ALONE: Final[tuple[int, ...]] = (6,)
 """Where the TTL is of one record whose owner is a pointer."""
 
@@ -29,10 +30,10 @@ def walk(wire: bytes, at: int, count: int, question: bytes) -> tuple[tuple[int, 
     :return: None if one of them is not, is cut short, or has data that its type cannot have; and where the data may
         hold names, of which two spellings are one.
     """
-    head = _OWNER + question[-4:]
-    kind = question[-4] << 8 | question[-3]
-    fixed = rdata.FIXED.get(kind)
-    if fixed is None and kind in rdata.WITH_NAMES:
+    kind = question[-4:]
+    head = _OWNER + kind
+    fixed = _SIZES.get(kind)
+    if fixed is None and (kind[0] << 8 | kind[1]) in rdata.WITH_NAMES:
         return None
     spots, ttls = [], []
     end, last = at, len(wire) - 12
@@ -40,7 +41,7 @@ def walk(wire: bytes, at: int, count: int, question: bytes) -> tuple[tuple[int, 
         if end > last or wire[end : end + 6] != head:
             return None
         ttl, size = _TTL_AND_SIZE.unpack_from(wire, end + 6)
-        if size != fixed and (fixed is not None or not _is_sound(kind, wire, end + 12, end + 12 + size)):
+        if size != fixed and not _is_sound(kind, wire, end + 12, end + 12 + size):
             return None
         spots.append(end + 6 - at)
         ttls.append(ttl)
@@ -58,17 +59,14 @@ def walk_one(wire: bytes, at: int, question: bytes) -> tuple[int, int] | None:
     end: int = at + 12 + size
     if end > len(wire):
         return None
-    number = kind[0] << 8 | kind[1]
-    fixed = rdata.FIXED.get(number)
-    if size != fixed and (fixed is not None or not _is_sound(number, wire, at + 12, end)):
-        return None
-    return ttl, end
+    # Most are addresses, whose data is right if it has the right length.
+    return (ttl, end) if size == _SIZES.get(kind) or _is_sound(kind, wire, at + 12, end) else None
 
 
-def _is_sound(kind: int, wire: bytes, at: int, end: int) -> bool:
+def _is_sound(kind: bytes, wire: bytes, at: int, end: int) -> bool:
     """Whether the data of a record has the form of its type."""
     try:
-        rdata.read(kind, wire, at, end, {})
+        rdata.read(kind[0] << 8 | kind[1], wire, at, end, {})
     except Malformed:
         return False
     return True
@@ -100,7 +98,7 @@ def walk_soa(wire: bytes, at: int) -> tuple[int, int, int] | None:
         return None
     ttl, size = _TTL_AND_SIZE.unpack_from(wire, at + 6)
     end = at + 12 + size
-    if size < 22 or end > len(wire) or not _is_sound(6, wire, at + 12, end):
+    if size < 22 or end > len(wire) or not _is_sound(_SOA, wire, at + 12, end):
         return None
     return ttl, _TTL.unpack_from(wire, end - 4)[0], end
 
