@@ -8,13 +8,14 @@ import sys
 from tests.house.tree import ROOT, House, house, imported, modules, part_of
 
 ORDER = (
-    {"tap", "command"},
+    {"tap", "command", "local_cluster"},
     {"workers"},
     {"node"},
     {"presence", "station"},
     {"console", "overview"},
     {"pipeline"},
     {"own", "sharing", "probe"},
+    {"redis_server"},
     {
         "accept",
         "admit",
