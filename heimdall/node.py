@@ -70,7 +70,7 @@ class Node(Service):
         self.hands = hands
         self._settings = settings
         self._redis = redis
-        self._running = {redis} - {None}
+        self._running = {redis} if redis is not None else set()
         self._reactor = reactor
         self._environ = environ
         self._http = http
@@ -91,8 +91,8 @@ class Node(Service):
     def _tallies(self) -> Iterator[Tally]:
         yield from self.herald.tallies
         yield from self._past.tallies
-        if self._redis is not None:
-            yield from self._redis.tallies
+        for redis in self._running:
+            yield from redis.tallies
 
     @property
     def path(self) -> Path:

@@ -192,7 +192,7 @@ class Peers:
 
     node: str = key(
         "",
-        "The name of this node; empty for its host name, with eight digits of chance behind it where Redis is used.",
+        "The name of this node; empty for its host name, and eight digits of chance behind it where it shares a Redis.",
         kind="word",
     )
     heartbeat: float = key(5.0, "Seconds between two heartbeats.", kind="seconds")

@@ -75,7 +75,7 @@ class EmbeddedRedis:
         )
         self.tallies: list[Tally] = [
             self._endings,
-            Gauge("heimdall_redis_server_up", "1 while the embedded Redis answers, else 0.", lambda: int(self.up)),
+            Gauge("heimdall_redis_server_up", "1 while the embedded Redis answers, else 0.", self._is_up, across="max"),
         ]
 
     def start(self) -> Deferred[None]:
@@ -99,6 +99,9 @@ class EmbeddedRedis:
             self._memory = memory
             # Where it does not answer now, the next one is started with that.
             self._ask(b"CONFIG SET maxmemory %d\r\n" % memory).addErrback(lambda _: None)
+
+    def _is_up(self) -> int:
+        return int(self.up)
 
     # One life after the other.
 
