@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, cast
+from urllib.parse import quote
 
 from attrs import define
 from twisted.internet.defer import Deferred, DeferredList
@@ -126,7 +127,7 @@ class LocalCluster:
             return
         command = [
             sys.executable, "-m", "twisted", "--log-format=text", "heimdall", *self._options, f"--node={place.name}",
-            f"--listen={HOST}:{place.dns}", f"--http={HOST}:{place.http}", f"--redis=unix://{self._redis.home.socket}",
+            f"--listen={HOST}:{place.dns}", f"--http={HOST}:{place.http}", f"--redis=unix://{quote(self._redis.home.socket)}",
         ]  # fmt: skip
         node = self._nodes[place.name] = Child(self._reactor, lambda _: self._ended(place))
         with self._log(place).open("wb") as log:

@@ -336,7 +336,7 @@ def embedded(
         return former
     # Few have it, and a start must be quick.
     from heimdall.redis_server.embedded import EmbeddedRedis
-    from heimdall.redis_server.home import Home, is_full
+    from heimdall.redis_server.home import Home, may_pass
     from heimdall.redis_server.program import MISSING, find
 
     program = find()
@@ -349,7 +349,7 @@ def embedded(
     except ValueError as error:
         raise ValueError(f"redis.url: {error}") from None
     except OSError as error:
-        if not is_full(error):  # it may not be full for long
+        if not may_pass(error):
             raise ValueError(f"redis.url: {home.folder} cannot be used: {error.strerror}") from None
     return EmbeddedRedis(reactor, program, home, settings.redis.memory)
 

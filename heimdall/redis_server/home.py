@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from heimdall.redislink.address import SOCKET
 
@@ -152,9 +153,11 @@ def user_of(folder: str) -> int:
         os.close(lock)
 
 
-def is_full(error: OSError) -> bool:
-    """Return whether an error is that of a full disk, which passes."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+def may_pass(error: OSError) -> bool:
+    """Return whether an error is that of a disk, or of a busy machine, for which no node should stay away."""
+    return error.errno in (
+        errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+    )  # fmt: skip
 
 
 def _fits(folder: str) -> bool:
@@ -200,7 +203,7 @@ def _used(folder: str, process: int) -> str:
     who = f"process {process}" if process > 0 else "another process"
     return (
         f"{who} uses {folder} already: give each node a folder of its own, or let this one share that Redis by its "
-        f"socket, unix://{folder}/{SOCKET}"
+        f"socket, unix://{quote(folder)}/{SOCKET}"
     )
 
 

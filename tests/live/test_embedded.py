@@ -276,6 +276,24 @@ class FullDisk(Embedded):
         self.assertEqual(node.metric("heimdall_redis_server_ended_total"), 0)
         self.assertEqual(node.trouble(), [])
 
+    def test_start(self) -> None:
+        """On a disk that takes nothing a node starts, and answers; it has its Redis once the disk does."""
+        disk = small_disk(self)
+        self.place = disk / "redis"
+
+        def mounted(how: str) -> None:
+            subprocess.run(["mount", "-o", f"remount,{how}", disk], check=True)
+
+        mounted("ro")
+        node = Running(f"--upstream={self.upstream.text}", f"--redis=embedded:{self.place}", environ=PATIENT)
+        self.addCleanup(node.clean)
+        self.assertEqual(int(node.ask("a.example").rcode()), 0)
+        said = f"The embedded Redis does not start: it cannot be run in {self.place}: Read-only file system"
+        self.assertEqual(node.log.count(said), 1)
+        mounted("rw")
+        self.linked(node)
+        self.assertEqual((node.log.count(said), node.trouble()), (1, []))
+
 
 class Workers(Embedded):
     """A node of two workers."""

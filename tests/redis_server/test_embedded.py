@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from heimdall.redis_server import embedded as module
+from heimdall.redis_server import launcher
 from heimdall.redis_server.embedded import EmbeddedRedis
 from heimdall.redis_server.home import Home
 from tests.redis_server.stage import command, fill, folder, runs, small_disk
@@ -80,8 +81,8 @@ class Serving(Case):
         self.assertEqual((list(runtime.iterdir()), runs(process)), ([], False))
 
     async def test_kept(self) -> None:
-        """What is in a folder is there for the next one, as it was left: after an end, and after a crash of both."""
-        place = folder(self)
+        """What is in a folder, of whatever name, is there for the next one: after an end, and after a crash."""
+        place = folder(self) / 'o\'er the "wall" \\ ü'
         for number in range(3):
             redis = await self.started(place)
             self.assertEqual(self.ask(redis, "DBSIZE"), number)
@@ -142,15 +143,33 @@ class Falling(Case):
         self.assertNotEqual(self.process(redis), before)
         self.assertEqual(sum("was killed by SIGKILL" in event for event in self.events), 1)
 
+    async def test_without_the_kernel(self) -> None:
+        """Where the kernel does nothing for it, its keeper may be killed, and is replaced together with it."""
+        file = folder(self).with_suffix(".py")
+        text = Path(launcher.__file__).read_text()
+        file.write_text(text.replace("if not tied():", "if True:"))
+        self.patch(launcher, "__file__", str(file))
+        redis = await self.started(folder(self))
+        self.ask(redis, "SET", "k", "v")
+        assert redis._child is not None
+        before, keeper = self.process(redis), redis._child.process
+        self.assertNotEqual(before, keeper)
+        os.kill(keeper, signal.SIGKILL)
+        await until(lambda: self.ended(redis) and redis.up)
+        self.assertEqual((runs(before), self.ask(redis, "GET", "k")), (False, b"v"))
+        after = self.process(redis)
+        await redis.stop()
+        self.assertFalse(runs(after))
+
     async def test_hung(self) -> None:
         """One that gives no sign of life is killed, and started again."""
-        self.patch(module, "HUNG", 0.5)
-        self.patch(module, "REPLY", 0.1)
-        self.patch(module, "LOOK", 0.05)
         redis = await self.started(folder(self))
-        before = self.process(redis)
+        before, patient = self.process(redis), module.HUNG
         os.kill(before, signal.SIGSTOP)
+        self.patch(module, "REPLY", 0.1)
+        self.patch(module, "HUNG", 0.5)
         await until(lambda: any("gave no sign of life" in event for event in self.events))
+        self.patch(module, "HUNG", patient)
         await until(lambda: redis.up and runs(self.process(redis)) and self.process(redis) != before)
         self.assertFalse(runs(before))
 
