@@ -22,9 +22,10 @@ from heimdall.config.faults import Misconfigured
 from heimdall.config.keys import changed, held
 from heimdall.config.load import Loaded
 from heimdall.config.settings import Redis, Settings
-from heimdall.config.url import EMBEDDED, folder, hidden
+from heimdall.config.url import folder, hidden
 from heimdall.fetch.server import parse
 from heimdall.interfaces import Member
+from heimdall.node_redis import ENDING, embedded, served
 from heimdall.overview import ORIGINS, measured
 from heimdall.pipeline import Path, lay
 from heimdall.presence import Hands, Person, Presence
@@ -35,9 +36,6 @@ from heimdall.watch.notify import herald
 
 if TYPE_CHECKING:
     from heimdall.redis_server.embedded import EmbeddedRedis
-
-ENDING = 3.0
-"""Seconds that a node which starts waits for a former one that is about to leave its embedded Redis."""
 
 FIXED = ("accept.listen", "accept.workers", "watch.enabled", "watch.http", "watch.log")
 """What a running node cannot change: its sockets, and where its log goes."""
@@ -313,54 +311,6 @@ def build(
     redis = embedded(settings, reactor, environ, patience=ENDING)
     station = Station(lay(served(settings, redis), reactor), reactor, bound, name)
     return Node(settings, station, redis, name, reactor, http, environ, load)
-
-
-def embedded(
-    settings: Settings,
-    reactor: Any,
-    environ: Mapping[str, str],
-    former: EmbeddedRedis | None = None,
-    patience: float = 0.0,
-) -> EmbeddedRedis | None:
-    """Return the Redis that a node runs for itself: None where none is asked for, or there is no program to run.
-
-    :param environ: says where temporary folders are.
-    :param former: the one that it runs already.
-    :param patience: seconds to wait, blocking, for a former node that is about to leave the folder.
-    :raises ValueError: another node has its folder, or it cannot be used.
-    """
-    named = folder(settings.redis.url)
-    if named is None or not settings.redis.enabled:
-        return None
-    if former is not None and former.home.named == named:
-        return former
-    # Few have it, and a start must be quick.
-    from heimdall.redis_server.embedded import EmbeddedRedis
-    from heimdall.redis_server.home import Home, may_pass
-    from heimdall.redis_server.program import MISSING, find
-
-    program = find()
-    if not program:
-        Node._log.warn("This node goes on alone, and keeps answers in memory alone: {missing}", missing=MISSING)
-        return None
-    home = Home(named, environ)
-    try:
-        home.take(patience)
-    except ValueError as error:
-        raise ValueError(f"redis.url: {error}") from None
-    except OSError as error:
-        if not may_pass(error):
-            raise ValueError(f"redis.url: {home.folder} cannot be used: {error.strerror}") from None
-    return EmbeddedRedis(reactor, program, home, settings.redis.memory)
-
-
-def served(settings: Settings, redis: EmbeddedRedis | None) -> Settings:
-    """Return settings as the parts of a node take them: with the place of its embedded Redis, or without any."""
-    if redis is not None:
-        return evolve(settings, redis=evolve(settings.redis, url=EMBEDDED + redis.home.at))
-    if folder(settings.redis.url) is not None:
-        return evolve(settings, redis=evolve(settings.redis, enabled=False))
-    return settings
 
 
 def name_of(settings: Settings) -> str:

@@ -137,7 +137,7 @@ class EmbeddedRedis:
             "save": "",
             "appendonly": "yes" if home.kept else "no",
             "appendfsync": "everysec",
-            # By default it is written anew from 64 MB on, however little memory there is.
+            # By default it is rewritten from 64 MB on, however little memory there is.
             "auto-aof-rewrite-min-size": str(self._memory),
         }
         return [self._program, *(word for name, value in settings.items() for word in (f"--{name}", value))]

@@ -15,7 +15,8 @@ from heimdall.cache.flushed import Flush
 from heimdall.config.load import Loaded
 from heimdall.config.settings import Settings
 from heimdall.message.query import Query
-from heimdall.node import ENDING, Node, embedded, name_of, served
+from heimdall.node import Node, name_of
+from heimdall.node_redis import ENDING, embedded, served
 from heimdall.peers.inspect import NO_FLUSH, Told
 from heimdall.pipeline import Lists, Path, lay
 from heimdall.station import LAST_WORDS, linked

@@ -11,7 +11,7 @@ ORDER = (
     {"tap", "command", "local_cluster"},
     {"workers"},
     {"node"},
-    {"presence", "station"},
+    {"presence", "station", "node_redis"},
     {"console", "overview"},
     {"pipeline"},
     {"own", "sharing", "probe"},
@@ -41,7 +41,7 @@ STEP = {part: step for step, parts in enumerate(ORDER) for part in parts}
 
 WORKER = "heimdall.workers.__main__"
 
-SETTLED = {"config", "sharing", "pipeline", "overview", "station", "presence", "node", "workers", "tap"}
+SETTLED = {"config", "sharing", "pipeline", "overview", "station", "presence", "node_redis", "node", "workers", "tap"}
 """Who joins the parts, and so knows the settings."""
 
 LOUD = {"txredisapi"}

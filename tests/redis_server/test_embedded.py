@@ -108,7 +108,7 @@ class Serving(Case):
         redis = await self.started(folder(self))
         self.ask(redis, "SET", "registry", "kept")
         taken = [self.ask(redis, "SET", f"k{number}", bytes(20_000), "EX", 600) for number in range(1000)]
-        # Redis 6 refuses some while it writes its file anew.
+        # Redis 6 refuses some while it rewrites its file.
         self.assertGreater(taken.count(b"OK"), 900)
         self.assertEqual(self.ask(redis, "GET", "registry"), b"kept")
         self.assertLess(self.ask(redis, "DBSIZE"), 1000)
@@ -205,7 +205,7 @@ class Falling(Case):
         self.assertEqual(self.ask(redis, "GET", "k"), b"v")
 
     async def test_broken_data(self) -> None:
-        """Data that cannot be read, be they of a crash or of another version, are set aside, and told of once."""
+        """Data that Redis cannot read are set aside, and that is told once."""
         place = folder(self)
         redis = await self.started(place)
         self.ask(redis, "SET", "k", "v")
