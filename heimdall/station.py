@@ -108,13 +108,16 @@ class Station:
         """What carries answers into memory and Redis, and out of them."""
         return self.path.carry
 
-    def start(self) -> Deferred[None]:
-        """Serve; fires when memory is as warm as it can be had."""
-        self.path.start()
+    def start(self, redis: Deferred[None] | None = None) -> Deferred[None]:
+        """Serve; fires when memory is as warm as it can be had.
+
+        :param redis: fires when Redis is to be connected to; nothing else waits for it.
+        """
         for one in self.bound:
             self.path.datagrams.listen(one.udp, self._reactor)
             self._ports.append(adopt(self._reactor, one.tcp, self.path.server))
-        return self.path.warm()
+        connecting = (redis or succeed(None)).addCallback(lambda _: self.path.start())
+        return connecting.addCallback(lambda _: self.path.warm())
 
     def change(self, settings: Settings) -> Deferred[None]:
         """Lay the path anew; fires when it leads. What was under way ends on the old one.
