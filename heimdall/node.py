@@ -6,12 +6,13 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -22,15 +23,20 @@ from heimdall.config.faults import Misconfigured
 from heimdall.config.keys import changed, held
 from heimdall.config.load import Loaded
 from heimdall.config.settings import Redis, Settings
+from heimdall.config.url import folder, hidden
 from heimdall.fetch.server import parse
 from heimdall.interfaces import Member
+from heimdall.node_redis import ENDING, embedded, served
 from heimdall.overview import ORIGINS, measured
 from heimdall.pipeline import Path, lay
 from heimdall.presence import Hands, Person, Presence
-from heimdall.station import Station, adopt
+from heimdall.station import LAST_WORDS, Station, adopt
 from heimdall.tally import Tally
 from heimdall.totals import Past, total
 from heimdall.watch.notify import herald
+
+if TYPE_CHECKING:
+    from heimdall.redis_server.embedded import EmbeddedRedis
 
 FIXED = ("accept.listen", "accept.workers", "watch.enabled", "watch.http", "watch.log")
 """What a running node cannot change: its sockets, and where its log goes."""
@@ -39,7 +45,9 @@ FIXED = ("accept.listen", "accept.workers", "watch.enabled", "watch.http", "watc
 class Node(Service):
     """One running node.
 
+    :param settings: as they are configured.
     :param hands: do its work.
+    :param redis: the Redis that it runs for itself, if any.
     :param name: what it is called where the configuration does not say.
     :param http: the socket to serve the operator on, or None.
     :param load: loads the configuration again, in a thread; raises :class:`Misconfigured`. None where there is none.
@@ -51,6 +59,7 @@ class Node(Service):
         self,
         settings: Settings,
         hands: Hands,
+        redis: EmbeddedRedis | None,
         name: str,
         reactor: Any,
         http: socket.socket | None,
@@ -59,7 +68,10 @@ class Node(Service):
     ) -> None:
         self.hands = hands
         self._settings = settings
+        self._redis = redis
+        self._running = {redis} if redis is not None else set()
         self._reactor = reactor
+        self._environ = environ
         self._http = http
         self._load = load
         self._pages: IListeningPort | None = None
@@ -75,11 +87,13 @@ class Node(Service):
         pod_ip = environ.get("POD_IP") or _own_address(settings.fetch.upstreams)
         self._name = name
         person = Person(name, hostname, pod_ip, self.status, self.stats, self.ready)
-        self.presence = Presence(settings, person, hands, reactor, self._tallies)
+        self.presence = Presence(served(settings, redis), person, hands, reactor, self._tallies)
 
     def _tallies(self) -> Iterator[Tally]:
         yield from self.herald.tallies
         yield from self._past.tallies
+        for redis in self._running:
+            yield from redis.tallies
 
     @property
     def path(self) -> Path:
@@ -106,8 +120,8 @@ class Node(Service):
         servers = [server["up"] for group in self.hands.upstreams() for server in group]
         if not self.hands.alive() or (servers and not any(servers)):
             return "unhealthy"
-        link = self.path.link
-        missed = link is not None and not link.up and self._settings.redis.url != Redis().url
+        link, redis = self.path.link, self._settings.redis
+        missed = redis.enabled and redis.url != Redis().url and (link is None or not link.up)
         missed = missed or (link is not None and bool(link.missing))
         return "degraded" if missed or not all(servers) else "healthy"
 
@@ -142,17 +156,40 @@ class Node(Service):
     def startService(self) -> None:
         """Serve."""
         Service.startService(self)
-        started = self.hands.start()
+        started = self.hands.start(self._start_redis())
+        page = ""
         if self._http is not None:
+            page = "; page: http://" + join(*self._http.getsockname()[:2]) + "/"
             self._pages = adopt(self._reactor, self._http, self.presence.admin.site)
         self.presence.start()
         self.herald.start(self.hands.alive, self.words)
         self._log.info(
-            "Serving DNS on {addresses}; upstreams: {upstreams}",
+            "Serving DNS on {addresses}; upstreams: {upstreams}; {kept}{page}",
             addresses=", ".join(join(one.host, one.port) for one in self.hands.bound),
             upstreams=", ".join(self._settings.fetch.upstreams) or "none",
+            kept=self._kept(),
+            page=page,
         )
         started.addCallbacks(self._warm, self._unfit)
+
+    def _start_redis(self) -> Deferred[None]:
+        """Start the embedded Redis, if any; fires when it is to be connected to."""
+        if self._redis is None:
+            return succeed(None)
+        connect: Deferred[None] = Deferred()
+        self._redis.start().addCallback(lambda _: None if self._status == "leaving" else connect.callback(None))
+        return connect
+
+    def _kept(self) -> str:
+        """Return where answers are kept, in a few words."""
+        if self._redis is not None:
+            home = self._redis.home
+            return (
+                f"answers are kept in {home.folder}" if home.kept else "answers are kept in Redis until this node ends"
+            )
+        if self.path.link is not None:
+            return f"answers are shared through {hidden(self._settings.redis.url)}"
+        return "answers are kept in memory alone"
 
     def _warm(self, _: None) -> None:
         """Be ready: memory knows what the others know, as far as that could be had."""
@@ -213,11 +250,23 @@ class Node(Service):
             if path in news:
                 self._log.warn("{path} is not as it was: that takes a restart", path=path)
         settings = held(loaded.settings, self._settings, FIXED)
-        await self.hands.change(settings)
-        self._settings = settings
+        former_redis, redis = self._redis, embedded(settings, self._reactor, self._environ, self._redis)
+        used = served(settings, redis)
+        try:
+            if redis is not None and redis is not former_redis:
+                self._running.add(redis)
+                await redis.start()
+            await self.hands.change(used)
+        except BaseException:
+            if redis is not former_redis:
+                self._end(redis)
+            raise
+        self._settings, self._redis = settings, redis
+        if redis is not None:
+            redis.limit(settings.redis.memory)
         former = self.presence
         person = evolve(former.person, id=settings.peers.node or self._name)
-        self.presence = Presence(settings, person, self.hands, self._reactor, self._tallies)
+        self.presence = Presence(used, person, self.hands, self._reactor, self._tallies)
         former.yield_to(self.presence)
         self._past.keep(former.tallies)
         if self._pages is not None:
@@ -226,6 +275,18 @@ class Node(Service):
         self.presence.start()
         told = ", ".join(path for path in news if path not in FIXED) or "no key, perhaps files"
         self._log.info("Loaded the configuration again; changed: {told}", told=told)
+        if former_redis is not None and former_redis is not redis:
+            # What is under way may need it still.
+            await deferLater(self._reactor, settings.fetch.deadline + 2 * LAST_WORDS)
+            await self._end(former_redis)
+
+    def _end(self, redis: EmbeddedRedis | None) -> Deferred[None]:
+        """End an embedded Redis; fires when it is gone."""
+        if redis not in self._running or redis is None:
+            return succeed(None)
+        self._running.discard(redis)
+        self._past.keep(redis.tallies)
+        return redis.stop()
 
     @inlineCallbacks
     def stopService(self) -> Any:
@@ -238,6 +299,7 @@ class Node(Service):
         yield self.hands.finish()
         yield leaving
         yield self.hands.close()
+        yield gatherResults([self._end(redis) for redis in list(self._running)])
         if self._pages is not None:
             yield maybeDeferred(self._pages.stopListening)
         Service.stopService(self)
@@ -258,15 +320,17 @@ def build(
     :param load: loads the configuration again, in a thread.
     :raises ValueError: a policy or a source of the user's own is none; the text names it.
     """
-    name = name_of(settings)
-    station = Station(lay(settings, reactor), reactor, bound, name)
-    return Node(settings, station, name, reactor, http, os.environ if environ is None else environ, load)
+    name, environ = name_of(settings), os.environ if environ is None else environ
+    redis = embedded(settings, reactor, environ, patience=ENDING)
+    station = Station(lay(served(settings, redis), reactor), reactor, bound, name)
+    return Node(settings, station, redis, name, reactor, http, environ, load)
 
 
 def name_of(settings: Settings) -> str:
     """Return the name of a node: its own, or that of its host, told apart from others there that share a Redis."""
     hostname = socket.gethostname()
-    return settings.peers.node or (f"{hostname}-{secrets.token_hex(4)}" if settings.redis.enabled else hostname)
+    shared = settings.redis.enabled and folder(settings.redis.url) is None
+    return settings.peers.node or (f"{hostname}-{secrets.token_hex(4)}" if shared else hostname)
 
 
 def _own_address(upstreams: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any, cast
 
@@ -37,6 +37,7 @@ from heimdall.cache.once import Once
 from heimdall.cache.seal import load
 from heimdall.cache.shelf import Shelf
 from heimdall.config.settings import Admit, Cache, Fetch, Settings
+from heimdall.fetch.aliases import Aliases
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.nowhere import Nowhere
 from heimdall.fetch.route import Route
@@ -89,6 +90,7 @@ class Path:
     forgetting: Forgetting
     shelf: Shelf | None
     once: Once
+    aliases: Aliases
     sharing: Sharing | None
     inspection: Inspection
     carry: Carry
@@ -115,6 +117,7 @@ class Path:
             self.clients,
             self.names,
             self.shelf or self.once,
+            complete=self.aliases.complete,
             client_subnet=settings.fetch.client_subnet,
             udp_size=accept.udp_size,
             query_log=settings.watch.query_log,
@@ -131,6 +134,14 @@ class Path:
         self.policies.rest()
         if self.sharing is not None:
             self.sharing.rest()
+
+    def forget(self, flushed: Callable[[bytes], bool]) -> None:
+        """Ask again what is being asked for some names, and forget the aliases among them.
+
+        :param flushed: says of a folded wire name whether it is one of them.
+        """
+        self.aliases.forget(flushed)
+        self.once.forget(flushed)
 
     def start(self) -> None:
         """Connect to Redis, and stay connected."""
@@ -221,8 +232,10 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
     route = Route(*_routes(settings.fetch, reactor, ledger, groups))
 
     # cache: before anything is kept, its TTLs are brought into bounds.
-    source: ISource = Bounds(route, floor=cache.ttl_floor, ceiling=cache.ttl_ceiling, negative=cache.negative_ceiling)
-    counting: list[Any] = [ledger, route]
+    # An alias whose target is elsewhere is followed: what comes of it is kept as one answer.
+    aliases = Aliases(route, clock)
+    source: ISource = Bounds(aliases, floor=cache.ttl_floor, ceiling=cache.ttl_ceiling, negative=cache.negative_ceiling)
+    counting: list[Any] = [ledger, route, aliases]
 
     memory = former.memory if former else Memory(cache.memory, stale_window=window)
     forgetting = former.forgetting if former else Forgetting(memory, clock)
@@ -245,7 +258,7 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
         stale_after=stale_after,
     )
     if sharing is not None:
-        sharing.flushes.forgets += forgetting.forget, lambda flush: once.forget(flush.matches)
+        sharing.flushes.forgets += forgetting.forget, lambda flush: path.forget(flush.matches)
         once.landed = sharing.hot.missed.landed if cache.hot_names else None
 
     # What lies ready in Redis is taken from there before a flight begins.
@@ -276,20 +289,23 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
     # accept: the front, and the sockets' protocols.
     if former is None:
         faults = Faults(clock)
-        server = Server(Front(clients, memory, names, first, clock, faults=faults), Crowd(clock, faults))
+        front = Front(clients, memory, names, first, clock, complete=aliases.complete, faults=faults)
+        server = Server(front, Crowd(clock, faults))
         datagrams = Datagrams(server.front, clock, faults, server.front.repeats, server.front.rush)
     else:
         server, datagrams = former.server, former.datagrams
 
     counting += [memory, once, *clients, *names, unasked, datagrams.faults, server.streams, server.front, datagrams]
     tallies = [tally for part in counting for tally in getattr(part, "tallies", ())]
-    inside = Inside(memory, names, first, clock, guards)
+    inside = Inside(memory, names, first, clock, aliases.complete, guards)
+    # What an alias leads to is kept for all: what depends on the client is no part of it.
+    aliases.resolve_by(Inside(memory, names, first, clock, aliases.complete))
     policies = Lifecycle(own_gates, reactor, changes)
-    follow = Follow(clients, memory, names, once, clock)
+    follow = Follow(clients, memory, names, once, clock, aliases.complete)
     inspection = sharing.inspection if sharing is not None else Inspection(memory, clock)
     path = Path(
-        datagrams, server, inside, follow, memory, forgetting, shelf, once, sharing, inspection, carry, tuple(groups),
-        tuple(clients), tuple(names), policies, unasked, tuple(tallies), clock, settings,
+        datagrams, server, inside, follow, memory, forgetting, shelf, once, aliases, sharing, inspection, carry,
+        tuple(groups), tuple(clients), tuple(names), policies, unasked, tuple(tallies), clock, settings,
     )  # fmt: skip
     policies.heard.append(path._changed)
     if sharing is not None:
@@ -331,10 +347,7 @@ def _client_gates(admit: Admit, clock: IReactorTime) -> list[IGate]:
 
 def _name_gates(settings: Settings, known: Lists, own_gates: Sequence[IGate]) -> list[IGate]:
     gates: list[IGate] = []
-    existing: set[bytes] = set() if known.local is None else known.local.existing
-    for routed in map(from_text, settings.fetch.routes):
-        above(routed, existing)
-        existing.add(routed)
+    names = set(map(from_text, settings.fetch.routes))
     if known.local is not None:
         # Our own records come first: they are the most particular thing said of a name.
         gates.append(known.local)
@@ -345,9 +358,12 @@ def _name_gates(settings: Settings, known: Lists, own_gates: Sequence[IGate]) ->
     if settings.admit.special_names:
         # Last: names that a route sends somewhere are not special here.
         special = Special(settings.fetch.routes)
-        existing |= special.existing
+        names |= special.names
         gates.append(special)
-    # Before all of them: what they say of a name may depend on it.
+    existing: set[bytes] = set() if known.local is None else known.local.existing
+    for name in names:
+        above(name, existing)
+    # Before all of them: of what they say some depends on it.
     return [Existing(existing), *gates] if existing else gates
 
 

@@ -56,8 +56,11 @@ class Hands(Holder, Protocol):
     def alive(self) -> bool:
         """Return whether everything that should serve does."""
 
-    def start(self) -> Deferred[None]:
-        """Serve; fires when all of it does, and is as warm as can be had."""
+    def start(self, redis: Deferred[None]) -> Deferred[None]:
+        """Serve; fires when all of it does, and is as warm as can be had.
+
+        :param redis: fires when Redis is to be connected to; nothing else waits for it.
+        """
 
     def change(self, settings: Settings) -> Deferred[None]:
         """Serve with other settings; fires when all of it does.

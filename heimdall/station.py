@@ -90,13 +90,13 @@ class Station:
     def forget(self, flush: Flush) -> None:
         """Forget a name here; nobody else is told."""
         self.path.forgetting.forget(flush)
-        self.path.once.forget(flush.matches)
+        self.path.forget(flush.matches)
         self._forget_before(flush)
 
     def _forget_before(self, what: Flush | Several) -> None:
         """Ask again what was asked on the paths before this one: what comes of that would be out of date."""
         for former in self._former:
-            former.once.forget(what.matches)
+            former.forget(what.matches)
 
     def follow(self, asked: query.Query) -> Deferred[Mapping[str, Any]]:
         """Ask a question as its client does; fires with what came of it at each station."""
@@ -107,16 +107,17 @@ class Station:
         """What carries answers into memory and Redis, and out of them."""
         return self.path.carry
 
-    def start(self) -> Deferred[None]:
+    def start(self, redis: Deferred[None] | None = None) -> Deferred[None]:
         """Serve, as soon as policies are ready; fires when memory is as warm as it can be had.
 
+        :param redis: fires when Redis is to be connected to; nothing else waits for it.
         :return: fails with ValueError when a policy cannot start: then nothing is served.
         """
-        self.path.start()
-        starting = self._starting = Deferred.fromCoroutine(self._start())
+        connecting = (redis or succeed(None)).addCallback(lambda _: self.path.start())
+        starting = self._starting = Deferred.fromCoroutine(self._start(connecting))
         return starting
 
-    async def _start(self) -> None:
+    async def _start(self, connecting: Deferred[None]) -> None:
         await self.path.policies.start()
         self._listens = True
         self.path.judge()  # an operator may have asked, or carried answers in
@@ -126,6 +127,7 @@ class Station:
         for one in self.bound:
             self.path.datagrams.listen(one.udp, self._reactor)
             self._ports.append(adopt(self._reactor, one.tcp, self.path.server))
+        await connecting
         await self.path.warm()
 
     def change(self, settings: Settings) -> Deferred[None]:

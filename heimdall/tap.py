@@ -47,7 +47,8 @@ class Options(TwistedOptions):
         ["config", "c", None, "Read this TOML file (or that of HEIMDALL_CONFIG)."],
         ["workers", "w", None, "Serve with so many processes. [default: 1]"],
         ["redis", None, None, "Share answers through the Redis at this URL: redis://, rediss:// or unix://. "
-         "A password is better kept in a file: redis.password_file."],
+         "A password is better kept in a file: redis.password_file. Or keep answers in a Redis that this node runs "
+         "for itself: embedded; embedded:/FOLDER keeps them over a restart."],
         ["http", None, None, "Serve metrics, probes and the API on HOST:PORT. [default: 127.0.0.1:9053]"],
         ["node", None, None, "The name of this node in the cluster. [default: the host name]"],
     ]  # fmt: skip

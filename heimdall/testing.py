@@ -70,6 +70,7 @@ class Rule:
     ``lies``      what is sent before the honest reply: with a wrong id or question, cut short, or from another port
     ``garbage``   these bytes instead of a reply
     ``hang_up``   close a TCP connection instead of replying
+    ``replies_each``  close a TCP connection behind so many replies; None for never
     ``edns``      yes; ignore, as a server that knows none; formerr, as a server that takes none
     ``make``      a function that makes the reply instead: a message, bytes to send as they are, or None
     ``times``     how many queries it is for; None for all
@@ -86,6 +87,7 @@ class Rule:
     lies: Iterable[str] = ()
     garbage: bytes | None = None
     hang_up: bool = False
+    replies_each: int | None = None
     edns: str = "yes"
     make: Make | None = None
     times: int | None = None
@@ -212,10 +214,10 @@ class Scripted:
         if self.silent or reply is None:
             return
         if not rule.delay:
-            self._send(rule, reply, send)
+            self._send(rule, reply, send, hang_up)
             return
         self._delayed = {call for call in self._delayed if call.active()}
-        self._delayed.add(self._reactor.callLater(rule.delay, self._send, rule, reply, send))
+        self._delayed.add(self._reactor.callLater(rule.delay, self._send, rule, reply, send, hang_up))
 
     def _rule(self, name: str, qtype: str, over: str) -> Rule:
         for pattern, of, via, rule in self._rules:
@@ -225,7 +227,7 @@ class Scripted:
                 return rule
         return Rule(rcode=3)
 
-    def _send(self, rule: Rule, reply: bytes, send: Send) -> None:
+    def _send(self, rule: Rule, reply: bytes, send: Send, hang_up: Callable[[], object]) -> None:
         for lie in rule.lies:
             if lie == "id":
                 send((int.from_bytes(reply[:2], "big") ^ secrets.randbelow(65535) + 1).to_bytes(2, "big") + reply[2:])
@@ -235,7 +237,11 @@ class Scripted:
                 send(reply[: len(reply) - 1])
             elif lie == "port" and isinstance(send, _Back):
                 send.from_elsewhere(reply)
+        if rule.replies_each is not None and getattr(send, "replies", 0) >= rule.replies_each:
+            return
         send(reply)
+        if rule.replies_each is not None and getattr(send, "replies", 0) >= rule.replies_each:
+            hang_up()
 
 
 class _Back:
@@ -269,6 +275,7 @@ class _Connection(Int16StringReceiver):
     def __init__(self, upstream: Scripted) -> None:
         self._upstream = upstream
         self._gone: Deferred[None] = Deferred()
+        self.replies = 0
 
     def connectionMade(self) -> None:
         self._tcp = ITCPTransport(self.transport)
@@ -276,9 +283,10 @@ class _Connection(Int16StringReceiver):
 
     def stringReceived(self, string: bytes) -> None:
         port = self._tcp.getPeer().port
-        self._upstream.received(string, "tcp", port, self._reply, self._tcp.loseConnection)
+        self._upstream.received(string, "tcp", port, self, self._tcp.loseConnection)
 
-    def _reply(self, wire: bytes) -> None:
+    def __call__(self, wire: bytes) -> None:
+        self.replies += 1
         self._tcp.write(len(wire).to_bytes(2, "big") + wire)
 
     def abort(self) -> Deferred[None]:

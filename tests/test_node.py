@@ -14,7 +14,7 @@ from twisted.trial.unittest import TestCase
 
 from heimdall.accept.sockets import bind, bind_stream
 from heimdall.config.settings import Fetch, Peers, Redis, Settings
-from heimdall.node import Node, build
+from heimdall.node import Node, build, name_of
 from heimdall.testing import Scripted
 from tests.message.messages import query_wire
 
@@ -112,6 +112,13 @@ class Life(TestCase):
             assert isinstance(node, Node)
             node._status = "healthy"
             self.assertEqual((node.status(), node.member().pod_ip), (status, "127.0.0.1"))
+
+    def test_name(self) -> None:
+        """A node that shares a Redis has a name of chance; one alone, or with a Redis of its own, that of its host."""
+        host = socket.gethostname()
+        names = {url: name_of(Settings(redis=Redis(url=url))) for url in ("redis://192.0.2.1", "embedded:")}
+        self.assertEqual((names["embedded:"], name_of(Settings(redis=Redis(enabled=False)))), (host, host))
+        self.assertRegex(names["redis://192.0.2.1"], rf"^{host}-[0-9a-f]{{8}}$")
 
     def test_own_address_without_upstreams(self) -> None:
         """Without an upstream, and without POD_IP, a node does not know its address."""

@@ -59,6 +59,16 @@ class OptionsTests(SynchronousTestCase):
         settings = parsed("--no-redis", "--no-http", "--upstream", "192.0.2.1").loaded.settings
         self.assertFalse(settings.redis.enabled or settings.watch.enabled)
 
+    def test_embedded(self) -> None:
+        """--redis embedded has the node run a Redis for itself, with a folder or without, as a variable can too."""
+        for arguments, environ, url in (
+            (("--redis", "embedded"), {}, "embedded:"),
+            (("--redis=embedded:/var/lib/redis",), {}, "embedded:/var/lib/redis"),
+            ((), {"HEIMDALL_REDIS_URL": "embedded"}, "embedded:"),
+        ):
+            settings = parsed(*arguments, "--upstream", "192.0.2.1", environ=environ).loaded.settings
+            self.assertEqual((settings.redis.url, settings.redis.enabled), (url, True))
+
     def test_environment(self) -> None:
         """An option beats the environment."""
         environ = {"HEIMDALL_PEERS_NODE": "b", "HEIMDALL_CACHE_MEMORY": "1MB"}

@@ -48,7 +48,11 @@ class Upstream:
         return waiting
 
     def answer(self, query: Query) -> Answer:
-        """Return the answer."""
+        """Return the answer: that a name is another one for some, an address for all others."""
+        if query.name.startswith(b"\5alias"):
+            target = from_text("secret.example") if b"secret" in query.name else from_text("www.games.example")
+            alias = local(query, 0, [(query.name, 5, TTL, target)], origin="upstream", alias=target)
+            return alias.replace(keep=True)
         return local(query, 0, [(query.name, 1, TTL, b"\xc0\0\2\1")], origin="upstream").replace(keep=True)
 
     def give(self) -> None:
@@ -273,6 +277,18 @@ class Changing(Case):
         self.assertEqual(self.ask("b.games.example"), "NXDOMAIN")
         self.assertEqual(len(self.path.memory), 0)
 
+    def test_alias(self) -> None:
+        """What an alias leads to meets them under its own name, and an answer of theirs is kept for no other name."""
+        for School.one.open, code in ((True, "NXDOMAIN"), (False, "NOERROR"), (True, "NOERROR")):
+            self.assertEqual(self.ask("alias.example").split()[0], code)
+        self.clock.advance(TTL)
+        self.assertEqual(self.ask("alias.example").split()[0], "NXDOMAIN")
+
+    def test_alias_until(self) -> None:
+        """How long they let the target pass is how long an answer lives that ends there."""
+        School.one.ends = self.clock.seconds() + 5
+        self.assertEqual(self.ask("alias.example"), "NOERROR 5 www.games.example. 5 192.0.2.1")
+
     def test_inside(self) -> None:
         """The questions of a program, and those that an operator follows, meet the same."""
         School.one.ends = self.clock.seconds() + 5
@@ -307,6 +323,11 @@ class Clients(Case):
                     self.assertEqual(self.ask("inner.example", client=client, tcp=tcp), own)
                     self.assertEqual(self.ask("secret.example", client=client, tcp=tcp), secret)
         self.assertEqual(len(self.upstream.asked), 2)
+
+    def test_alias(self) -> None:
+        """What an alias leads to is kept for all, so no verdict on one client is part of that."""
+        for client in (CLIENT, ("10.0.0.7", 5353)):
+            self.assertEqual(self.ask("alias.secret.example", client=client)[:7], "NOERROR")
 
     def test_inside(self) -> None:
         """A question that no client asks meets it too, before memory."""

@@ -52,7 +52,7 @@ def asked(text: str, *, opt: bool = False) -> tuple[bytes, Query]:
 
     :param opt: whether it has an OPT.
     """
-    wire = query.write(query.make(from_text(text), 1), 4711, with_opt=opt)
+    wire = query.write(query.make(from_text(text), 1), 4711, query.WITH_OPT if opt else query.PLAIN)
     read = query.read(wire, CLIENT)
     assert isinstance(read, Query)
     return wire, read

@@ -10,6 +10,7 @@ A message that came before may not even come here: see ``repeats``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar, Final
 
 from twisted.internet.defer import Deferred
@@ -21,7 +22,7 @@ from heimdall.accept.engine import Faults, Held, Later
 from heimdall.accept.repeats import RCODES, Repeats, labels
 from heimdall.accept.rush import Rush
 from heimdall.asking import said, settled, teller
-from heimdall.interfaces import Drop, IGate, IHotCache, ISource, Judge
+from heimdall.interfaces import Complete, Drop, IGate, IHotCache, ISource, Judge, Tell
 from heimdall.message import edns
 from heimdall.message.answer import TC, Answer, make
 from heimdall.message.edns import ExtendedError
@@ -59,6 +60,7 @@ class Front:
         source: ISource,
         clock: IReactorTime,
         *,
+        complete: Complete | None = None,
         faults: Faults | None = None,
         client_subnet: bool = False,
         udp_size: int = edns.UDP_SIZE,
@@ -85,7 +87,15 @@ class Front:
         self.rush = Rush(clock, self._resume)
         self.tallies += self.rush.tallies
         self.repeats = Repeats(memory, clock, self._judged, self.queries, self.answers, self._times)
-        self.lead(client_gates, name_gates, source, client_subnet=client_subnet, udp_size=udp_size, query_log=query_log)
+        self.lead(
+            client_gates,
+            name_gates,
+            source,
+            complete=complete,
+            client_subnet=client_subnet,
+            udp_size=udp_size,
+            query_log=query_log,
+        )
 
     def lead(
         self,
@@ -93,6 +103,7 @@ class Front:
         name_gates: Sequence[IGate],
         source: ISource,
         *,
+        complete: Complete | None = None,
         client_subnet: bool,
         udp_size: int,
         query_log: bool,
@@ -101,6 +112,7 @@ class Front:
         self._client_gates: tuple[Judge, ...] = tuple(gate.judge for gate in client_gates)
         self._name_gates: tuple[Judge, ...] = tuple(gate.judge for gate in name_gates)
         self._tell = teller(source)
+        self._complete = complete
         self._client_subnet = client_subnet
         self._udp_size = udp_size
         self._query_log = query_log
@@ -124,12 +136,10 @@ class Front:
             query = repeat.query
             query.wire, query.client = wire, client
         else:
-            message = read(wire, client, stream)
+            message = read(wire, client, stream, self._client_subnet)
             if not isinstance(message, Query):
                 return self._bad(message)
             query = message
-            if query.subnet is not None and not self._client_subnet:
-                query.subnet = None
         refused = None if passed else self._refused(query, started)
         if refused is not None:
             return refused
@@ -180,16 +190,23 @@ class Front:
         for judge in self._name_gates:
             verdict = judge(query)
             if verdict is not None:
+                if isinstance(verdict, Answer) and verdict.alias and self._complete is not None:
+                    self._wait(partial(self._complete, verdict), query, started, later)
+                    return None
                 return self._judged(query, said(query, verdict, self._seconds()), started)
         if not query.flags & RD:
             return self._judged(query, make(query, REFUSED, "local", _NOT_RECURSIVE), started)
+        self._wait(self._tell, query, started, later)
+        return None
+
+    def _wait(self, tell: Tell, query: Query, started: float, later: Later) -> None:
+        """Ask for the answer to a query, whose client waits for it."""
         self._pending += 1
         try:
-            self._tell(query, Guest(self, query, started, later).told)
+            tell(query, Guest(self, query, started, later).told)
         except Exception:
             self._pending -= 1
             raise
-        return None
 
     def _resume(self, held: Sequence[Held]) -> None:
         """Take queries further that had to wait."""

@@ -11,19 +11,20 @@ from heimdall.admit import address
 from heimdall.admit.existing import above
 from heimdall.admit.lists import each
 from heimdall.interfaces import Drop, IGate
-from heimdall.message.answer import CNAME, SOA, Answer, local
+from heimdall.message.answer import CNAME, SOA, Answer, local, make
+from heimdall.message.edns import OTHER, ExtendedError
 from heimdall.message.passed import NO_TTL, SOA_TAIL
-from heimdall.message.query import ANY, Query
+from heimdall.message.query import ANY, DS, SERVFAIL, Query
+from heimdall.message.response import MOST_LINKS
 from heimdall.message.wire import from_text, to_text
 from heimdall.tally import Count, Gauge, Tally
 
 A, PTR, AAAA = 1, 12, 28
 
+_LOOP = ExtendedError(OTHER, "the aliases of this name lead in a circle, or too far")
+
 TTL = NO_TTL
 """Seconds that a record lives whose TTL is not given, and that a no lives: a file may change."""
-
-MOST_CHAIN = 8
-"""Aliases that are followed from one local name to the next."""
 
 MOST_BYTES = 60_000
 """Bytes of records that one name and type may have: an answer fits a message of 64 KiB with room for an alias."""
@@ -35,9 +36,9 @@ _Row = tuple[bytes, int, int, bytes]
 class Local:
     """Names that are answered here, whatever the world says of them.
 
-    A name that has records here is known here whole: another type gets NODATA, never a look at the upstream. A
-    local alias is followed as long as it leads to local names; one that leads outside is told alone. ANY gets the
-    records of one type (RFC 8482, 4.1).
+    A name that has records here is known here whole: another type gets NODATA, never a look at the upstream, but for
+    DS, which belongs to the parent. A local alias is followed from one local name to the next; one that leads outside
+    says so, and is followed there by others. ANY gets the records of one type (RFC 8482, 4.1).
 
     :param hosts: paths of files in hosts format. Each name gets the address, and the address the first name that
         is given for it (a PTR record); the unspecified address gets none. Wrong lines are left out, counted and
@@ -69,21 +70,22 @@ class Local:
         kinds = self._names.get(query.name)
         if kinds is None:
             return None
+        if query.qtype == DS and DS not in kinds:
+            return None  # that question belongs to the parent, whose proof lets a validating client take our records
         self._answered.add()
-        return local(query, 0, self._rows(query, kinds))
-
-    def _rows(self, query: Query, kinds: dict[int, list[_Row]]) -> list[_Row]:
         if query.qtype == ANY:
-            return next(iter(kinds.values()))
+            return local(query, 0, next(iter(kinds.values())))
         owner = query.name
         chain: list[_Row] = []
         while query.qtype not in kinds and CNAME in kinds:
             chain += kinds[CNAME]
             owner = chain[-1][3].lower()
-            if owner not in self._names or len(chain) == MOST_CHAIN:
-                return chain
+            if owner not in self._names:
+                return local(query, 0, chain, alias=owner)
+            if len(chain) > MOST_LINKS:
+                return make(query, SERVFAIL, "local", _LOOP)
             kinds = self._names[owner]
-        return chain + kinds.get(query.qtype, [(owner, SOA, TTL, owner + SOA_TAIL)])
+        return local(query, 0, chain + kinds.get(query.qtype, [(owner, SOA, TTL, owner + SOA_TAIL)]))
 
     def _take(self, line: bytes) -> None:
         """Add what one line of a hosts file says.

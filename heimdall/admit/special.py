@@ -111,9 +111,9 @@ class Special:
         for text in _POINTERS:
             self._records[from_text(text), PTR] = _LOCALHOST
         # What stands above a name that exists, exists too: without data (RFC 8020).
-        known = (*passing, *(name for name, _ in self._records))
-        self.existing = {above for name in known for above in suffixes(name)}
-        """The names that exist, those above them too."""
+        self.names = {*passing, *(name for name, _ in self._records)}
+        """The names that exist, but for those above them."""
+        self._existing = {above for name in self.names for above in suffixes(name)}
         self._tops = tuple({list(suffixes(name))[-2] for name in self._zones})
         # Nearly all names end otherwise: to see that costs less than to compare each of those.
         self._ends = {top[-3:] for top in self._tops}
@@ -139,7 +139,7 @@ class Special:
         if data is not None:
             self._special.add()
             return local(query, 0, [(name, kind, TTL, data)])
-        exists = zone.full or name in self.existing
+        exists = zone.full or name in self._existing
         if exists and kind == ANY:
             return self._minimal(query)
         self._special.add()

@@ -10,11 +10,12 @@ from struct import Struct
 from typing import Final
 
 from heimdall.cache.seal import SIZE, Seal
+from heimdall.message import rdata
 from heimdall.message.answer import AA, MOST_RECORDS, SOA, TC, Answer
 from heimdall.message.edns import OPT
 from heimdall.message.query import AD, NXDOMAIN
-from heimdall.message.spots import ALONE, aged, walk, walk_soa, with_ttl
-from heimdall.message.wire import HEADER, Malformed, records
+from heimdall.message.spots import ALONE, aged, walk, walk_one, walk_soa, with_ttl
+from heimdall.message.wire import HEADER, Malformed, expand_name, records
 
 VERSION: Final = 3
 """The first byte of a value; never 0, which marks a lease."""
@@ -121,18 +122,23 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
     if not seal.fits(key, value[:end], value[end:]):
         raise Rubbish("forged" if seal.keyed else "damaged")
     question = key[:size]
-    # Nearly all values hold one record, of the very name that was asked for: read at once, head and all.
+    # Nearly all values hold one address, of the very name that was asked for: read at once, head and all.
     times, _, facts, owner, kind, ttl, data = _ALONE.unpack_from(value)
-    if facts == _PLAIN and owner == _OWNER and kind == question[-4:] and end == _ALONE.size + data:
+    if (
+        facts == _PLAIN
+        and owner == _OWNER
+        and kind == question[-4:]
+        and end == _ALONE.size + data
+        and data == rdata.FIXED.get(kind[0] << 8 | kind[1])
+    ):
         scope, rcode, flags, sections, body = None, 0, 0, _ONE, value[_NARROW.size : end]
         spots, denied = ALONE, False
-        if ttl > _LONGEST or kind[:2] == _OPT:
+        if ttl > _LONGEST:
             raise Rubbish("malformed")
     else:
         scope, rcode, flags, sections, body = _facts(value, end)
-        spots, ttl, denied = _usual(body, question, sections) or _whole(
-            _BEFORE + question + body, HEADER + size, sections
-        )
+        message = _BEFORE + question + body
+        spots, ttl, denied = _usual(message, question, sections) or _whole(message, HEADER + size, sections)
     stored, before = times >> 16 & _LATEST, times & _LONG_AGO
     age = now - stored * TICK
     if age < 0:
@@ -196,25 +202,29 @@ def stored_by(value: bytes) -> int:
     return int.from_bytes(value[8:10], "big")
 
 
-def _usual(body: bytes, question: bytes, sections: tuple[int, int, int]) -> _Read | None:
+def _usual(message: bytes, question: bytes, sections: tuple[int, int, int]) -> _Read | None:
     """Return what :func:`_whole` does, for one RRset that was asked for, or the SOA of a no; None for anything else."""
     if question[-4:-2] == _OPT:
         return None
+    at = HEADER + len(question)
     answers, authorities, additionals = sections
-    if additionals:
+    if additionals or answers > MOST_RECORDS:
         return None
     if authorities:
-        found = walk_soa(body, 0, HEADER + len(question)) if authorities == 1 and not answers else None
-        if found is None or found[2] != len(body) or found[0] > _LONGEST:
+        denial = walk_soa(message, at) if authorities == 1 and not answers else None
+        if denial is None or denial[2] != len(message) or denial[0] > _LONGEST:
             return None
-        return ALONE, found[0], True
-    if not 0 < answers <= MOST_RECORDS:
-        return None
-    walked = walk(body, 0, answers, question)
+        return ALONE, denial[0], True
+    if answers == 1:
+        found = walk_one(message, at, question)
+        if found is None or found[1] != len(message) or found[0] > _LONGEST:
+            return None
+        return ALONE, found[0], False
+    walked = walk(message, at, answers, question) if answers else None
     if walked is None:
         return None
     spots, ttls, end = walked
-    return (spots, min(ttls), False) if end == len(body) and max(ttls) <= _LONGEST else None
+    return (spots, min(ttls), False) if end == len(message) and max(ttls) <= _LONGEST else None
 
 
 def _whole(message: bytes, at: int, sections: tuple[int, int, int]) -> _Read:
@@ -226,11 +236,14 @@ def _whole(message: bytes, at: int, sections: tuple[int, int, int]) -> _Read:
     if count > MOST_RECORDS:
         raise Rubbish("malformed")
     spots = []
+    names: dict[int, bytes] = {}
     lowest = _LONGEST if count else 0
     end = at
     denied = False
     try:
-        for index, (_, fixed, kind, _, behind) in enumerate(records(message, at, count)):
+        for index, (owner, fixed, kind, _, behind) in enumerate(records(message, at, count)):
+            expand_name(message, owner, names)
+            rdata.read(kind, message, fixed + 10, behind, names)
             (ttl,) = _TTL.unpack_from(message, fixed + 4)
             if ttl > _LONGEST or kind == OPT:
                 raise Rubbish("malformed")

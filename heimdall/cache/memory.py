@@ -13,7 +13,7 @@ from heimdall.cache.kept import Kept, kept
 from heimdall.cache.table import EVERY_TYPE, ORIGINS, Table
 from heimdall.interfaces import IHotCache
 from heimdall.message.answer import Answer, Stale
-from heimdall.message.query import NXDOMAIN, Query
+from heimdall.message.query import DS, NXDOMAIN, Query
 from heimdall.message.spots import aged
 from heimdall.tally import Count, Gauge, Tally
 
@@ -325,5 +325,8 @@ classImplements(Memory, IHotCache)
 
 
 def _any_type(query: Query) -> bytes:
-    """Return the key of the answer that a name does not exist: it holds for every type (RFC 2308, 5)."""
-    return query.name + EVERY_TYPE + query.key[-3:]
+    """Return the key of the answer that a name does not exist: it holds for every type (RFC 2308, 5).
+
+    For DS it is the question's own: the parent of a zone is asked for that, and may not know a name that others know.
+    """
+    return query.key if query.qtype == DS else query.name + EVERY_TYPE + query.key[-3:]

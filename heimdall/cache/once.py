@@ -221,7 +221,7 @@ class Once:
         if answer.origin == "stale":
             held = self._memory.held(query, now)
             self._memory.put(query, answer, now, max(now + answer.ttl, held[2] if held else 0.0))
-        elif answer.keep and answer.ttl:
+        elif answer.keep and answer.ttl and not answer.alias:
             self._memory.put(query, answer, now)
         self._land(flight, answer)
 

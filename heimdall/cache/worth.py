@@ -82,7 +82,7 @@ class Worth:
         """
         key = query.key_for(answer.scope or 0)  # no scope told: for all (RFC 7871, 7.3.1)
         good = answer.keep and answer.ttl > 0 and answer.rcode in (0, NXDOMAIN) and answer.origin not in _NOT_NEWS
-        if not good or now is None or took > LONG_AGO or not key.startswith(answer.question):
+        if not good or answer.alias or now is None or took > LONG_AGO or not key.startswith(answer.question):
             return None
         if self._covers(query.name, now - took):
             return None

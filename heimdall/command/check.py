@@ -16,7 +16,7 @@ ABOUT = "check a configuration, and all that it reaches"
 _HEAD = ("PART", "WHICH", "STATE", "FOUND")
 _SERVERS = (
     ("--config", "-c", "FILE", "the TOML file to read (or that of HEIMDALL_CONFIG)"),
-    ("--redis", "", "URL", "the Redis to share answers through"),
+    ("--redis", "", "URL", "the Redis to share answers through, or embedded"),
     ("--http", "", "HOST:PORT", "where metrics, probes and the API would be served"),
     ("--node", "", "NAME", "the name of the node in the cluster"),
 )

@@ -13,8 +13,11 @@ from heimdall.config.address import Upstream, address, upstream
 from heimdall.config.faults import Fault
 from heimdall.config.machine import Machine
 from heimdall.config.settings import Redis, Settings
-from heimdall.config.url import has_password, hosts
+from heimdall.config.url import folder, has_password, hosts
 from heimdall.config.values import IMPORT
+
+LEAST_MEMORY = 4_000_000
+"""Bytes that an embedded Redis needs before it keeps anything to speak of."""
 
 RESOLV_CONF = "/etc/resolv.conf"
 """Where this machine has its DNS servers from, whatever ours are."""
@@ -169,11 +172,24 @@ def _redis(settings: Settings, is_ours: Callable[[str], bool]) -> Iterator[Confl
     if redis.replica_url and "+cluster://" in redis.url:
         expected = "none, as redis.url is a cluster"
         yield _conflict(redis.replica_url, expected, "redis.replica_url", "redis.url", "redis.enabled")
+    if folder(redis.url) is not None:
+        yield from _embedded(redis)
     own = Own(settings.accept.listen, is_ours)
     for text in redis.resolver:
         if upstream(text) in own:
             expected = "a server other than ourselves"
             yield _conflict(text, expected, "redis.resolver", "accept.listen", why="accept.listen has this address")
+
+
+def _embedded(redis: Redis) -> Iterator[Conflict]:
+    """Yield what an embedded Redis has no use for."""
+    if redis.memory < LEAST_MEMORY:
+        yield _conflict(redis.memory, f"at least {LEAST_MEMORY}", "redis.memory", "redis.url", "redis.enabled")
+    for path, value in (("redis.password_file", redis.password_file), ("redis.replica_url", redis.replica_url)):
+        if value:
+            yield _conflict(value, "none, as redis.url is embedded", path, "redis.url", "redis.enabled")
+    if redis.role == "reader":
+        yield _conflict(redis.role, "full, as nobody else writes to it", "redis.role", "redis.url", "redis.enabled")
 
 
 def asks_itself(settings: Settings, machine: Machine) -> Iterator[str]:

@@ -18,7 +18,7 @@ def key(default: Any, text: str, *, secret: bool = False, kind: str = "") -> Any
     :param text: what it means, for the reference documentation.
     :param secret: hide the value wherever the configuration is shown.
     :param kind: how it is read and checked: address, dotted, file, name, network, record, replica, route,
-        secret, server, size, upstream, url, word, choice:a|b|c, a range of numbers as 1-10 or 0-, seconds, or
+        region, secret, server, size, upstream, url, word, choice:a|b|c, a range of numbers as 1-10 or 0-, seconds, or
         seconds:1-10. Of a list, how each item is.
     """
     return field(default=default, metadata={"text": text, "secret": secret, "kind": kind})
@@ -119,9 +119,15 @@ class Redis:
     enabled: bool = key(True, "Whether to share answers through Redis.")
     url: str = key(
         "redis://heimdall-redis:6379",
-        "Where Redis is; rediss is TLS. More about each way: [Where Redis may live](redis.md).",
+        "Where Redis is; rediss is TLS, embedded one that the node runs for itself. More about each way: [Where Redis "
+        "may live](redis.md).",
         secret=True,
         kind="url",
+    )
+    memory: int = key(
+        64 * MEGABYTE,
+        "Bytes that an embedded Redis may take; when they are used up it evicts what was not used for longest.",
+        kind="size",
     )
     password_file: str = key("", "File whose first line is the password.", kind="file")
     ca_file: str = key("", "Certificates to trust for rediss, PEM; empty for the system's.", kind="file")
@@ -138,7 +144,7 @@ class Redis:
     )  # fmt: skip
     regions: tuple[str, ...] = key(
         (), "The Redis of each other region: it keeps a cache of its own, and shares flushes with this one.",
-        secret=True, kind="url",
+        secret=True, kind="region",
     )  # fmt: skip
     resolver: tuple[str, ...] = key(
         (), "DNS servers to look the host of Redis up at; empty for the way of this machine.", kind="server"
@@ -186,7 +192,7 @@ class Peers:
 
     node: str = key(
         "",
-        "The name of this node; empty for its host name, with eight digits of chance behind it where Redis is used.",
+        "The name of this node; empty for its host name, and eight digits of chance behind it where it shares a Redis.",
         kind="word",
     )
     heartbeat: float = key(5.0, "Seconds between two heartbeats.", kind="seconds")

@@ -37,7 +37,7 @@ def toml(loaded: Loaded) -> str:
 def _hidden(kind: str, value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_hidden(kind, item) for item in value)
-    return hidden(value) if kind in ("url", "replica") else "***" * bool(value)
+    return hidden(value) if kind in ("url", "region", "replica") else "***" * bool(value)
 
 
 def literal(value: Any) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from urllib.parse import SplitResult, urlsplit
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 SINGLE = ("redis", "rediss", "unix")
+
+EMBEDDED = "embedded:"
+"""What the URL of a Redis begins with that the node runs itself; its folder stands behind it, or nothing."""
 
 _PATHS = {
     "": (r"(?:/[0-9]{0,5})?", "nothing, or / and the number of a database"),
@@ -53,6 +57,26 @@ def check(text: str, schemes: Sequence[str] = SCHEMES) -> str:
     if not re.fullmatch(pattern, parts.path):
         raise ValueError(f"behind the host stands {expected}")
     return text
+
+
+def check_main(text: str) -> str:
+    """Return the URL of the Redis of a node when it is well formed: as :func:`check`, or of an embedded one.
+
+    :raises ValueError: it is not; the message says why.
+    """
+    if not f"{text}:".startswith(EMBEDDED):
+        return check(text)
+    folder = text.removeprefix("embedded").removeprefix(":")
+    if not folder:
+        return EMBEDDED
+    if not folder.startswith("/") or folder.startswith("//") or os.path.normpath(folder) == "/":
+        raise ValueError("behind embedded: stands nothing, or the absolute path of a folder")
+    return EMBEDDED + os.path.normpath(folder)
+
+
+def folder(text: str) -> str | None:
+    """Return the folder of an embedded Redis, empty where none is named; None where the URL is of another Redis."""
+    return text.removeprefix(EMBEDDED) if text.startswith(EMBEDDED) else None
 
 
 def hosts(text: str) -> list[str]:

@@ -267,6 +267,11 @@ def _route(raw: object) -> str:
 
 _SERVER = 'an IP address with or without a port, such as "192.0.2.1", "192.0.2.1:5353", "[2001:db8::1]:53" or "tcp://192.0.2.1"'
 
+_REDIS = (
+    '"redis://[user:password@]host[:port][/db]", "redis+sentinel://[...]host[:port],host[:port]/service[/db]", '
+    '"redis+cluster://[...]host[:port],host[:port]", each of them with rediss for TLS'
+)
+
 _KINDS = {
     "": Kind("a text", _text),
     "address": Kind(
@@ -288,10 +293,10 @@ _KINDS = {
     ),
     "size": Kind('a number of bytes from 1, such as 50000000, "50MB" or "64MiB"', _size),
     "upstream": Kind(_SERVER, _server),
+    "region": Kind(f'{_REDIS}, or "unix:///path[?db=N]"', lambda raw: url.check(_text(raw))),
     "url": Kind(
-        '"redis://[user:password@]host[:port][/db]", "redis+sentinel://[...]host[:port],host[:port]/service[/db]", '
-        '"redis+cluster://[...]host[:port],host[:port]", each of them with rediss for TLS, or "unix:///path[?db=N]"',
-        lambda raw: url.check(_text(raw)),
+        f'{_REDIS}, "unix:///path[?db=N]", or "embedded:" with or without the path of a folder behind it',
+        lambda raw: url.check_main(_text(raw)),
     ),
     "word": Kind("at most 64 letters, digits and . _ : -", _word),
 }

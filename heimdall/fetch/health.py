@@ -17,6 +17,9 @@ MISSES: Final = 3
 SILENCE: Final = 1.5
 """A server is down after so many questions without a reply, over at least so many seconds."""
 
+FAILURES: Final = 8
+"""Failures in a row from which a server counts as failing; more are not counted."""
+
 LOOK: Final = 10.0
 FIRST_PROBE: Final = 1.0
 LAST_PROBE: Final = 30.0
@@ -35,7 +38,7 @@ class Health:
     ``rtt``      the smoothed round-trip time in seconds; None until it is known (RFC 6298, 2)
     ``misses``   questions since the last reply that were waited for in vain
     ``up``       whether it answers
-    ``errors``   replies since the last good one that said the server cannot or will not answer
+    ``errors``   replies since the last good one that were of no use, and for which the server is to blame
     """
 
     def __init__(self) -> None:
@@ -75,10 +78,32 @@ class Health:
                 self._probe = min(self._probe * 2, LAST_PROBE)
         self._looked = now
 
-    def replied(self, seconds: float, good: bool) -> bool:
-        """Note a reply that took so long.
+    @property
+    def failing(self) -> bool:
+        """Whether it has brought nothing but failures for a while: it answers, and is asked last."""
+        return self.errors >= FAILURES
 
-        :param good: whether the reply is an answer, and not the confession that it has none.
+    def failed(self) -> bool:
+        """Note a failure that the server is to blame for.
+
+        :return: whether it is failing from now on.
+        """
+        if self.failing:
+            return False
+        self.errors += 1
+        return self.failing
+
+    def succeeded(self) -> bool:
+        """Note a reply that is of use.
+
+        :return: whether it was failing until now.
+        """
+        was, self.errors = self.failing, 0
+        return was
+
+    def replied(self, seconds: float) -> bool:
+        """Note a reply that took so long, whatever it says.
+
         :return: whether this ended its being down.
         """
         if self.rtt is None:
@@ -87,7 +112,6 @@ class Health:
             change = seconds - self.rtt
             self._variance += (abs(change) - self._variance) / 4
             self.rtt += change * self._share
-        self.errors = 0 if good else min(self.errors + 1, 4)
         if not self.misses:
             return False
         self.misses = 0

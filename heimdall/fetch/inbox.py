@@ -13,8 +13,8 @@ from heimdall.mmsg import Room, failure
 READS: Final = 32
 """Datagrams read at one wake-up of a socket, so that no server can keep the reactor busy."""
 
-LARGEST: Final = 4096
-"""Bytes that are read of a datagram: more than three times what we say that we take. A longer one is malformed then."""
+LARGEST: Final = 65535
+"""Bytes that are read of a datagram: all of it, though we say that we take less. Some servers do not heed that."""
 
 _NAME: Final = 28
 

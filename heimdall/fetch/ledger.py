@@ -19,7 +19,10 @@ class Ledger:
         self.asked = Count("heimdall_fetch_asked_total", "Questions sent to one server, by reason.", "why")
         self.first = self.asked.cell("first")
         self.mismatched = Count(
-            "heimdall_fetch_mismatched_total", "Replies that answer no question of ours, waited past.", "what"
+            "heimdall_fetch_mismatched_total", "Responses to another question, or from a stranger, waited past.", "what"
+        )
+        self.unusable = Count(
+            "heimdall_fetch_unusable_total", "What came of asking a server and was no answer, by reason.", "reason"
         )
         self.failed = Count("heimdall_fetch_failed_total", "Exchanges with one server that failed.", "what")
         self.truncated = Count(
@@ -29,7 +32,8 @@ class Ledger:
         self.seconds = Times("heimdall_fetch_upstream_seconds", "Time from a question to one server to its answer.")
         self._servers: dict[str, tuple[Callable[[], bool], Callable[[], float], Callable[[], int]]] = {}
         self.tallies: list[Tally] = [
-            self.queries, self.asked, self.mismatched, self.failed, self.truncated, self.plain, self.seconds,
+            self.queries, self.asked, self.mismatched, self.unusable, self.failed, self.truncated, self.plain,
+            self.seconds,
             Gauge("heimdall_fetch_upstream_up", "Whether a server answers.", self._up, "server", across="min"),
             Gauge(
                 "heimdall_fetch_upstream_rtt_seconds", "Smoothed round-trip time to a server.", self._rtt, "server",

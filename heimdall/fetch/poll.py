@@ -11,8 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from heimdall.fetch.port import Flight, Port
-from heimdall.message.answer import Answer
+from heimdall.fetch.port import Flight, Outcome, Port
 
 EVENTS: Final = 32
 """Sockets that are read before the reactor gets its turn again."""
@@ -64,7 +63,7 @@ class Poll:
         """
         if self._epoll is None:
             return
-        landed: list[tuple[Flight, Answer]] = []
+        landed: list[tuple[Flight, Outcome]] = []
         for fd, event in self._epoll.poll(0, EVENTS):
             reader = self._readers.get(fd)
             if reader is None:
@@ -77,9 +76,9 @@ class Poll:
             except Exception:
                 self._log.failure("a bug in reading a reply of an upstream")
                 reader.connectionLost(Failure())
-        for flight, answer in landed:
+        for flight, outcome in landed:
             try:
-                flight.land(answer)
+                flight.land(outcome)
             except Exception:
                 self._log.failure("a bug behind a reply of an upstream")
 

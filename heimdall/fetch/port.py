@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from twisted.internet.defer import CancelledError
@@ -13,13 +13,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from heimdall.fetch.rank import rank
-from heimdall.fetch.reply import Mismatch, Odd, check, silent, unreachable
+from heimdall.fetch.judgement import STRAY, Unusable, judge, silent, unreachable
 from heimdall.gso import UDP_SEGMENT, UNABLE, together
-from heimdall.interfaces import Ongoing, Told
 from heimdall.message.answer import Answer
 from heimdall.message.query import Query
-from heimdall.message.wire import HEADER
 
 if TYPE_CHECKING:
     from heimdall.fetch.udp import Udp
@@ -28,54 +25,52 @@ MOST_STRAYS: Final = 100
 """Replies that match nothing, after which a port is given up: somebody may be guessing."""
 
 
+Outcome = Answer | Unusable
+"""What a reply comes to."""
+
+OnReply = Callable[[Outcome | Failure], object]
+"""What is called with what comes of a question; see :meth:`heimdall.interfaces.ITransport.exchange`."""
+
+
 class Flight:
     """One question on its way: what its reply must match, and who is told; it has a ``port`` until then.
 
-    ``due`` is when it ends without a reply. ``odd`` takes the answer that is not to be told as it is, and then ``work``
-    is what goes on for it.
+    ``due`` is when it ends without a reply, and ``form`` how it is put.
     """
 
-    __slots__ = ("due", "identity", "odd", "port", "query", "told", "work")
+    __slots__ = ("due", "form", "identity", "port", "query", "told")
 
-    def __init__(self, query: Query, due: float, told: Told, odd: Odd | None) -> None:
+    def __init__(self, query: Query, form: int, due: float, told: OnReply) -> None:
         self.port: Port | None = None
         self.identity = 0
         self.query = query
+        self.form = form
         self.due = due
         self.told = told
-        self.odd = odd
-        self.work: Ongoing | None = None
 
     def cancel(self) -> None:
         """Give the place up: nobody waits any more."""
-        if self.port is not None:
-            self.end(CancelledError())
-        elif self.work is not None:
-            self.work.cancel()
+        self.end(Failure(CancelledError()))
 
-    def land(self, answer: Answer) -> None:
-        """Give the place up and tell the answer, unless it has ended."""
+    def land(self, outcome: Outcome) -> None:
+        """Give the place up and tell what came, unless it has ended."""
         port = self.port
-        if port is None:
-            return
-        port.forget(self)
-        if self.odd is None or rank(answer) is None:
-            self.told(answer)
-        else:
-            self.work = self.odd(answer, self.query, self.due, self.told)
+        if port is not None:
+            port.forget(self)
+            self.told(outcome)
 
     def late(self) -> None:
         """End it without a reply."""
-        self.end(silent(), "timeout")
+        self.end(Failure(silent()), "timeout")
 
-    def end(self, error: Exception, *what: str) -> None:
-        """Give the place up and tell an error, unless it has ended; ``what`` is the label that it is counted by."""
+    def end(self, outcome: Outcome | Failure, *what: str) -> None:
+        """Give the place up and tell that nothing came, unless it has ended; ``what`` is the label it is counted by."""
         port = self.port
         if port is not None:
             port.forget(self)
             for label in what:
                 port.owner.ledger.failed.add(label)
-            self.told(Failure(error))
+            self.told(outcome)
 
 
 Piece = tuple[bytes, Flight]
@@ -144,7 +139,7 @@ class Port:
         pieces: list[Piece] = []
         for flight in flights:
             try:
-                pieces.append((self._write(flight.query, flight.identity), flight))
+                pieces.append((self._write(flight.query, flight.identity, flight.form), flight))
             except Exception:
                 self._log.failure("a bug in asking an upstream")
                 self._fail(flight, "socket", "the question cannot be written")
@@ -170,23 +165,24 @@ class Port:
 
     def doRead(self) -> None:
         """Read what has come, and hand each reply to who waits for it."""
-        for flight, answer in self.read():
-            flight.land(answer)
+        for flight, outcome in self.read():
+            flight.land(outcome)
 
-    def read(self) -> list[tuple[Flight, Answer]]:
-        """Read what has come; return the questions that replies match, with the answers: who waits is not told yet."""
+    def read(self) -> list[tuple[Flight, Outcome]]:
+        """Read what has come; return the questions that it is for, with what it says: nobody is told yet."""
         flights = self.flights
-        landed: list[tuple[Flight, Answer]] = []
+        landed: list[tuple[Flight, Outcome]] = []
         wires, refused = self._come()
         for wire in wires:
-            flight = flights.get(wire[0] << 8 | wire[1]) if len(wire) >= HEADER else None
+            flight = flights.get(wire[0] << 8 | wire[1]) if len(wire) >= 2 else None
             if flight is None:
-                self._stray("id" if len(wire) >= HEADER else "header")
+                self._stray("id")
                 continue
-            try:
-                landed.append((flight, check(wire, flight.query.key[:-1])))
-            except Mismatch as mismatch:
-                self._stray(str(mismatch))
+            outcome = judge(wire, flight.query, flight.form)
+            if isinstance(outcome, Unusable) and outcome.kind == STRAY:
+                self._stray(outcome.reason)
+            else:
+                landed.append((flight, outcome))
         if refused:
             self.refuse([flight for flight, _ in landed])
         return landed
@@ -217,7 +213,7 @@ class Port:
     def refuse(self, but: Collection[Flight] = ()) -> None:
         """Fail everything in flight here, ``but`` for some, and take no more: the server is not there."""
         self.uses = 0
-        self.end("refused", "the server's port is closed, or no way leads there", but)
+        self.end("refused", "the port is closed, or no way leads there", but)
 
     def end(self, what: str, reason: str, but: Collection[Flight] = ()) -> None:
         """Fail everything in flight here, ``but`` for some; ``what`` is the label it is counted by."""
@@ -228,7 +224,8 @@ class Port:
     def _fail(self, flight: Flight, what: str, reason: str) -> None:
         """Fail one question; a bug of who is told costs the others nothing."""
         try:
-            flight.end(unreachable(reason), what)
+            outcome = Failure(silent(reason)) if what == "closed" else unreachable(flight.query, reason)
+            flight.end(outcome, what)
         except Exception:
             self._log.failure("a bug behind a question that failed")
 

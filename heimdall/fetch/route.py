@@ -10,13 +10,15 @@ from zope.interface import classImplements
 from heimdall.asking import deferred, teller
 from heimdall.interfaces import ISource, ITeller, Ongoing, Told
 from heimdall.message.answer import Answer
-from heimdall.message.query import Query
+from heimdall.message.query import DS, Query
 from heimdall.message.wire import suffixes, to_text
 from heimdall.tally import Count, Tally
 
 
 class Route:
     """A source by the longest suffix of the name.
+
+    DS records belong to the parent of a zone, so a question for them goes where the parent's go (RFC 4035, 3.1.4.1).
 
     :param default: who is asked about all other names.
     :param routes: the sources by the folded wire name that theirs end in.
@@ -36,7 +38,10 @@ class Route:
     def tell(self, query: Query, told: Told) -> Ongoing:
         """Find the answer; see :class:`~heimdall.interfaces.ITeller`."""
         if self._routes:
-            for suffix in suffixes(query.name):
+            name = query.name
+            if query.qtype == DS and name[0]:
+                name = name[name[0] + 1 :]
+            for suffix in suffixes(name):
                 tell = self._routes.get(suffix)
                 if tell is not None:
                     self._taken.add("route")

@@ -1,29 +1,25 @@
-"""Ask one server as it needs to be asked: over TCP after TC, without EDNS where it knows none."""
+"""Ask one server as it needs to be asked: over TCP after TC, without EDNS or client subnet where it takes none."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Final, Protocol
+from typing import Final
 
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from heimdall.asking import exchange
+from heimdall.fetch.edns_support import EdnsSupport
+from heimdall.fetch.judgement import TRUNCATED, Unusable
 from heimdall.fetch.ledger import Ledger
-from heimdall.fetch.reply import Odd
 from heimdall.fetch.stream import Stream
 from heimdall.fetch.udp import Udp, Write
-from heimdall.interfaces import IExchange, NoAnswer, Ongoing, Told
-from heimdall.message.answer import TC, Answer
-from heimdall.message.query import FORMERR, NOTIMP, Query, write
-
-PLAIN: Final = 900.0
-"""Seconds that a server which refused EDNS is asked without it."""
+from heimdall.interfaces import IExchange, ITransport, NoAnswer, Ongoing
+from heimdall.message.answer import Answer
+from heimdall.message.query import PLAIN, WITH_OPT, WITH_SUBNET, Query, write
 
 CONNECT: Final = 2.0
 """Seconds a TCP connection may take to be made."""
@@ -33,24 +29,16 @@ WHOLE: Final = 2.5
 
 _SERVER: Final = re.compile(r"(tcp://)?(?:\[(?P<six>[^\]]+)\]|(?P<four>[^:\[\]]+))(?::(?P<port>\d{1,5}))?")
 
+Outcome = Answer | Unusable | Failure
+"""What comes of a question to one server; see :meth:`heimdall.interfaces.IExchange.tell`."""
 
-class Way(Protocol):
-    """The exchange with a server over one transport."""
-
-    def tell(self, query: Query, timeout: float, told: Told, odd: Odd | None = None) -> Ongoing:
-        """Ask, and have ``odd`` take the answer that may not be the last word."""
-
-    def close(self) -> None:
-        """Close every socket."""
-
-
-Look = Callable[[Answer, Query, float], Answer | Deferred[Answer]]
-"""What finds out what an answer is worth."""
+OnOutcome = Callable[[Outcome], object]
 
 
 class Server:
     """One server over both its transports.
 
+    :param text: how operators know it: its address.
     :param clock: where time comes from.
     :param datagram: makes the exchange over UDP from what writes messages; None to ask over TCP only.
     :param stream: makes the exchange over TCP.
@@ -60,100 +48,126 @@ class Server:
 
     def __init__(
         self,
+        text: str,
         clock: IReactorTime,
         ledger: Ledger,
         *,
-        datagram: Callable[[Write], Way] | None,
-        stream: Callable[[Write], Way],
+        datagram: Callable[[Write], ITransport] | None,
+        stream: Callable[[Write], ITransport],
         ad: bool = False,
         subnet: bool = False,
     ) -> None:
-        self._clock = clock
-        self._ledger = ledger
-        self._stream = stream(self._write)
-        self._way = datagram(self._write) if datagram else self._stream
+        self.clock = clock
+        self.ledger = ledger
+        self.stream = stream(self._write)
+        self.transport = datagram(self._write) if datagram else self.stream
+        self.edns = EdnsSupport(text)
         self._ad, self._subnet = ad, subnet
-        self._plain_until = 0.0
-        self._bare: set[Query] = set()
 
-    def _write(self, query: Query, identity: int) -> bytes:
-        with_opt = not (self._plain_until or (self._bare and query in self._bare))
-        return write(query, identity, ad=self._ad, with_opt=with_opt, subnet=self._subnet)
+    def _write(self, query: Query, identity: int, form: int) -> bytes:
+        return write(query, identity, form, self._ad)
 
-    def tell(self, query: Query, timeout: float, told: Told) -> Ongoing:
+    def tell(self, query: Query, timeout: float, told: OnOutcome) -> Ongoing:
         """Ask; see :class:`~heimdall.interfaces.IExchange`."""
-        if self._plain_until and self._clock.seconds() >= self._plain_until:
-            self._plain_until = 0.0
-        bare = self._plain_until or (self._bare and query in self._bare)
-        return self._way.tell(query, timeout, told, self._cut_short if bare else self._odd)
-
-    def _odd(self, answer: Answer, query: Query, ends: float, told: Told) -> Ongoing:
-        """Tell what an answer comes to that may not be the last word."""
-        return self._found(self._look, answer, query, ends, told)
-
-    def _cut_short(self, answer: Answer, query: Query, ends: float, told: Told) -> Ongoing:
-        """Tell what an answer comes to that was asked for without EDNS."""
-        return self._found(self._follow, answer, query, ends, told)
-
-    def _found(self, look: Look, answer: Answer, query: Query, ends: float, told: Told) -> Ongoing:
-        looking: Deferred[Answer] = succeed(answer).addCallback(look, query, ends)
-        return looking.addBoth(told)
-
-    def _look(self, answer: Answer, query: Query, ends: float) -> Answer | Deferred[Answer]:
-        """Ask without EDNS if that may be what the server did not take."""
-        left = ends - self._clock.seconds()
-        if answer.rcode not in (FORMERR, NOTIMP) or left <= 0:
-            return self._follow(answer, query, ends)
-        if query.trace is not None:
-            query.trace.note("upstream", "takes no EDNS, asked without")
-        self._bare.add(query)
-        again = exchange(IExchange(self._way), query, left).addBoth(self._dressed, query)
-        again.addCallbacks(self._plain, self._still, errbackArgs=(answer,))
-        return again.addCallback(self._follow, query, ends)
-
-    def _follow(self, answer: Answer, query: Query, ends: float) -> Answer | Deferred[Answer]:
-        """Get the whole of an answer that was cut to fit a datagram."""
-        left = ends - self._clock.seconds()
-        if not answer.flags & TC or self._way is self._stream or left <= 0:
-            return answer
-        if query.trace is not None:
-            query.trace.note("upstream", "truncated, asked over TCP")
-        left = min(left, WHOLE)
-        whole = exchange(IExchange(self._stream), query, left)
-        return whole.addCallbacks(self._whole, self._cut, errbackArgs=(answer,))
-
-    def _whole(self, answer: Answer) -> Answer:
-        self._ledger.truncated.add("tcp")
-        return answer
-
-    def _cut(self, failure: Failure, answer: Answer) -> Answer:
-        failure.trap(NoAnswer)
-        self._ledger.truncated.add("kept")
-        return answer
-
-    def _dressed(self, result: Answer | Failure, query: Query) -> Answer | Failure:
-        self._bare.discard(query)
-        return result
-
-    def _plain(self, answer: Answer) -> Answer:
-        """Remember that EDNS was what the server did not take (RFC 6891, 7)."""
-        if answer.rcode not in (FORMERR, NOTIMP):
-            self._plain_until = self._clock.seconds() + PLAIN
-            self._ledger.plain.add()
-        return answer
-
-    def _still(self, failure: Failure, answer: Answer) -> Answer:
-        failure.trap(NoAnswer)
-        return answer
+        now = self.clock.seconds()
+        if self.edns.plain(now):
+            form = PLAIN
+        elif self._subnet and query.subnet is not None:
+            form = WITH_SUBNET
+        else:
+            form = WITH_OPT
+        exchange = Exchange(self, query, form, now + timeout, told)
+        exchange.send(timeout)
+        return exchange
 
     def close(self) -> None:
         """Close both transports; what is in flight fails."""
-        self._way.close()
-        if self._way is not self._stream:
-            self._stream.close()
+        self.transport.close()
+        if self.transport is not self.stream:
+            self.stream.close()
 
 
 classImplements(Server, IExchange)
+
+
+class Exchange:
+    """One question to a server, put in other ways until there is a whole answer: over TCP, without the subnet, plainly.
+
+    Each way is tried once, so there are four at most. ``best`` is what is told if the last one brings nothing better.
+    """
+
+    __slots__ = ("_best", "_ends", "_form", "_lost_edns", "_over", "_query", "_server", "_told", "_transport", "_work")
+
+    def __init__(self, server: Server, query: Query, form: int, ends: float, told: OnOutcome) -> None:
+        self._server = server
+        self._transport = server.transport
+        self._query = query
+        self._form = form
+        self._ends = ends
+        self._told = told
+        self._work: Ongoing | None = None
+        self._best: Unusable | None = None
+        self._lost_edns = self._over = False
+
+    def send(self, timeout: float) -> None:
+        """Ask in the way that is due."""
+        self._work = None
+        work = self._transport.exchange(self._query, self._form, timeout, self._on_reply)
+        if not self._over and self._work is None:
+            self._work = work
+
+    def cancel(self) -> None:
+        """Ask no more; see :class:`~heimdall.interfaces.Ongoing`."""
+        if not self._over and self._work is not None:
+            self._work.cancel()
+
+    def _on_reply(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Answer):
+            self._learn()
+            self._end(outcome)
+        elif isinstance(outcome, Unusable):
+            self._on_unusable(outcome)
+        else:
+            # Silence says less than a failure before it.
+            self._end(self._best if self._best is not None and outcome.check(NoAnswer) else outcome)
+
+    def _learn(self) -> None:
+        """Note what a usable answer says of the server."""
+        server = self._server
+        if self._lost_edns:
+            server.ledger.plain.add()
+            server.edns.refused(self._query.name, server.clock.seconds())
+        elif self._form != PLAIN and server.edns.suspected:
+            server.edns.understood()
+        if self._best is not None and self._best.kind == TRUNCATED:
+            server.ledger.truncated.add("tcp")
+
+    def _on_unusable(self, outcome: Unusable) -> None:
+        """Put the question in the next way, if there is one that may bring more; else tell the best there is."""
+        server = self._server
+        best = self._best
+        if best is None or outcome.rank < best.rank:
+            self._best = best = outcome
+        left = self._ends - server.clock.seconds()
+        if left > 0 and outcome.kind == TRUNCATED and self._transport is not server.stream:
+            self._transport, left, note = server.stream, min(left, WHOLE), "truncated, asked over TCP"
+        elif left > 0 and outcome.plain and self._form != PLAIN:
+            self._form, self._lost_edns, note = PLAIN, True, "takes no EDNS, asked without"
+        elif left > 0 and outcome.reason == "refused" and self._form == WITH_SUBNET:
+            # RFC 7871, 7.1.2: it may be the subnet that is refused.
+            self._form, note = WITH_OPT, "refused, asked without the subnet"
+        else:
+            if best.kind == TRUNCATED:
+                server.ledger.truncated.add("kept")
+            self._end(best)
+            return
+        if self._query.trace is not None:
+            self._query.trace.note("upstream", note)
+        self.send(left)
+
+    def _end(self, outcome: Outcome) -> None:
+        self._over, self._work = True, None
+        self._told(outcome)
 
 
 def reach(
@@ -177,13 +191,16 @@ def reach(
     stream_only, host, port = parse(text)
     endpoint = (TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint)(reactor, host, port, timeout=CONNECT)
 
-    def datagram(write: Write) -> Udp:
-        return Udp(reactor, IReactorFDSet(reactor), host, port, write=write, ledger=ledger, ports=ports, cut=cut)
+    def datagram(write: Write) -> ITransport:
+        udp = Udp(reactor, IReactorFDSet(reactor), host, port, write=write, ledger=ledger, ports=ports, cut=cut)
+        return ITransport(udp)
 
-    def stream(write: Write) -> Stream:
-        return Stream(reactor, endpoint, write=write, ledger=ledger)
+    def stream(write: Write) -> ITransport:
+        return ITransport(Stream(reactor, endpoint, write=write, ledger=ledger))
 
-    return Server(reactor, ledger, datagram=None if stream_only else datagram, stream=stream, ad=ad, subnet=subnet)
+    return Server(
+        text, reactor, ledger, datagram=None if stream_only else datagram, stream=stream, ad=ad, subnet=subnet
+    )
 
 
 def parse(text: str) -> tuple[bool, str, int]:

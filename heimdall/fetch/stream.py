@@ -1,8 +1,11 @@
-"""Ask one server over TCP: one connection, many questions on it, replies in any order (RFC 7766)."""
+"""Ask one server over TCP: many questions on a connection, replies in any order (RFC 7766)."""
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred, fail
+from collections import OrderedDict
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import TimeoutError
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -16,57 +19,79 @@ from twisted.protocols.basic import Int16StringReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from heimdall.asking import deferred
 from heimdall.fetch.dice import Dice
+from heimdall.fetch.judgement import STRAY, Unusable, judge, silent, unreachable
 from heimdall.fetch.ledger import Ledger
-from heimdall.fetch.rank import rank
-from heimdall.fetch.reply import Mismatch, Odd, check, silent, unreachable
+from heimdall.fetch.port import OnReply, Outcome
 from heimdall.fetch.udp import Write
-from heimdall.interfaces import IExchange, NoAnswer, Ongoing, Told
-from heimdall.message.answer import Answer
+from heimdall.interfaces import ITransport
 from heimdall.message.query import Query
-from heimdall.message.wire import HEADER
 
 IDLE = 10.0
 """Seconds after which a connection without questions is closed."""
 
+MOST_CONNECTIONS = 8
+"""Connections to one server at a time. More than one are open only where it answers few questions on each."""
+
+FORGET = 60.0
+"""Seconds that it is remembered how many questions a server answers on one connection."""
+
+ENDLESS = 1 << 30
+"""How many questions a connection takes whose server has not closed one that it owed answers on."""
+
 
 class Flight:
-    """One question on its way, and who waits for it.
+    """One question on its way.
 
-    ``heard`` is what the connection had brought when the question was sent; ``again`` whether it was sent on a
-    second connection.
+    ``connection`` carries it; None while it waits for one. ``heard`` is what that had brought when it was sent.
     """
 
-    def __init__(self, query: Query, deferred: Deferred[Answer], timer: IDelayedCall) -> None:
+    __slots__ = ("connection", "form", "heard", "identity", "on_reply", "owner", "query", "timer")
+
+    def __init__(self, owner: Stream, query: Query, form: int, identity: int, on_reply: OnReply) -> None:
+        self.owner = owner
         self.query = query
-        self.question = query.key[: len(query.question)]
-        self.deferred = deferred
-        self.timer = timer
+        self.form = form
+        self.identity = identity
+        self.on_reply = on_reply
+        self.timer: IDelayedCall | None = None
+        self.connection: Connection | None = None
         self.heard = 0
-        self.again = False
+
+    def cancel(self) -> None:
+        """Give the place up: nobody waits any more."""
+        self.owner.end(self, Failure(CancelledError()))
 
 
 class Connection(Int16StringReceiver):
-    """One connection to the server; ``heard`` counts the messages it brought."""
+    """One connection to the server.
+
+    ``heard`` counts the messages it brought, ``room`` how many questions it still takes; ``flights`` are under way.
+    """
 
     def __init__(self, owner: Stream) -> None:
         self.owner = owner
         self.heard = 0
+        self.room = ENDLESS
+        self.flights: dict[int, Flight] = {}
+        self.idle: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         """Offer to carry questions."""
         self._transport = ITCPTransport(self.transport)
         self.owner.connected(self)
 
-    def send(self, wire: bytes) -> None:
-        """Send a message."""
+    def send(self, flight: Flight, wire: bytes) -> None:
+        """Send a question."""
+        self.room -= 1
+        flight.connection, flight.heard = self, self.heard
+        self.flights[flight.identity] = flight
         self._transport.write(len(wire).to_bytes(2, "big") + wire)
 
     def stringReceived(self, string: bytes) -> None:
         """Hand on a message."""
         self.heard += 1
-        self.owner.received(string)
+        self.owner.received(self, string)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell that the connection is gone."""
@@ -91,12 +116,13 @@ class _Connections(Factory):
         return Connection(self.owner)
 
 
-@implementer(IExchange)
+@implementer(ITransport)
 class Stream:
     """The way to one server over a stream; it connects when there is something to ask.
 
-    A connection that had served before it was lost gave no verdict on what was in flight: that is sent once more,
-    on a fresh one (RFC 7766, 6.2.4).
+    What a server leaves open when it closes a connection is asked again on another one (RFC 7766, 6.2.4), as long as
+    each connection brings something. A server that closes after a few answers is given no more questions than those on
+    each connection, and several connections at a time.
 
     :param clock: where time comes from.
     :param endpoint: leads to the server; it bounds the time to connect.
@@ -114,143 +140,156 @@ class Stream:
         self._most = most
         self._dice = Dice()
         self._flights: dict[int, Flight] = {}
-        self._connection: Connection | None = None
-        self._connecting: Deferred[IProtocol] | None = None
-        self._idle: IDelayedCall | None = None
+        self._waiting: OrderedDict[int, Flight] = OrderedDict()
+        self._connections: list[Connection] = []
+        self._connecting: set[Deferred[IProtocol]] = set()
+        self._room = ENDLESS
+        self._room_until = 0.0
 
     @property
     def inflight(self) -> int:
         """Questions that wait for a reply."""
         return len(self._flights)
 
-    def tell(self, query: Query, timeout: float, told: Told, odd: Odd | None = None) -> Ongoing:
-        """Ask; see :meth:`heimdall.fetch.udp.Udp.tell`."""
-        asking = self._ask(query, timeout)
-        if odd is not None:
-            asking.addCallback(self._judged, odd, query, self._clock.seconds() + timeout)
-        return asking.addBoth(told)
-
-    def _judged(self, answer: Answer, odd: Odd, query: Query, ends: float) -> Answer | Deferred[Answer]:
-        """Have an answer looked at, if it may not be the last word."""
-        if rank(answer) is None:
-            return answer
-        return deferred(lambda query, told: odd(answer, query, ends, told), query)
-
-    def _ask(self, query: Query, timeout: float) -> Deferred[Answer]:
+    def exchange(self, query: Query, form: int, timeout: float, on_reply: OnReply) -> Flight:
+        """Ask; see :class:`~heimdall.interfaces.ITransport`."""
         if len(self._flights) >= self._most:
             self._ledger.failed.add("full")
-            return fail(unreachable("too many questions wait for this server"))
+            on_reply(unreachable(query, "too many questions wait for it", "full", blamed=False))
+            return Flight(self, query, form, -1, on_reply)
         identity = self._dice.draw()
         while identity in self._flights:
             identity = self._dice.draw()
-        deferred: Deferred[Answer] = Deferred(lambda _: self._give_up(identity))
-        timer = self._clock.callLater(timeout, self._expire, identity)
-        self._flights[identity] = flight = Flight(query, deferred, timer)
-        self._stop_idling()
-        if self._connection is not None:
-            self._send(self._connection, identity, flight)
-        elif self._connecting is None:
+        flight = self._flights[identity] = Flight(self, query, form, identity, on_reply)
+        flight.timer = self._clock.callLater(timeout, self._expire, flight)
+        self._waiting[identity] = flight
+        self._go_on()
+        return flight
+
+    def _go_on(self) -> None:
+        """Send what waits, as far as connections take it; open more where they do not."""
+        if self._room < ENDLESS and self._clock.seconds() >= self._room_until:
+            self._room = ENDLESS
+        for connection in self._connections:
+            while self._waiting and connection.room > 0:
+                self._send(connection, self._waiting.popitem(last=False)[1])
+        promised = len(self._connecting) * self._room
+        while len(self._waiting) > promised and len(self._connecting) + len(self._connections) < MOST_CONNECTIONS:
+            promised += self._room
             self._connect()
-        return deferred
 
     def _connect(self) -> None:
-        connecting = self._connecting = self._endpoint.connect(_Connections(self))
-        connecting.addCallbacks(self._over, self._unconnected)
+        connecting = self._endpoint.connect(_Connections(self))
+        if not connecting.called:
+            self._connecting.add(connecting)
+        connecting.addBoth(self._made, connecting)
 
-    def _over(self, _protocol: IProtocol) -> None:
-        self._connecting = None
+    def _made(self, result: IProtocol | Failure, connecting: Deferred[IProtocol]) -> None:
+        """Hear what came of connecting; a connection says itself that it is there."""
+        self._connecting.discard(connecting)
+        if isinstance(result, Failure) and not self._connecting and not self._connections:
+            dumb = result.check(TimeoutError)
+            for flight in list(self._waiting.values()):
+                outcome = Failure(silent()) if dumb else unreachable(flight.query, "no TCP connection")
+                self._fail(flight, "connect", outcome)
 
     def connected(self, connection: Connection) -> None:
         """Send what has been waiting for a connection."""
-        self._connection = connection
-        for identity, flight in self._flights.items():
-            self._send(connection, identity, flight)
-        self._rest()
+        connection.room = self._room
+        self._connections.append(connection)
+        self._go_on()
+        self._rest(connection)
 
-    def _unconnected(self, reason: Failure) -> None:
-        self._connecting = None
-        for identity in list(self._flights):
-            self._fail(identity, "connect", unreachable("no connection to the server"))
+    def _send(self, connection: Connection, flight: Flight) -> None:
+        if connection.idle is not None:
+            connection.idle.cancel()
+            connection.idle = None
+        connection.send(flight, self._write(flight.query, flight.identity, flight.form))
 
-    def _send(self, connection: Connection, identity: int, flight: Flight) -> None:
-        flight.heard = connection.heard
-        connection.send(self._write(flight.query, identity))
-
-    def received(self, wire: bytes) -> None:
+    def received(self, connection: Connection, wire: bytes) -> None:
         """Hand a reply to who waits for it."""
-        flight = self._flights.get(wire[0] << 8 | wire[1]) if len(wire) >= HEADER else None
+        flight = connection.flights.get(wire[0] << 8 | wire[1]) if len(wire) >= 2 else None
         if flight is None:
-            self._ledger.mismatched.add("id" if len(wire) >= HEADER else "header")
+            self._ledger.mismatched.add("id")
             return
-        try:
-            answer = check(wire, flight.question)
-        except Mismatch as mismatch:
-            self._ledger.mismatched.add(str(mismatch))
+        outcome = judge(wire, flight.query, flight.form)
+        if isinstance(outcome, Unusable) and outcome.kind == STRAY:
+            self._ledger.mismatched.add(outcome.reason)
             return
-        self._take(wire[0] << 8 | wire[1])
-        flight.deferred.callback(answer)
+        self.end(flight, outcome)
+        self._go_on()
 
     def lost(self, connection: Connection) -> None:
-        """Hear that a connection is gone; what it may have swallowed is asked once more, or fails."""
-        if connection is not self._connection:
+        """Hear that a connection is gone: ask again what it left open, unless it brought nothing at all."""
+        if connection not in self._connections:
             return
-        self._connection = None
-        self._stop_idling()
-        for identity, flight in list(self._flights.items()):
-            if flight.again or not connection.heard:
-                self._fail(identity, "lost", unreachable("the server closed the connection"))
-            flight.again = True
-        if self._flights and self._connecting is None:
-            self._connect()
+        self._connections.remove(connection)
+        if connection.idle is not None:
+            connection.idle.cancel()
+        left = list(connection.flights.values())
+        connection.flights.clear()
+        for flight in left:
+            flight.connection = None
+        if connection.heard:
+            if left:
+                self._room, self._room_until = connection.heard, self._clock.seconds() + FORGET
+            # The oldest last: it may be what the server closes for.
+            self._waiting.update((flight.identity, flight) for flight in (*left[1:], *left[:1]))
+        else:
+            for flight in left:
+                self._fail(flight, "lost", unreachable(flight.query, "it closed the connection", "closed"))
+        self._go_on()
 
-    def _expire(self, identity: int) -> None:
-        flight = self._flights.pop(identity)
-        connection = self._connection
-        self._ledger.failed.add("timeout")
+    def _expire(self, flight: Flight) -> None:
+        flight.timer = None
+        connection = flight.connection
+        self._fail(flight, "timeout", Failure(silent()))
         if connection is not None and connection.heard == flight.heard:
             # The server said nothing since: what we write may only be piling up.
             connection.abort()
             self.lost(connection)
-        self._rest()
-        flight.deferred.errback(silent())
 
-    def _take(self, identity: int) -> Flight:
-        flight = self._flights.pop(identity)
-        flight.timer.cancel()
-        self._rest()
-        return flight
+    def end(self, flight: Flight, outcome: Outcome | Failure) -> None:
+        """Give the place of a question up and tell what came of it, unless it has ended."""
+        if self._flights.pop(flight.identity, None) is None:
+            return
+        if flight.timer is not None:
+            flight.timer.cancel()
+        connection = flight.connection
+        if connection is None:
+            self._waiting.pop(flight.identity, None)
+        else:
+            connection.flights.pop(flight.identity, None)
+            self._rest(connection)
+        flight.on_reply(outcome)
 
-    def _give_up(self, identity: int) -> None:
-        self._take(identity)
-
-    def _fail(self, identity: int, what: str, error: NoAnswer) -> None:
-        if identity in self._flights:
+    def _fail(self, flight: Flight, what: str, outcome: Outcome | Failure) -> None:
+        if flight.identity in self._flights:
             self._ledger.failed.add(what)
-            self._take(identity).deferred.errback(error)
+            self.end(flight, outcome)
 
-    def _rest(self) -> None:
-        """Begin to wait for the next question, if none is left."""
-        if not self._flights and self._connection is not None and self._idle is None:
-            self._idle = self._clock.callLater(IDLE, self._hang_up, self._connection)
-
-    def _stop_idling(self) -> None:
-        if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
+    def _rest(self, connection: Connection) -> None:
+        """Begin to wait for the next question, if a connection has none left; close one that takes no more."""
+        if connection.flights or connection not in self._connections or connection.idle is not None:
+            return
+        connection.idle = self._clock.callLater(IDLE if connection.room else 0, self._hang_up, connection)
 
     def _hang_up(self, connection: Connection) -> None:
-        """Close the connection; the next question opens another."""
-        self._idle = self._connection = None
+        """Close a connection; the next question opens another."""
+        connection.idle = None
+        self._connections.remove(connection)
         connection.close()
+        self._go_on()
 
     def close(self) -> None:
-        """Close the connection; what is in flight fails."""
+        """Close every connection; what is in flight fails."""
         self._most = 0
-        for identity in list(self._flights):
-            self._fail(identity, "closed", unreachable("the exchange was closed"))
-        if self._connecting is not None:
-            self._connecting.cancel()
-        self._stop_idling()
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
+        for flight in list(self._flights.values()):
+            self._fail(flight, "closed", Failure(silent("it was closed")))
+        for connecting in list(self._connecting):
+            connecting.cancel()
+        for connection in self._connections:
+            if connection.idle is not None:
+                connection.idle.cancel()
             connection.abort()
+        self._connections.clear()

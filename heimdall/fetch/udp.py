@@ -9,16 +9,15 @@ from typing import ClassVar, Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from heimdall.fetch.dice import Dice
 from heimdall.fetch.inbox import reader
+from heimdall.fetch.judgement import unreachable
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.poll import Poll
-from heimdall.fetch.port import Flight, Port
-from heimdall.fetch.reply import Odd, unreachable
-from heimdall.interfaces import IExchange, Told
+from heimdall.fetch.port import Flight, OnReply, Port
+from heimdall.interfaces import ITransport
 from heimdall.message.query import Query
 from heimdall.waits import Waits
 
@@ -41,8 +40,8 @@ LATE: Final = 0.05
 """Seconds that a question may wait too long for its reply: those in flight are looked through no more often."""
 
 
-Write = Callable[[Query, int], bytes]
-"""Makes the message that asks a question under an id."""
+Write = Callable[[Query, int, int], bytes]
+"""Makes the message that asks a question under an id, in one of the forms of ``message.query.write``."""
 
 
 class Udp:
@@ -91,15 +90,12 @@ class Udp:
         self.ledger = ledger
         self.inflight = 0
 
-    def tell(self, query: Query, timeout: float, told: Told, odd: Odd | None = None) -> Flight:
-        """Ask; see :class:`~heimdall.interfaces.IExchange`.
-
-        :param odd: takes the answer if it may not be the last word, and tells.
-        """
+    def exchange(self, query: Query, form: int, timeout: float, on_reply: OnReply) -> Flight:
+        """Ask; see :class:`~heimdall.interfaces.ITransport`."""
         now = self._clock.seconds()
-        flight = Flight(query, now + timeout, told, odd)
+        flight = Flight(query, form, now + timeout, on_reply)
         if self.inflight >= self._most:
-            self._failed(flight, "full", "too many questions wait for this server")
+            self._failed(flight, "full", "too many questions wait for it")
             return flight
         port = self._shared
         if port is None or not self._places or port.uses < 1:
@@ -143,7 +139,7 @@ class Udp:
 
     def _failed(self, flight: Flight, what: str, reason: str) -> None:
         self.ledger.failed.add(what)
-        flight.told(Failure(unreachable(reason)))
+        flight.told(unreachable(flight.query, reason, what, blamed=what != "full"))
 
     def _left(self) -> list[Flight]:
         """Return what is in flight."""
@@ -210,7 +206,7 @@ class Udp:
         """Close every socket; what is in flight fails."""
         self._most = 0
         for port in (*self._ring, *self._leaving):
-            port.end("closed", "the exchange was closed")
+            port.end("closed", "it was closed")
             self.drop(port)
         if self._sending is not None:
             self._sending.cancel()
@@ -219,4 +215,4 @@ class Udp:
         self._waits.close()
 
 
-classImplements(Udp, IExchange)
+classImplements(Udp, ITransport)

@@ -12,22 +12,19 @@ from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from heimdall.asking import deferred
-from heimdall.fetch.attempt import Try
 from heimdall.fetch.health import Upstream
+from heimdall.fetch.judgement import Unusable, silent
 from heimdall.fetch.ledger import Ledger
-from heimdall.fetch.rank import rank
-from heimdall.fetch.reply import silent
-from heimdall.interfaces import IExchange, ITeller, Told
-from heimdall.message.answer import TC, Answer
-from heimdall.message.query import AD, SERVFAIL, Query
+from heimdall.interfaces import IExchange, ITeller, NoAnswer, Ongoing, Told
+from heimdall.message.answer import Answer
+from heimdall.message.query import AD, Query
 from heimdall.waits import Waits
 
 PAUSES: Final[tuple[float, ...]] = (0.4, 0.6, 0.9, 1.35, 2.025)
 """Seconds before a server is asked a second time, and before each further time: one for each of ``ROUNDS``."""
 
 ROUNDS: Final = 5
-ROUNDS_REFUSED: Final = 3
-"""How often one server is asked one question at most, and how often if it says at once that it cannot be reached."""
+"""How often one server is asked one question at most, while it is silent."""
 
 
 LATE: Final = 0.02
@@ -120,9 +117,13 @@ classImplements(Group, ITeller)
 
 
 class Flight:
-    """One question on its way through a group."""
+    """One question on its way through a group.
 
-    __slots__ = ("_asked", "_best", "_done", "_order", "_tries", "due", "ends", "group", "query", "told")
+    A server that fails is followed by the next at once; when the last one fails, the best of their failures is told.
+    Only silence is waited for.
+    """
+
+    __slots__ = ("_asked", "_attempts", "_best", "_done", "_order", "due", "ends", "group", "query", "told")
 
     def __init__(self, group: Group, query: Query, told: Told) -> None:
         self.group = group
@@ -131,8 +132,8 @@ class Flight:
         self.due = self.ends = group.clock.seconds() + group.deadline
         self._order = group.order()
         self._asked = 0
-        self._tries: list[Try] = []
-        self._best: Answer | None = None
+        self._attempts: list[Attempt] = []
+        self._best: tuple[int, Answer] | None = None
         self._done = False
 
     def start(self) -> None:
@@ -166,20 +167,20 @@ class Flight:
             self.group.ledger.asked.add(why)
         if self.query.trace is not None:
             self.query.trace.note("upstream", f"asked ({why})", server=server.text)
-        one = Try(self, server, now, why == "look")
-        self._tries.append(one)
-        one.start()
+        attempt = Attempt(self, server, now, why == "look")
+        self._attempts.append(attempt)
+        attempt.start()
 
     def late(self) -> None:
         """Act on what has not come in time."""
         if self._done:
             return
-        for one in self._tries:
-            if not one.look:
-                one.miss()
+        for attempt in self._attempts:
+            if not attempt.look:
+                attempt.miss()
         now = self.group.clock.seconds()
         if self._best is not None and self._asked >= len(self._order):
-            self._finish(self._best)
+            self._finish(self._best[1], "failure")
         elif now >= self.ends:
             self.fail()
         elif self._asked >= ROUNDS * len(self._order):
@@ -188,68 +189,158 @@ class Flight:
         else:
             self._go_on("hedge" if self._asked < len(self._order) else "retry", now)
 
-    def answered(self, one: Try, answer: Answer) -> None:
-        """Take the answer of one server, unless another one's was better."""
-        self._tries.remove(one)
+    def answered(self, attempt: Attempt, answer: Answer) -> None:
+        """Take the answer of one server."""
+        self._attempts.remove(attempt)
+        if not self._done:
+            self._finish(answer, "answer")
+
+    def failed(self, attempt: Attempt, unusable: Unusable | None) -> None:
+        """Turn to the next server at once; with none left, wait for those still asked, or tell the best failure.
+
+        :param unusable: what came of this one; None if it was silent.
+        """
+        self._attempts.remove(attempt)
         if self._done:
             return
-        worth = rank(answer) if answer.rcode or answer.flags & TC else None
-        if worth is None:
-            self._finish(answer)
+        if unusable is not None and (self._best is None or unusable.rank < self._best[0]):
+            self._best = unusable.rank, unusable.told_of(attempt.server.text)
+        if attempt.look:
             return
-        if self._best is None or worth < (rank(self._best) or 0):
-            self._best = answer
-        if not one.look:
-            self._step()
-
-    def failed(self, one: Try) -> None:
-        """Hear that one server will not answer."""
-        self._tries.remove(one)
-        if not self._done and not one.look:
-            self._step()
-
-    def _step(self) -> None:
-        """Turn to the next server at once; with none left, wait for those still asked, or for the next round."""
         now = self.group.clock.seconds()
         if self.group.closed or now >= self.ends:
             self.fail()
         elif self._asked < len(self._order):
             self._go_on("next", now)
-        elif any(not one.look for one in self._tries):
-            return
-        elif self._best is not None:
-            self._finish(self._best)
-        elif self._asked >= ROUNDS_REFUSED * len(self._order):
-            self.fail()
+        elif self._best is not None and all(one.look for one in self._attempts):
+            self._finish(self._best[1], "failure")
 
     def _end(self) -> None:
         self._done = True
         self.group.flights.discard(self)
 
-    def _finish(self, answer: Answer) -> None:
+    def _finish(self, answer: Answer, result: str) -> None:
         self._end()
-        if answer is self._best:
-            self.group.ledger.queries.add("failure")
-        else:
+        if result == "answer":
             self.group.ledger.answered.n += 1
+        else:
+            self.group.ledger.queries.add(result)
         if answer.flags & AD and not self.group.trust_ad:
             answer = answer.replace(flags=answer.flags & ~AD)
-        if answer.rcode > 15:
-            # What the server says of our EDNS is between it and us.
-            answer = answer.replace(rcode=SERVFAIL)
         self.told(answer)
 
     def fail(self) -> None:
         """End without an answer."""
+        if self._best is not None:
+            self._finish(self._best[1], "failure")
+            return
         self._end()
         self.group.ledger.queries.add("none")
-        self.told(Failure(silent("no upstream answered")))
+        self.told(Failure(silent(f"no reply from {', '.join(server.text for server in self._order)}")))
 
     def cancel(self) -> None:
         """End it: nobody waits any more."""
         if not self._done:
             self._end()
             self.group.ledger.queries.add("cancelled")
-            for one in list(self._tries):
-                one.cancel()
+            for attempt in list(self._attempts):
+                attempt.cancel()
             self.told(Failure(CancelledError()))
+
+
+class Attempt:
+    """A question on its way to one server; ``look`` if nobody waits for it, ``missed`` once its patience is over."""
+
+    __slots__ = ("_over", "_work", "flight", "look", "missed", "sent", "server")
+
+    def __init__(self, flight: Flight, server: Upstream, sent: float, look: bool) -> None:
+        self.flight = flight
+        self.server = server
+        self.sent = sent
+        self.look = look
+        self.missed = self._over = False
+        self._work: Ongoing | None = None
+
+    def start(self) -> None:
+        """Ask."""
+        flight, server, sent = self.flight, self.server, self.sent
+        server.inflight += 1
+        server.health.asked(sent)
+        try:
+            work = server.exchange.tell(flight.query, flight.ends - sent, self._on_outcome)
+        except Exception:
+            self._on_outcome(Failure())
+            return
+        if not self._over:
+            self._work = work
+
+    def cancel(self) -> None:
+        """Ask no more."""
+        if self._work is not None:
+            self._work.cancel()
+
+    def _on_outcome(self, outcome: Answer | Unusable | Failure) -> None:
+        if self._over:
+            return  # a callee that tells twice, or raises behind what it told
+        self._over, self._work = True, None
+        self.server.inflight -= 1
+        try:
+            if isinstance(outcome, Answer):
+                self._answered(outcome)
+            elif isinstance(outcome, Unusable):
+                self._unusable(outcome)
+            else:
+                self._silent(outcome)
+        except Exception:
+            self.flight.group.log.failure("an answer of upstream {server} was lost to a bug", server=self.server.text)
+
+    def _replied(self, rcode: int) -> None:
+        """Note that the server said something."""
+        flight, server = self.flight, self.server
+        group = flight.group
+        took = group.clock.seconds() - self.sent
+        group.ledger.seconds.observe(took)
+        if server.health.replied(took):
+            group.log.info("upstream {server} answers again", server=server.text)
+        if flight.query.trace is not None:
+            flight.query.trace.note("upstream", "answered", took=took, server=server.text, rcode=rcode)
+
+    def _answered(self, answer: Answer) -> None:
+        self._replied(answer.rcode)
+        if self.server.health.errors and self.server.health.succeeded():
+            self.flight.group.log.info("upstream {server} gives answers again", server=self.server.text)
+        self.flight.answered(self, answer)
+
+    def _unusable(self, outcome: Unusable) -> None:
+        flight, server = self.flight, self.server
+        if outcome.said:
+            self._replied(outcome.answer.rcode)
+        if flight.query.trace is not None:
+            flight.query.trace.note("upstream", f"of no use: {outcome.text}", server=server.text)
+        if outcome.blamed and server.health.failed():
+            flight.group.log.warn(
+                "upstream {server} gives no answers: it is asked last; the last failure was: {reason}",
+                server=server.text,
+                reason=outcome.text,
+            )
+        flight.group.ledger.unusable.add(outcome.reason)
+        flight.failed(self, outcome)
+
+    def _silent(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return
+        if not failure.check(NoAnswer):
+            self.flight.group.log.failure("a bug in the way to upstream {server}", failure, server=self.server.text)
+        if self.flight.query.trace is not None:
+            self.flight.query.trace.note("upstream", "did not answer", server=self.server.text)
+        self.miss()
+        self.flight.failed(self, None)
+
+    def miss(self) -> None:
+        """Note that its reply did not come in time."""
+        group = self.flight.group
+        if self.missed or group.closed:
+            return
+        self.missed = True
+        if self.server.health.missed(self.sent, group.clock.seconds()):
+            group.log.warn("upstream {server} does not answer: it is asked only now and then", server=self.server.text)

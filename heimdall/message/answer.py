@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from struct import Struct
 from typing import Any, Final
 
-from heimdall.message import edns
+from heimdall.message import edns, rdata
 from heimdall.message.edns import ExtendedError
 from heimdall.message.query import NXDOMAIN, Query
 from heimdall.message.spots import aged, patched
-from heimdall.message.wire import HEADER
+from heimdall.message.wire import HEADER, Malformed, expand_name, records, suffixes
 
 AA: Final = 0x0400
 TC: Final = 0x0200
@@ -30,6 +31,7 @@ _FIXED: Final = Struct("!HHIH")
 
 FIELDS: Final[tuple[str, ...]] = (
     "question", "rcode", "flags", "counts", "body", "spots", "ttl", "keep", "origin", "errors", "negative", "scope",
+    "alias",
 )  # fmt: skip
 """The attributes of an answer."""
 
@@ -44,11 +46,13 @@ class Answer:
     ``body``      those records as on the wire; compression offsets count from the message's start
     ``spots``     where in ``body`` the TTLs are, as offsets in bytes
     ``ttl``       seconds until the first of its records is out of date
-    ``keep``      whether it may be kept at all: not a failure, not truncated, not a no without a SOA
+    ``keep``      whether it may be kept at all: not a failure, not truncated, not a no without a SOA; where ``alias``
+                  is set, only together with what that leads to
     ``origin``    who knew: memory, redis, upstream, stale, local or blocked
     ``errors``    extended errors to be told with it
     ``negative``  whether it says that the name, or the type at it, does not exist; also behind an alias
     ``scope``     bits of the asker's subnet it is meant for; None where no subnet was asked for
+    ``alias``     the folded name that its aliases lead to, where it lacks the records of that; else no bytes
     """
 
     __slots__ = FIELDS
@@ -67,6 +71,7 @@ class Answer:
         errors: tuple[ExtendedError, ...] = (),
         negative: bool = False,
         scope: int | None = None,
+        alias: bytes = b"",
     ) -> None:
         self.question = question
         self.rcode = rcode
@@ -80,6 +85,7 @@ class Answer:
         self.errors = errors
         self.negative = negative
         self.scope = scope
+        self.alias = alias
 
     def replace(self, **changes: Any) -> Answer:
         """Return the same answer but for some of its attributes."""
@@ -148,7 +154,7 @@ class Stale(Answer):
     def __init__(self, answer: Answer, late: float, age: float, source: str) -> None:
         super().__init__(
             answer.question, answer.rcode, answer.flags, answer.counts, answer.body, answer.spots, answer.ttl,
-            answer.keep, answer.origin, answer.errors, answer.negative, answer.scope,
+            answer.keep, answer.origin, answer.errors, answer.negative, answer.scope, answer.alias,
         )  # fmt: skip
         self.late = late
         self.age = age
@@ -172,30 +178,72 @@ def make(query: Query, rcode: int, origin: str, *errors: ExtendedError) -> Answe
     return Answer(query.key[: len(query.question)], rcode, origin=origin, errors=errors)
 
 
-def local(query: Query, rcode: int, rows: list[tuple[bytes, int, int, bytes]], *, origin: str = "local") -> Answer:
-    """Return an answer of our own with records.
+Row = tuple[bytes, int, int, bytes]
+"""A record of class IN: its folded owner, type, TTL in seconds, and data without compressed names."""
 
-    :param rows: of each record the name, type, TTL in seconds and data; a SOA goes to the authority section,
-        unless it is what was asked for, any other to the answer section. SOAs come last.
+
+def pack(question: bytes, rows: Iterable[Row], ttls: Iterable[int]) -> tuple[bytes, tuple[int, ...]]:
+    """Return the body of an answer that holds some records, and where its TTLs are.
+
+    :param question: the question, whose name and parents the owners point to where they can; also to each other.
+    :param ttls: the TTL of each record, which counts instead of its own.
+    :raises Malformed: they do not fit a message.
     """
+    name = question[:-4]
+    places = {above: HEADER + len(name) - len(above) for above in suffixes(name) if above != b"\0"}
     body = bytearray()
     spots = []
-    authorities = 0
-    base = HEADER + len(query.question)
-    for name, kind, ttl, data in rows:
-        body += b"\xc0\x0c" if name == query.name else name
+    base = HEADER + len(question)
+    for (owner, kind, _, data), ttl in zip(rows, ttls, strict=True):
+        place = places.get(owner)
+        if place is None:
+            if base + len(body) < 0x4000 and owner != b"\0":
+                places[owner] = base + len(body)
+            body += owner
+        else:
+            body += (0xC000 | place).to_bytes(2, "big")
         spots.append(len(body) + 4)
         body += _FIXED.pack(kind, 1, ttl, len(data)) + data
-        authorities += kind == SOA and (rcode != 0 or query.qtype != SOA or name != query.name)
     if base + len(body) > 65535:
-        raise ValueError(f"the records of {query.name!r} do not fit a message")
+        raise Malformed("the records do not fit a message")
+    return bytes(body), tuple(spots)
+
+
+def rows_of(answer: Answer) -> tuple[list[Row], list[Row], list[Row]]:
+    """Return the records of an answer, section by section.
+
+    :raises Malformed: they are none.
+    """
+    message = bytes(HEADER) + answer.question + answer.body
+    names: dict[int, bytes] = {HEADER: answer.question[:-4]}
+    rows: list[Row] = []
+    for owner, fixed, kind, _, end in records(message, HEADER + len(answer.question), sum(answer.counts)):
+        data = rdata.read(kind, message, fixed + 10, end, names)
+        (ttl,) = _TTL.unpack_from(message, fixed + 4)
+        rows.append((expand_name(message, owner, names)[0].lower(), kind, ttl, data))
+    answers, authorities, _ = answer.counts
+    return rows[:answers], rows[answers : answers + authorities], rows[answers + authorities :]
+
+
+def local(query: Query, rcode: int, rows: list[Row], *, origin: str = "local", alias: bytes = b"") -> Answer:
+    """Return an answer of our own with records.
+
+    :param rows: the records; a SOA goes to the authority section, unless it is what was asked for, any other to the
+        answer section. SOAs come last.
+    :param alias: the name that the last of them leads to, where somebody else has its records.
+    """
+    authorities = sum(
+        kind == SOA and (rcode != 0 or query.qtype != SOA or name != query.name) for name, kind, _, _ in rows
+    )
+    body, spots = pack(query.key[:-1], rows, (row[2] for row in rows))
     return Answer(
-        question=query.key[: len(query.question)],
+        question=query.key[:-1],
         rcode=rcode,
         flags=AA,
         counts=(len(rows) - authorities, authorities, 0),
-        body=bytes(body),
-        spots=tuple(spots),
+        body=body,
+        spots=spots,
         ttl=min((ttl for _, _, ttl, _ in rows), default=0),
         origin=origin,
+        alias=alias,
     )

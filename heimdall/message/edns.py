@@ -108,13 +108,21 @@ class Subnet:
 
     @classmethod
     def from_option(cls, data: bytes) -> Subnet:
-        """Read a client subnet option, cut to /24 or /56.
+        """Read the client subnet option of a query, cut to /24 or /56.
 
-        :raises Malformed: an unknown family, a length past the address, or bits behind the prefix.
+        A prefix of 0 bits says "tell nobody my network", whatever the family (RFC 7871, 7.1.2): it becomes that of
+        IPv4.
+
+        :raises Malformed: an unknown family, a length past the address, bits behind the prefix, or a scope, which only
+            responses have (RFC 7871, 6 and 7.1.2).
         """
         if len(data) < 4:
             raise Malformed("a client subnet option of less than 4 bytes")
         family, length = int.from_bytes(data[:2], "big"), data[2]
+        if data[3]:
+            raise Malformed("a client subnet of a query with a scope")
+        if not length and len(data) == 4:
+            return cls(1, 0, bytes(4), data)
         if family not in _LIMITS:
             raise Malformed(f"a client subnet of the unknown family {family}")
         limit, size = _LIMITS[family]
@@ -133,12 +141,26 @@ class Subnet:
 
     def to_option(self) -> bytes:
         """Return the option that asks an upstream for this network."""
-        data = self.family.to_bytes(2, "big") + bytes((self.length, 0)) + self.address[: (self.length + 7) // 8]
-        return option(CLIENT_SUBNET, data)
+        return option(CLIENT_SUBNET, self._sent())
+
+    def _sent(self) -> bytes:
+        """Return the data of the option that asks an upstream."""
+        return self.family.to_bytes(2, "big") + bytes((self.length, 0)) + self.address[: (self.length + 7) // 8]
+
+    def scope_in(self, data: bytes) -> int | None:
+        """Return the scope in the option of an upstream's response, in bits.
+
+        :return: None where the option is for another family, prefix or address than was sent: such a response must be
+            dropped (RFC 7871, 7.3). No scope is longer than an address of the family.
+        """
+        sent = self._sent()
+        if len(data) < 4 or data[:3] != sent[:3] or data[4:] != sent[4:]:
+            return None
+        return min(data[3], len(self.address) * 8)
 
     def to_reply(self, scope: int) -> bytes:
         """Return the option that tells who asked for how many bits of its network the answer is (RFC 7871, 7.2.1)."""
-        return option(CLIENT_SUBNET, self.asked[:3] + bytes((scope,)) + self.asked[4:])
+        return option(CLIENT_SUBNET, self.asked[:3] + bytes((min(scope, len(self.address) * 8),)) + self.asked[4:])
 
     def closest(self) -> list[bytes]:
         """Return what tells apart the answers this network may be given, the closest first."""

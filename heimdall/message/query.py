@@ -28,6 +28,7 @@ Client = tuple[str, int] | tuple[str, int, int, int]
 """A client's address as the socket gives it, host and port first; IPv6 has the flow and the scope behind them."""
 
 IN: Final = b"\0\1"
+DS: Final = 43
 ANY: Final = 255
 _NXNAME: Final = 128
 
@@ -53,12 +54,13 @@ class Query:
     ``stream``    whether it came over a stream, where the size does not count
     ``least``     seconds: an answer with less left to live is not enough (a refresh sets it)
     ``seen``      what a station saw of it for one further on, or None
+    ``links``     aliases that were followed from a client's question to this one
     ``trace``     where the stations note what they did with it, if an operator follows it; else None
     ``passed``    on what terms policies let it pass; None where there are none
     """
 
     __slots__ = (
-        "client", "do", "edns", "flags", "key", "least", "name", "passed",
+        "client", "do", "edns", "flags", "key", "least", "links", "name", "passed",
         "qtype", "question", "seen", "size", "stream", "subnet", "trace", "wire",
     )  # fmt: skip
 
@@ -76,6 +78,7 @@ class Query:
     stream: bool
     least: float
     seen: object
+    links: int
     trace: Trace | None
     passed: Passed | None
 
@@ -109,6 +112,7 @@ class Query:
         self.subnet = subnet
         self.least = least
         self.seen = None
+        self.links = 0
         self.trace = None
         self.passed = None
 
@@ -124,16 +128,33 @@ class Query:
 
     def again(self, least: float) -> Query:
         """Return the same question, to be asked for an answer with more than ``least`` seconds to live."""
-        return Query(
+        query = Query(
             self.wire, self.flags, self.question, self.name, self.qtype, self.key,
             self.client, self.stream, self.edns, self.do, self.size, self.subnet, least,
         )  # fmt: skip
+        query.links = self.links
+        return query
+
+    def at(self, name: bytes) -> Query:
+        """Return the same question for the name that an alias leads to.
+
+        :param name: the folded wire name.
+        """
+        query = Query(
+            self.wire, self.flags, name + self.question[-4:], name, self.qtype, name + self.key[len(self.name) :],
+            self.client, self.stream, self.edns, self.do, self.size, self.subnet,
+        )  # fmt: skip
+        query.links = self.links + 1
+        query.trace = self.trace
+        return query
 
 
-def read(wire: bytes, client: Client = ("", 0), stream: bool = False) -> Query | bytes | None:
+def read(wire: bytes, client: Client = ("", 0), stream: bool = False, subnets: bool = False) -> Query | bytes | None:
     """Read what a client sent.
 
     :param wire: one message, without the length that precedes it on a stream.
+    :param subnets: whether to heed the client subnet that it may give (RFC 7871). An option that is not heeded is
+        ignored, whatever stands in it (RFC 6891, 6.1.2).
     :return: the query to answer, or the reply that a bad one deserves, or None where silence is due
         (a reply, or less than a header).
     """
@@ -147,7 +168,7 @@ def read(wire: bytes, client: Client = ("", 0), stream: bool = False) -> Query |
         end = question_end(wire)
         query = _asked(wire, end, client, stream)
         if len(wire) != end or wire[4:12] != _QUESTION_ONLY:
-            _read_rest(query, end)
+            _read_rest(query, end, subnets)
     except Malformed:
         return refusal(wire, FORMERR)
     except _Version:
@@ -169,7 +190,7 @@ class _Version(Exception):
     """The OPT is of a version after ours, the only one there is."""
 
 
-def _read_rest(query: Query, end: int) -> None:
+def _read_rest(query: Query, end: int, subnets: bool) -> None:
     """Read the OPT of a query and check that nothing else is wrong with what follows the question."""
     wire = query.wire
     answers, authorities, additionals = (wire[6] << 8 | wire[7], wire[8] << 8 | wire[9], wire[10] << 8 | wire[11])
@@ -194,7 +215,7 @@ def _read_rest(query: Query, end: int) -> None:
         query.key = query.key[:-1] + bytes((query.key[-1] | 1,))
     if after - fixed > 10:
         for code, data in edns.options(wire[fixed + 10 : after]):
-            if code == edns.CLIENT_SUBNET:
+            if subnets and code == edns.CLIENT_SUBNET:
                 query.subnet = Subnet.from_option(data)
 
 
@@ -214,33 +235,39 @@ def _bad_question(query: Query, end: int) -> bytes:
 def refusal(wire: bytes, rcode: int, end: int = HEADER, opt: bytes = b"") -> bytes:
     """Return a reply without records to the message ``wire``.
 
+    What is no query (another opcode) has no query's flags: nothing but its opcode is repeated.
+
     :param end: where its question ends; the reply repeats it. At the header's end the reply has none.
     :param opt: the OPT record to add, if any.
     """
-    opcode_and_rd = wire[2] & 0x79
-    flags = (0x80 | opcode_and_rd) << 8 | 0x80 | wire[3] & CD | rcode & 15
+    flags = (0x80 | wire[2] & 0x78) << 8 | rcode & 15
+    if not wire[2] & 0x78:
+        flags |= (wire[2] & 1) << 8 | 0x80 | wire[3] & CD
     identity = wire[0] << 8 | wire[1]
     return _HEAD.pack(identity, flags, end > HEADER, 0, 0, len(opt) > 0) + wire[HEADER:end] + opt
 
 
-def write(query: Query, identity: int, *, ad: bool = False, with_opt: bool = True, subnet: bool = False) -> bytes:
+PLAIN: Final = 0
+WITH_OPT: Final = 1
+WITH_SUBNET: Final = 2
+"""How a question is put to an upstream: without EDNS, with it, and with the client's subnet in it as well."""
+
+
+def write(query: Query, identity: int, form: int = WITH_OPT, ad: bool = False) -> bytes:
     """Return the message that asks an upstream this question (RD set, CD and DO as the client's).
 
     :param identity: the message's id, 16 bits.
+    :param form: one of :data:`PLAIN`, :data:`WITH_OPT` and :data:`WITH_SUBNET`.
     :param ad: set the AD bit: we want to know whether the upstream validated (RFC 6840, 5.7).
-    :param with_opt: whether to add an OPT; a server that refuses EDNS is asked again without one.
-    :param subnet: whether to pass the client's subnet on, where it gave one.
     """
     flags = RD | query.flags & CD | (AD if ad else 0)
     head = (identity << 16 | flags).to_bytes(4, "big")
     question = query.key[:-1]
-    if not with_opt:
+    if form == WITH_OPT:
+        return head + _WITH_ONE_ADDITIONAL + question + (_OPT_DO if query.do else _OPT)
+    if form == PLAIN or query.subnet is None:
         return head + _QUESTION_ONLY + question
-    if subnet and query.subnet:
-        opt = edns.opt(query.do, options=query.subnet.to_option())
-    else:
-        opt = _OPT_DO if query.do else _OPT
-    return head + _WITH_ONE_ADDITIONAL + question + opt
+    return head + _WITH_ONE_ADDITIONAL + question + edns.opt(query.do, options=query.subnet.to_option())
 
 
 def make(name: bytes, qtype: int, *, do: bool = False, cd: bool = False) -> Query:

@@ -1,80 +1,77 @@
-"""Read a response: what it says, as it may be kept (RFC 1035, 2181, 2308)."""
+"""Read a response: what it says, as it may be kept (RFC 1035, 2181, 2308, 6672, 7871)."""
 
 from __future__ import annotations
 
 from struct import Struct
 from typing import Final
 
-from heimdall.message import edns
-from heimdall.message.answer import MOST_RECORDS, RRSIG, SOA, TC, Answer
-from heimdall.message.edns import ExtendedError
-from heimdall.message.query import AD, ANY, NXDOMAIN, question_of
-from heimdall.message.spots import ALONE, patched, walk, walk_one, walk_soa, with_ttl
-from heimdall.message.wire import HEADER, Malformed, records
+from heimdall.message import edns, rdata
+from heimdall.message.answer import AA, CNAME, MOST_RECORDS, NS, RRSIG, SOA, TC, Answer, Row, pack
+from heimdall.message.edns import ExtendedError, Subnet
+from heimdall.message.query import AD, ANY, IN, NXDOMAIN, question_of
+from heimdall.message.spots import ALONE, data_of, patched, walk, walk_one, walk_soa, with_ttl
+from heimdall.message.wire import HEADER, Malformed, expand_name, is_within, records, suffixes
+
+DNAME: Final = 39
+
+YXDOMAIN: Final = 6
+"""The code of a DNAME that makes a name too long (RFC 6672, 2.2)."""
+
+GOOD: Final[tuple[int, ...]] = (0, NXDOMAIN, YXDOMAIN)
+"""The response codes that say something of a name; all others say that the server has nothing to say."""
+
+MOST_LINKS: Final = 16
+"""Aliases that may lead from the name that was asked for to the one that has the data."""
 
 _TTL: Final = Struct("!I")
 _COUNTS: Final = Struct("!HHH")
 _LONGEST: Final = 0x7FFFFFFF
 _ROOT_OPT: Final = b"\0\0\x29"
-_ODD: Final[tuple[bytes, ...]] = (edns.OPT.to_bytes(2, "big"), RRSIG.to_bytes(2, "big"))
+_UNUSUAL: Final[tuple[bytes, ...]] = (edns.OPT.to_bytes(2, "big"), RRSIG.to_bytes(2, "big"))
+_IN: Final = int.from_bytes(IN, "big")
+_META: Final = range(128, 256)  # types that no zone has: signatures of the transport, and questions (RFC 6895, 3.1)
 
 
-def read(wire: bytes, question: bytes = b"") -> Answer:
-    """Read a reply.
+class Referral(Malformed):
+    """A response that names other servers and has no answer: its sender does not recurse (RFC 2308, 2.2)."""
+
+
+class OtherSubnet(Malformed):
+    """A response for another client subnet than the one that was asked for (RFC 7871, 7.3)."""
+
+
+def read(wire: bytes, question: bytes = b"", do: bool = False, subnet: Subnet | None = None) -> Answer:
+    """Read a response.
 
     Every TTL comes out as it may be used: those with the top bit set as 0, one per RRset, the SOA of a
-    negative answer no longer than its minimum.
+    negative answer no longer than its minimum. Records that belong to another name, and duplicates, are left out; a
+    failure has no records at all.
 
     :param question: its folded question, where that has been compared already.
-    :raises Malformed: the bytes are no reply to one question.
+    :param do: whether signatures were asked for. A response without an OPT has none, and is not kept (RFC 6891, 7).
+    :param subnet: the client subnet that was sent.
+    :raises Malformed: the bytes are no response to one question, or what they say cannot be. :class:`Referral` and
+        :class:`OtherSubnet` are two kinds of that.
     """
     at = HEADER + len(question)
     if not question:
         question, at = question_of(wire)
     if not wire[2] & 0x80:
-        raise Malformed("not a reply")
+        raise Malformed("not a response")
     answers, authorities, additionals = _COUNTS.unpack_from(wire, 6)
     usual = None
-    if additionals < 2:
+    if additionals < 2 and (additionals or not do):
         if not authorities and 0 < answers < MOST_RECORDS and not wire[3] & 15:
             usual = _usual(wire, at, answers, additionals, question)
         elif authorities == 1 and not answers:
             usual = _denial(wire, at, additionals, question)
-    return usual or whole(wire, at, (answers, authorities, additionals), question)
-
-
-def whole(wire: bytes, at: int, sections: tuple[int, int, int], question: bytes) -> Answer:
-    """Read a reply whatever it holds, record by record; the arguments and the rest as for :func:`read`.
-
-    :param at: where the records begin.
-    :param sections: how many stand in each.
-    """
-    if sum(sections) > MOST_RECORDS:
-        raise Malformed(f"more than {MOST_RECORDS} records")
-    records_in = _Records(wire, at, sections)
-    # AA stays behind: what a cache hands on is nobody's own word (RFC 1035, 4.1.1).
-    flags = (wire[2] << 8 | wire[3]) & (TC | AD)
-    rcode = wire[3] & 15 | records_in.rcode
-    ttls, keep = records_in.ttls(question, rcode)
-    body = wire[at : records_in.end]
-    return Answer(
-        question=question,
-        rcode=rcode,
-        flags=flags,
-        counts=records_in.counts,
-        body=patched(body, records_in.spots, ttls),
-        spots=tuple(records_in.spots),
-        ttl=min(ttls, default=0),
-        keep=keep and not flags & TC,
-        errors=records_in.errors,
-        negative=keep and not records_in.answers(question),
-        scope=records_in.scope,
-    )
+    return usual or whole(wire, at, (answers, authorities, additionals), question, do, subnet)
 
 
 def _usual(wire: bytes, at: int, answers: int, additionals: int, question: bytes) -> Answer | None:
-    """Read a reply that holds one RRset, which was asked for, and at most an OPT that says nothing; None for others."""
-    if question[-4:-2] in _ODD:
+    """Read a response that has the RRset in question, and at most an OPT that says nothing; None for others."""
+    kind = question[-4:-2]
+    if kind in _UNUSUAL:
         return None
     if answers == 1:
         found = walk_one(wire, at, question)
@@ -86,7 +83,7 @@ def _usual(wire: bytes, at: int, answers: int, additionals: int, question: bytes
             lowest = 0
     else:
         walked = walk(wire, at, answers, question)
-        if walked is None:
+        if walked is None or len(set(data_of(wire, at, walked[0]))) != answers:
             return None
         spots, ttls, end = walked
         lowest = min(ttls) if max(ttls) <= _LONGEST else 0
@@ -101,9 +98,9 @@ def _usual(wire: bytes, at: int, answers: int, additionals: int, question: bytes
 
 
 def _denial(wire: bytes, at: int, additionals: int, question: bytes) -> Answer | None:
-    """Read a reply that says no by a SOA alone, and holds at most an OPT that says nothing; None for others."""
+    """Read a negative response with a SOA alone, and at most an OPT that says nothing; None for others."""
     rcode = wire[3] & 15
-    found = walk_soa(wire, at, at)
+    found = walk_soa(wire, at)
     if found is None or rcode not in (0, NXDOMAIN):
         return None
     ttl, minimum, end = found
@@ -124,71 +121,199 @@ def _says_nothing(wire: bytes, at: int) -> bool:
     return wire[at : at + 3] == _ROOT_OPT and wire[at + 9 : at + 11] == b"\0\0" and not wire[at + 5]
 
 
-class _Records:
-    """What the records of one reply say about its lifetime, and its OPT."""
+def whole(
+    wire: bytes,
+    at: int,
+    sections: tuple[int, int, int],
+    question: bytes,
+    do: bool = False,
+    subnet: Subnet | None = None,
+) -> Answer:
+    """Read a response whatever it holds, record by record; the arguments and the rest as for :func:`read`.
 
-    def __init__(self, wire: bytes, at: int, sections: tuple[int, int, int]) -> None:
-        self.wire = wire
-        self.spots: list[int] = []
+    :param at: where the records begin.
+    :param sections: how many stand in each.
+    """
+    if sum(sections) > MOST_RECORDS:
+        raise Malformed(f"more than {MOST_RECORDS} records")
+    rcode = wire[3] & 15
+    try:
+        parts = _Sections(wire, at, sections, question, subnet)
+    except OtherSubnet:
+        raise
+    except Malformed:
+        if rcode in GOOD:
+            raise
+        return Answer(question, rcode)  # a failure, whatever stands behind it
+    rcode |= parts.rcode
+    # AA stays behind: what a cache hands on is nobody's own word (RFC 1035, 4.1.1).
+    flags = (wire[2] << 8 | wire[3]) & (TC | AD)
+    if rcode not in GOOD:
+        return Answer(question, rcode, flags & TC, errors=parts.errors)
+    return parts.answer(rcode, flags, bool(wire[2] << 8 & AA), do)
+
+
+class _Sections:
+    """The records of one response, and its OPT."""
+
+    def __init__(
+        self, wire: bytes, at: int, sections: tuple[int, int, int], question: bytes, subnet: Subnet | None
+    ) -> None:
+        self.wire, self.at, self.question = wire, at, question
         self.rcode = 0
         self.errors: tuple[ExtendedError, ...] = ()
         self.scope: int | None = None
-        self.end = at
-        self._sets: list[bytes] = []
-        self._kinds: list[int] = []
-        self._minimum: int | None = None
-        before_additionals = sections[0] + sections[1]
-        kept = 0
-        seen_opt = False
-        for index, (owner, fixed, kind, size, end) in enumerate(records(wire, at, sum(sections))):
+        self.has_opt = False
+        self._qtype = question[-4] << 8 | question[-3]
+        self._spots: list[int] = []
+        self._rows: list[list[Row]] = [[], [], []]
+        self._end = at
+        self._rewritten = False
+        seen: set[tuple[int, bytes, int, bytes]] = set()
+        names: dict[int, bytes] = {HEADER: question[:-4]}
+        answers, before_additionals = sections[0], sections[0] + sections[1]
+        for index, (owner_at, fixed, kind, klass, end) in enumerate(records(wire, at, sum(sections))):
+            section = 0 if index < answers else 1 if index < before_additionals else 2
             if kind == edns.OPT:
-                if seen_opt or index < before_additionals:
+                if self.has_opt or section < 2:
                     raise Malformed("a second OPT, or one out of its place")
-                seen_opt = True
-                self._read_opt(fixed, size, end)
-            elif not seen_opt:
-                # What follows the OPT is left out: offsets into it would be wrong once the OPT is gone, and
-                # nothing but a signature of the transport stands there.
-                kept += 1
-                self.spots.append(fixed + 4 - at)
-                self._kinds.append(kind)
-                covered = wire[fixed + 10 : fixed + 12] if kind == RRSIG else b""
-                self._sets.append(wire[owner : fixed + 2] + covered)
-                if kind == SOA and sections[0] <= index < before_additionals and end - fixed >= 32:
-                    self._minimum = min(_TTL.unpack_from(wire, end - 4)[0], _LONGEST)
-                self.end = end
-        self.counts = (sections[0], sections[1], kept - before_additionals)
+                self.has_opt = True
+                self._read_opt(fixed, klass, end, subnet)
+                continue
+            if self.has_opt or (section == 2 and kind in _META):
+                # Behind the OPT may stand a signature of the transport. Offsets into what follows it would be wrong
+                # once it is gone, and nobody needs more additional records.
+                continue
+            if klass != _IN or kind in _META:
+                raise Malformed(f"a record of class {klass} and type {kind}")
+            owner = expand_name(wire, owner_at, names)[0].lower()
+            data = rdata.read(kind, wire, fixed + 10, end, names)
+            (ttl,) = _TTL.unpack_from(wire, fixed + 4)
+            if ttl > _LONGEST:  # RFC 2181, 8
+                ttl = 0
+            row = (owner, kind, ttl, data)
+            mark = (section, owner, kind, data)
+            if mark in seen:  # RFC 2181, 5
+                self._rewritten = True
+                continue
+            seen.add(mark)
+            self._rows[section].append(row)
+            self._spots.append(fixed + 4 - at)
+            self._end = end
 
-    def _read_opt(self, fixed: int, size: int, end: int) -> None:
+    def _read_opt(self, fixed: int, _size: int, end: int, subnet: Subnet | None) -> None:
         wire = self.wire
         self.rcode = wire[fixed + 4] << 4
         pairs = edns.options(wire[fixed + 10 : end])
         self.errors = edns.errors(pairs)
+        if subnet is None:
+            return  # what was not asked for is ignored
         for code, data in pairs:
-            if code == edns.CLIENT_SUBNET and len(data) >= 4:
-                self.scope = min(data[3], 128)  # no address has more bits
+            if code == edns.CLIENT_SUBNET:
+                scope = subnet.scope_in(data)
+                if scope is None:
+                    raise OtherSubnet("a response for another client subnet")
+                self.scope = scope
 
-    def ttls(self, question: bytes, rcode: int) -> tuple[list[int], bool]:
-        """Return the TTL of each record as it may be used, and whether there is one to keep the whole by."""
-        base = len(question) + HEADER
-        ttls = []
-        lowest: dict[bytes, int] = {}
-        for spot, key in zip(self.spots, self._sets, strict=True):
-            (ttl,) = _TTL.unpack_from(self.wire, base + spot)
-            if ttl > _LONGEST:  # RFC 2181, 8
-                ttl = 0
-            ttls.append(ttl)
-            lowest[key] = min(ttl, lowest.get(key, ttl))
-        ttls = [lowest[key] for key in self._sets]  # RFC 2181, 5.2
-        if rcode == 0 and self.answers(question):
-            return ttls, True
-        if rcode not in (0, NXDOMAIN) or self._minimum is None:
-            return ttls, False  # RFC 2308, 5: a no without a SOA has nothing to be kept by
-        most = self._minimum
-        return [min(ttl, most) if kind == SOA else ttl for ttl, kind in zip(ttls, self._kinds, strict=True)], True
+    def answer(self, rcode: int, flags: int, authoritative: bool, do: bool) -> Answer:
+        """Return what a response says that is no failure.
 
-    def answers(self, question: bytes) -> bool:
-        """Whether the answer section holds what was asked for."""
-        qtype = int.from_bytes(question[-4:-2], "big")
-        kinds = self._kinds[: self.counts[0]]
-        return qtype in kinds or (qtype == ANY and bool(kinds))
+        :param authoritative: whether AA was set.
+        :raises Malformed: it says nothing of the name that was asked for, or its aliases lead nowhere.
+        """
+        answers, authorities, additionals = self._rows
+        end, owners, found = self._follow()
+        if answers and not owners:
+            raise Malformed("the records of another name alone")
+        kept = [row for row in answers if row[0] in owners]
+        if len(kept) != len(answers):
+            self._rewritten, answers = True, kept
+        minimum = None
+        soa = ns = False
+        for owner, kind, _, data in authorities:
+            ns = ns or kind == NS
+            if kind == SOA:
+                soa = True
+                if minimum is None and is_within(end, owner):
+                    minimum = min(_TTL.unpack_from(data, len(data) - 4)[0], _LONGEST)
+        if ns and not (rcode or soa or answers or authoritative):
+            raise Referral("a referral: this server does not recurse")
+        positive = rcode == 0 and found
+        alias = end if answers and not (rcode or found or soa) else b""
+        keep = positive or bool(alias) or (rcode in (0, NXDOMAIN) and minimum is not None)
+        rows = [*answers, *authorities, *additionals]
+        ttls = self._ttls(rows, None if positive else minimum)
+        if self._rewritten:
+            body, spots = pack(self.question, rows, ttls)
+        else:
+            body, spots = patched(self.wire[self.at : self._end], self._spots, ttls), tuple(self._spots)
+        return Answer(
+            question=self.question,
+            rcode=rcode,
+            flags=flags,
+            counts=(len(answers), len(authorities), len(additionals)),
+            body=body,
+            spots=spots,
+            ttl=min(ttls, default=0),
+            keep=keep and not flags & TC and (self.has_opt or not do),
+            errors=self.errors,
+            negative=keep and not found and not alias,
+            scope=self.scope,
+            alias=alias,
+        )
+
+    def _follow(self) -> tuple[bytes, set[bytes], bool]:
+        """Follow the aliases in the answer section from the name that was asked for (RFC 1034, 3.6.2; RFC 6672, 3).
+
+        :return: the name that they end at, the owners of the records on the way, and whether what was asked for is
+            at the end.
+        """
+        kinds: dict[bytes, dict[int, bytes]] = {}
+        dnames = False
+        for owner, kind, _, data in self._rows[0]:
+            kinds.setdefault(owner, {}).setdefault(kind, data)
+            dnames = dnames or kind == DNAME
+        name, qtype = self.question[:-4], self._qtype
+        passed: set[bytes] = set()
+        owners: set[bytes] = set()
+        while True:
+            passed.add(name)
+            here = kinds.get(name, {})
+            if here:
+                owners.add(name)
+            if qtype in here or (qtype == ANY and here):
+                return name, owners, True
+            target = here.get(CNAME, b"").lower()
+            if dnames:
+                for above in suffixes(name):
+                    if above != name and DNAME in kinds.get(above, {}):
+                        owners.add(above)
+                        target = target or name[: len(name) - len(above)] + kinds[above][DNAME].lower()
+            if not target:
+                return name, owners, False
+            if target in passed or len(passed) > MOST_LINKS or len(target) > 255:
+                raise Malformed("aliases that lead in a circle, or too far")
+            name = target
+
+    def _ttls(self, rows: list[Row], most_soa: int | None) -> list[int]:
+        """Return the TTL of each record as it may be used."""
+        lowest: dict[tuple[bytes, int, bytes], int] = {}
+        sets = []
+        for owner, kind, ttl, data in rows:
+            of = (owner, kind, data[:2] if kind == RRSIG else b"")
+            sets.append(of)
+            lowest[of] = min(ttl, lowest.get(of, ttl))
+        ttls = [lowest[of] for of in sets]  # RFC 2181, 5.2
+        if most_soa is None:
+            return ttls
+        return [
+            min(ttl, most_soa) if row[1] == SOA else ttl for ttl, row in zip(ttls, rows, strict=True)
+        ]  # RFC 2308, 5
+
+
+def has_opt(wire: bytes, at: int) -> bool:
+    """Whether there is an OPT among the records of a response that begin at ``at``, as far as they can be read."""
+    try:
+        return any(record[2] == edns.OPT for record in records(wire, at, sum(_COUNTS.unpack_from(wire, 6))))
+    except Malformed:
+        return False

@@ -6,13 +6,15 @@ from collections.abc import Iterable, Sequence
 from struct import Struct
 from typing import Final
 
-from heimdall.message.wire import HEADER
+from heimdall.message import rdata
+from heimdall.message.wire import HEADER, Malformed
 
 _TTL: Final = Struct("!I")
 _TTL_AND_SIZE: Final = Struct("!IH")
 _RECORD: Final = Struct("!2s4sIH")
 _OWNER: Final = b"\xc0\x0c"
 _SOA: Final = b"\0\6\0\1"
+_SIZES: Final = {kind.to_bytes(2, "big") + b"\0\1": size for kind, size in rdata.FIXED.items()}
 ALONE: Final[tuple[int, ...]] = (6,)
 """Where the TTL is of one record whose owner is a pointer."""
 
@@ -25,15 +27,22 @@ def walk(wire: bytes, at: int, count: int, question: bytes) -> tuple[tuple[int, 
 
     :param at: where the records begin, behind the question; the places are counted from there.
     :param question: the folded question. Each record must be of its type and class, and point to its name.
-    :return: None if one of them is not, or is cut short.
+    :return: None if one of them is not, is cut short, or has data that its type cannot have; and where the data may
+        hold names, of which two spellings are one.
     """
-    head = _OWNER + question[-4:]
+    kind = question[-4:]
+    head = _OWNER + kind
+    fixed = _SIZES.get(kind)
+    if fixed is None and (kind[0] << 8 | kind[1]) in rdata.WITH_NAMES:
+        return None
     spots, ttls = [], []
     end, last = at, len(wire) - 12
     for _ in range(count):
         if end > last or wire[end : end + 6] != head:
             return None
         ttl, size = _TTL_AND_SIZE.unpack_from(wire, end + 6)
+        if size != fixed and not _is_sound(kind, wire, end + 12, end + 12 + size):
+            return None
         spots.append(end + 6 - at)
         ttls.append(ttl)
         end += 12 + size
@@ -48,23 +57,50 @@ def walk_one(wire: bytes, at: int, question: bytes) -> tuple[int, int] | None:
     if owner != _OWNER or kind != question[-4:]:
         return None
     end: int = at + 12 + size
-    return (ttl, end) if end <= len(wire) else None
+    if end > len(wire):
+        return None
+    # Most are addresses, whose data is right if it has the right length.
+    return (ttl, end) if size == _SIZES.get(kind) or _is_sound(kind, wire, at + 12, end) else None
 
 
-def walk_soa(wire: bytes, at: int, names: int) -> tuple[int, int, int] | None:
+def _is_sound(kind: bytes, wire: bytes, at: int, end: int) -> bool:
+    """Whether the data of a record has the form of its type."""
+    try:
+        rdata.read(kind[0] << 8 | kind[1], wire, at, end, {})
+    except Malformed:
+        return False
+    return True
+
+
+def data_of(wire: bytes, at: int, spots: Iterable[int]) -> list[bytes]:
+    """Return the data of records whose TTLs stand where :func:`walk` says."""
+    found = []
+    for spot in spots:
+        start = at + spot + 6
+        found.append(wire[start : start + (wire[start - 2] << 8 | wire[start - 1])])
+    return found
+
+
+def walk_soa(wire: bytes, at: int) -> tuple[int, int, int] | None:
     """Return of the SOA that nearly all negative answers hold its TTL, its minimum, and the offset behind it.
 
-    :param at: where the record begins, whose owner must be a pointer: the TTL then stands where :data:`ALONE` says.
-    :param names: where pointers must lead to before, counted from the beginning of the message.
-    :return: None if it is another record, or is cut short.
+    :param at: where the record begins, whose owner must be a pointer into the question's name: the TTL then stands
+        where :data:`ALONE` says.
+    :return: None if it is another record, is cut short, or has data that no SOA has.
     """
     if at + 34 > len(wire) or wire[at + 2 : at + 6] != _SOA:
         return None
-    if not 0xC000 + HEADER <= wire[at] << 8 | wire[at + 1] < 0xC000 + names:
+    owner = (wire[at] << 8 | wire[at + 1]) - 0xC000
+    label = HEADER
+    while label < owner and wire[label]:
+        label += wire[label] + 1
+    if label != owner or owner >= at - 4:
         return None
     ttl, size = _TTL_AND_SIZE.unpack_from(wire, at + 6)
     end = at + 12 + size
-    return (ttl, _TTL.unpack_from(wire, end - 4)[0], end) if size >= 22 and end <= len(wire) else None
+    if size < 22 or end > len(wire) or not _is_sound(_SOA, wire, at + 12, end):
+        return None
+    return ttl, _TTL.unpack_from(wire, end - 4)[0], end
 
 
 def aged(body: bytes, spots: Sequence[int], age: int) -> bytes:

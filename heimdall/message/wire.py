@@ -13,6 +13,12 @@ from typing import Final
 HEADER: Final = 12
 """Bytes of a DNS header: id, flags, and four counts of 16 bits each."""
 
+LONGEST_NAME: Final = 255
+"""Bytes of a name, the zero byte of the root among them (RFC 1035, 2.3.4)."""
+
+MOST_POINTERS: Final = 64
+"""Compression pointers that may lead from one to the next before a name goes on."""
+
 _RECORD: Final = Struct("!HHIH")
 # Most names in lists are plain: they are taken apart here, the rest by dnspython.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
@@ -48,37 +54,40 @@ def skip_name(wire: bytes, at: int) -> int:
     return at + 1
 
 
-def read_name(wire: bytes, at: int) -> bytes:
-    """Return the name that starts at ``at``, folded and with its pointers followed.
+def expand_name(wire: bytes, at: int, known: dict[int, bytes], most: int = MOST_POINTERS) -> tuple[bytes, int]:
+    """Return the name that starts at ``at`` with its pointers followed, in the spelling it has, and where it ends.
 
     Each pointer must lead further back than the one before, so the walk always ends.
 
+    :param known: the names that pointers of this message lead to, by their offsets; what is found is added. So no
+        part of a message is walked twice, however many names point to it.
+    :param most: pointers that may lead from one to the next.
     :raises Malformed: as :func:`skip_name`, for every part of the name.
     """
-    parts: list[bytes] = []
-    size = 0
-    lowest = at
+    start = at
     try:
         while length := wire[at]:
             if length < 64:
-                parts.append(wire[at : at + length + 1])
                 at += length + 1
-                size += length + 1
-                if at > len(wire):
-                    raise Malformed("a name runs past the end of the message")
-                if size > 254:
-                    raise Malformed("a name of more than 255 bytes")
             elif length >= 192:
-                at = (length & 63) << 8 | wire[at + 1]
-                if not HEADER <= at < lowest:
-                    raise Malformed(f"a pointer to {at} does not point back")
-                lowest = at
+                target = (length & 63) << 8 | wire[at + 1]
+                rest = known.get(target)
+                if rest is None:
+                    if not HEADER <= target < start or not most:
+                        raise Malformed(f"the pointer at {at} does not point back")
+                    rest = known[target] = expand_name(wire, target, known, most - 1)[0]
+                elif target >= start:
+                    raise Malformed(f"the pointer at {at} does not point back")
+                if at - start + len(rest) > LONGEST_NAME:
+                    raise Malformed("a name of more than 255 bytes")
+                return wire[start:at] + rest, at + 2
             else:
                 raise Malformed(f"a label of unknown kind at {at}")
     except IndexError:
         raise Malformed("a name runs past the end of the message") from None
-    parts.append(b"\0")
-    return b"".join(parts).lower()
+    if at - start >= LONGEST_NAME:
+        raise Malformed("a name of more than 255 bytes")
+    return wire[start : at + 1], at + 1
 
 
 def question_end(wire: bytes) -> int:
@@ -138,6 +147,17 @@ def suffixes(name: bytes) -> Iterator[bytes]:
         if not name[at]:
             return
         at += name[at] + 1
+
+
+def is_within(name: bytes, zone: bytes) -> bool:
+    """Whether a name is the top of a zone, or stands below it."""
+    at = len(name) - len(zone)
+    if at < 0 or name[at:] != zone:
+        return False
+    label = 0
+    while label < at:
+        label += name[label] + 1
+    return label == at
 
 
 def to_text(name: bytes) -> str:

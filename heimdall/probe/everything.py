@@ -10,7 +10,8 @@ from twisted.internet.threads import deferToThreadPool
 from heimdall.config.address import address
 from heimdall.config.keys import KEYS
 from heimdall.config.load import DEFAULT, Loaded
-from heimdall.config.url import hidden
+from heimdall.config.url import folder, hidden
+from heimdall.probe.embedded import embedded
 from heimdall.probe.files import files
 from heimdall.probe.found import FAIL, NOTE, OK, Found
 from heimdall.probe.ports import ports
@@ -65,7 +66,12 @@ async def _redis(loaded: Loaded, reactor: Any) -> list[Found]:
         return [Found("redis", "none", OK, "not in use: each node answers from its own memory", {"used": False})]
     reader = settings.role == "reader"
     found = []
+    own = folder(settings.url)
+    if own is not None:
+        found += await deferToThreadPool(reactor, reactor.getThreadPool(), embedded, own, settings.memory)
     for number, url in enumerate((settings.url, *settings.regions)):
+        if folder(url) is not None:
+            continue
         try:
             link = connect_to(
                 reactor, url, password_file=settings.password_file, ca_file=settings.ca_file,
@@ -80,8 +86,8 @@ async def _redis(loaded: Loaded, reactor: Any) -> list[Found]:
             continue
         asked = loaded.asked("redis.url")
         found += await redis(reactor, link, settings.prefix, shown=hidden(url), reader=reader, asked=asked)
-    found.append(_secret(bool(settings.secret or settings.secret_file)))
-    return found
+    given = bool(settings.secret or settings.secret_file)
+    return [*found, _secret(given)] if given or own is None else found
 
 
 def _secret(given: bool) -> Found:

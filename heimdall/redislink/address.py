@@ -6,9 +6,12 @@ from urllib.parse import SplitResult, parse_qsl, unquote
 
 from attrs import field, frozen
 
-from heimdall.config.url import split
+from heimdall.config.url import folder, split
 
 PORT, SENTINEL_PORT = 6379, 26379
+
+SOCKET = "redis.sock"
+"""What the socket of an embedded Redis is called, in its folder."""
 
 MOST_SEEDS = 64
 """Hosts in one URL."""
@@ -42,10 +45,14 @@ class Address:
         """Read a URL of Redis.
 
         ``redis://[user:password@]host[:port][/db]``, ``redis+sentinel://[...@]host[:port],host[:port]/service[/db]``,
-        ``redis+cluster://[...@]host[:port],host[:port]``, each with ``rediss`` for TLS; ``unix:///path[?db=n]``.
+        ``redis+cluster://[...@]host[:port],host[:port]``, each with ``rediss`` for TLS; ``unix:///path[?db=n]``;
+        ``embedded:/folder``, whose socket it is.
 
         :raises ValueError: it is none of these; the text says why, and never repeats the URL.
         """
+        embedded = folder(url)
+        if embedded is not None:
+            return cls(path=f"{embedded}/{SOCKET}")
         try:
             parts, each = split(url)
             scheme, _, kind = parts.scheme.partition("+")

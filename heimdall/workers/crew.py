@@ -17,6 +17,7 @@ from heimdall.config.load import Loaded
 from heimdall.config.settings import Settings
 from heimdall.message.query import Query
 from heimdall.node import Node, name_of
+from heimdall.node_redis import ENDING, embedded, served
 from heimdall.peers.inspect import NO_FLUSH, Told
 from heimdall.pipeline import Lists, Path, lay
 from heimdall.station import LAST_WORDS, linked
@@ -146,12 +147,13 @@ class Crew:
             for hand in self._serving():
                 hand.channel.ask("forget", flush.to_bytes().hex()).addErrback(lambda _: None)
 
-    def start(self) -> Deferred[None]:
+    def start(self, redis: Deferred[None]) -> Deferred[None]:
         """Start all workers; fires when all of them serve.
 
-        :return: fails with ValueError when one of them says that it cannot.
+        :param redis: fires when this process is to connect to Redis; a worker takes longer to start than one does.
+        :return: fails with ValueError when one of them says that it cannot serve.
         """
-        self.path.start()
+        redis.addCallback(lambda _: self.path.start())
         started = self._started = Deferred()
         for number in range(len(self._sets)):
             self._hire(number)
@@ -312,4 +314,6 @@ def build(
 ) -> Node:
     """Return a node that serves with workers, one for each set of sockets; see :func:`heimdall.node.build`."""
     name = name_of(settings)
-    return Node(settings, Crew(settings, reactor, sets, name, environ), name, reactor, http, environ, load)
+    redis = embedded(settings, reactor, environ, patience=ENDING)
+    crew = Crew(served(settings, redis), reactor, sets, name, environ)
+    return Node(settings, crew, redis, name, reactor, http, environ, load)

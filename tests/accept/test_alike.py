@@ -34,7 +34,7 @@ NAMES = st.lists(LABELS, max_size=4).map(lambda labels: dns.name.Name([*labels, 
 
 def learnt(wire: bytes) -> Query:
     """A message as it was read."""
-    found = read(wire, ("192.0.2.1", 53000))
+    found = read(wire, ("192.0.2.1", 53000), subnets=True)
     assert isinstance(found, Query)
     return found
 

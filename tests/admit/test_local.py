@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from heimdall.admit.local import MOST_CHAIN, Local, read_record
+from heimdall.admit.local import Local, read_record
 from heimdall.interfaces import IGate
 from heimdall.message.answer import Answer
+from heimdall.message.response import MOST_LINKS
 from heimdall.message.wire import from_text
 from heimdall.tally import Gauge
 from tests.admit.asking import asking, owner_of_soa, rcode, rows, told
@@ -155,7 +156,7 @@ class Records(SynchronousTestCase):
     def test_other_types(self) -> None:
         """A name that is known has no data of other types: that is said with a SOA, and not asked elsewhere."""
         gate = Local(records=["www.example A 192.0.2.1"])
-        for kind in ("AAAA", "MX", "TYPE65400", "DS"):
+        for kind in ("AAAA", "MX", "TYPE65400"):
             reply = told(gate, asking("www.example", kind))
             self.assertEqual((rcode(reply), reply.answer), ("NOERROR", []))
             self.assertEqual(owner_of_soa(reply), "www.example")
@@ -189,17 +190,33 @@ class Records(SynchronousTestCase):
         self.assertEqual((len(reply.answer), owner_of_soa(reply)), (2, "host.example"))
 
     def test_alias_that_leads_outside(self) -> None:
-        """An alias to a name that is not local is told alone."""
-        reply = told(Local(records=["www.example CNAME www.example.com."]), asking("www.example"))
-        self.assertEqual((rows(reply), reply.authority), (["www.example. 60 IN CNAME www.example.com."], []))
+        """An alias to a name that is not local says where it leads: others follow it there."""
+        gate = Local(records=["www.example CNAME Www.Example.com."])
+        reply = told(gate, asking("www.example"))
+        self.assertEqual((rows(reply), reply.authority), (["www.example. 60 IN CNAME Www.Example.com."], []))
+        answer = gate.judge(asking("www.example"))
+        assert isinstance(answer, Answer)
+        self.assertEqual(answer.alias, b"\3www\7example\3com\0")
+        asked = gate.judge(asking("www.example", "CNAME"))
+        assert isinstance(asked, Answer)
+        self.assertEqual(asked.alias, b"")
 
     def test_aliases_in_a_circle(self) -> None:
-        """Aliases that lead in a circle come to an end."""
-        gate = Local(records=["a.example CNAME b.example.", "b.example CNAME a.example."])
-        self.assertEqual(sum(map(len, told(gate, asking("a.example")).answer)), 2)
-        answer = gate.judge(asking("a.example"))
-        assert isinstance(answer, Answer)
-        self.assertEqual(answer.counts, (MOST_CHAIN, 0, 0))
+        """Aliases that lead in a circle, or through too many names, are SERVFAIL with an extended error."""
+        circle = ["a.example CNAME b.example.", "b.example CNAME a.example."]
+        chain = [f"n{n}.example CNAME n{n + 1}.example." for n in range(MOST_LINKS + 2)]
+        gate = Local(records=[*circle, *chain, f"n{MOST_LINKS + 2}.example A 192.0.2.1"])
+        for name in ("a.example", "n0.example"):
+            answer = gate.judge(asking(name))
+            assert isinstance(answer, Answer)
+            self.assertEqual((answer.rcode, answer.counts, len(answer.errors)), (2, (0, 0, 0), 1))
+        self.assertEqual(len(told(gate, asking("n3.example")).answer), MOST_LINKS)
+
+    def test_ds(self) -> None:
+        """DS belongs to the parent, whose proof lets a validating client take our records (RFC 4035, 3.1.4.1)."""
+        gate = Local(records=["a.example A 192.0.2.1", "b.example DS 1 13 2 " + "00" * 32])
+        self.assertIsNone(gate.judge(asking("a.example", "DS")))
+        self.assertEqual(len(told(gate, asking("b.example", "DS")).answer), 1)
 
     def test_alias_beside_other_records(self) -> None:
         """An alias with anything beside it, another alias too, is an error (RFC 1034, 3.6.2)."""

@@ -140,7 +140,7 @@ class AtOnce(Case):
 
     def test_subnets(self) -> None:
         """Nor does a flushed answer for a client's subnet hide a new one for everybody."""
-        asked = query.read(query_wire("a.example.", options=[dns.edns.ECSOption("192.0.2.1", 24)]))
+        asked = query.read(query_wire("a.example.", options=[dns.edns.ECSOption("192.0.2.1", 24)]), subnets=True)
         assert isinstance(asked, query.Query)
         self.memory.put(asked, scoped(ANSWER, 24), self.clock.seconds())
         self.slowly()

@@ -179,7 +179,9 @@ class Cluster(Nodes):
         """Answers for a client's subnet are left out, that a name does not exist is told under its question."""
         server, upstream = self.server(), Upstream()
         [node] = await self.nodes(server, upstream)
-        network = query.read(query_wire("net.example", use_edns=0, options=[dns.edns.ECSOption("192.0.2.1", 24)]))
+        network = query.read(
+            query_wire("net.example", use_edns=0, options=[dns.edns.ECSOption("192.0.2.1", 24)]), subnets=True
+        )
         assert isinstance(network, Query)
         node.memory.put(network, scoped(positive("net.example"), 24), reactor.seconds())
         node.memory.put(question("no.example"), negative(), reactor.seconds())

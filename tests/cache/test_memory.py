@@ -130,7 +130,9 @@ class Holding(SynchronousTestCase):
         """An answer meant for a network is given to that network only, one for all to all."""
 
         def asked(address: str) -> Query:
-            read = query.read(query_wire("a.example", use_edns=0, options=[dns.edns.ECSOption(address, 24)]))
+            read = query.read(
+                query_wire("a.example", use_edns=0, options=[dns.edns.ECSOption(address, 24)]), subnets=True
+            )
             assert isinstance(read, Query)
             return read
 
@@ -144,7 +146,9 @@ class Holding(SynchronousTestCase):
 
     def test_a_closer_answer_that_expired(self) -> None:
         """An expired answer for a network does not hide a fresh one that is meant for all."""
-        asked = query.read(query_wire("a.example", use_edns=0, options=[dns.edns.ECSOption("192.0.2.1", 24)]))
+        asked = query.read(
+            query_wire("a.example", use_edns=0, options=[dns.edns.ECSOption("192.0.2.1", 24)]), subnets=True
+        )
         assert isinstance(asked, Query)
         self.memory.put(asked, scoped(positive(ttl=10), 24), 0.0)
         self.memory.put(asked, scoped(positive(ttl=60, data="192.0.2.9"), 0), 20.0)

@@ -177,7 +177,7 @@ class Subnets(Case):
         option = edns.option(edns.CLIENT_SUBNET, b"\0\1\x18\0\xc0\0\2")
         plain = question()
         head = b"\0\7\1\0\0\1\0\0\0\0\0\1"
-        asked = query.read(head + plain.question + edns.opt(options=option))
+        asked = query.read(head + plain.question + edns.opt(options=option), subnets=True)
         assert isinstance(asked, Query)
         self.query = asked
 

@@ -320,6 +320,7 @@ class FaultTests(SynchronousTestCase):
     def test_ways_to_redis(self) -> None:
         """What is said of the way to Redis goes with its URL."""
         sentinel, cluster = 'url = "redis+sentinel://h/m"\n', 'url = "redis+cluster://h"\n'
+        embedded = 'url = "embedded:/var/lib/redis"\n'
         files = {"/etc/c": "", "/etc/k": ""}
         for toml, expected in {
             'url = "rediss://h"\nkey_file = "k"': "a redis.cert_file beside it",
@@ -332,6 +333,12 @@ class FaultTests(SynchronousTestCase):
             'role = "writer"': "one of full, reader",
             'resolver = ["tcp://192.0.2.1"]': "an IP address with or without a port",
             'resolver = ["192.0.2.1", "127.0.0.1:1053"]': "a server other than ourselves",
+            'url = "embedded:here"': "absolute path of a folder",
+            'regions = ["embedded:"]': "(hidden): expected",
+            embedded + "memory = 1_000_000": "at least 4000000",
+            embedded + 'password_file = "k"': "none, as redis.url is embedded",
+            embedded + 'replica_url = "redis://r"': "none, as redis.url is embedded",
+            embedded + 'role = "reader"': "full, as nobody else writes to it",
         }.items():
             self.assertIn(expected, " ".join(faults(on=machine({FILE: "[redis]\n" + toml, **files}))), toml)
         for toml in (
@@ -339,6 +346,8 @@ class FaultTests(SynchronousTestCase):
             'replica_url = "rediss://h"\ncert_file = "c"',
             sentinel + 'sentinel_user = "u"\nsentinel_password_file = "k"',
             'replica_url = ""\nrole = "reader"\nresolver = ["192.0.2.1", "[2001:db8::1]:5353"]',
+            embedded + 'memory = "64MB"\nregions = ["redis://elsewhere"]\nsecret = "0123456789abcdef"',
+            "memory = 1",
         ):
             self.assertEqual(faults(on=machine({FILE: "[redis]\n" + toml, **files})), (), toml)
         self.assertEqual(from_file('[redis]\nresolver = ["192.0.2.1"]').settings.redis.resolver, ("192.0.2.1:53",))
@@ -356,6 +365,7 @@ class FaultTests(SynchronousTestCase):
             ('url = "redis://10.0.0.1"', ours, False),
             ('url = "redis://localhost"', ours, False),
             ('url = "unix:///run/redis.sock"', ours, False),
+            ('url = "embedded:/var/lib/redis"', ours, False),
             ("", ours, False),
             ('url = "redis://cache"', {RESOLV: "nameserver 192.0.2.1\n"}, False),
             ('url = "redis://cache"', {}, False),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.config.url import SINGLE, check, has_password, hidden, hosts
+from heimdall.config.url import SINGLE, check, check_main, folder, has_password, hidden, hosts
 
 
 class URLTests(SynchronousTestCase):
@@ -72,6 +72,26 @@ class URLTests(SynchronousTestCase):
         """Where one server is meant, no URL of several will do."""
         self.assertEqual(check("rediss://h", SINGLE), "rediss://h")
         self.assertRaises(ValueError, check, "redis+cluster://h", SINGLE)
+
+    def test_embedded(self) -> None:
+        """The main Redis may be an embedded one, with a folder or without; the path is absolute, and not the root."""
+        for text, expected in {
+            "embedded": "embedded:",
+            "embedded:": "embedded:",
+            "embedded:/var/lib/redis": "embedded:/var/lib/redis",
+            "embedded:/var//lib/x/../redis/": "embedded:/var/lib/redis",
+            "redis://h": "redis://h",
+        }.items():
+            self.assertEqual(check_main(text), expected)
+        for text in ("embedded:redis", "embedded:/", "embedded://host/path", "embedded:/..", "embedded:./x"):
+            self.assertIn("absolute path of a folder", str(self.assertRaises(ValueError, check_main, text)))
+        for text in ("embeddedx", "embedded-redis", "Embedded:"):
+            self.assertIn("begins with", str(self.assertRaises(ValueError, check_main, text)))
+        self.assertRaises(ValueError, check, "embedded:")
+        self.assertEqual([folder(url) for url in ("embedded:", "embedded:/x", "redis://h")], ["", "/x", None])
+        self.assertEqual(
+            (hosts("embedded:/x"), has_password("embedded:/a@b"), hidden("embedded:/a@b")), ([], False, "embedded:/a@b")
+        )
 
     def test_hosts(self) -> None:
         """The hosts are told without ports and secrets."""

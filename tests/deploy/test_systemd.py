@@ -21,6 +21,17 @@ upstreams = ["192.0.2.53"]
 enabled = false
 """
 
+# Says each line to the Redis of the service, and tells the replies.
+REDIS = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as redis:
+    redis.settimeout(60)
+    redis.connect("/var/lib/heimdall/redis/redis.sock")
+    for line in sys.argv[1:]:
+        redis.sendall(line.encode() + b"\\r\\n")
+        print(redis.recv(4096).decode().split()[-1])
+"""
+
 # Asks over UDP until the file is there, and then 50 times more: one after the other, each once and for two minutes at
 # most, so that nothing that is lost is hidden.
 CLIENT = """
@@ -171,6 +182,48 @@ class Systemd(SynchronousTestCase):
         self.assertEqual(
             self.run_there("dig", "+short", "+time=120", "+tries=1", "@127.0.0.1", "www.example"), "192.0.2.1\n"
         )
+
+    def test_own_redis(self) -> None:
+        """As installed it runs a Redis for itself, in its sandbox; what that holds is there after restart and crash."""
+        binary()
+        self.run_there("rm", "-rf", "/var/lib/private/heimdall", "/var/lib/heimdall")
+        installed = (Path(__file__).parents[2] / "deploy" / "systemd" / "heimdall.toml").read_text()
+        self.host.write("/etc/heimdall/heimdall.toml", installed)
+        folder = "/var/lib/heimdall/redis"
+
+        def redis(*lines: str) -> list[str]:
+            return self.run_there("python3", "-c", REDIS, *lines).split()
+
+        def serving() -> bool:
+            told = self.host.run("python3", "-c", REDIS, "PING", check=False)
+            return told == "+PONG\n"
+
+        self.start()
+        self.await_true(serving)
+        self.assertIn(f"answers are kept in {folder}", self.journal())
+        modes = self.run_there("stat", "-c", "%a", f"{folder}/", f"{folder}/redis.sock", f"{folder}/data").split()
+        self.assertEqual(modes, ["700", "600", "700"])
+        user = self.run_there("stat", "-c", "%u", f"{folder}/lock").strip()
+        self.assertNotEqual(user, "0")
+        self.assertEqual(redis("SET kept 1", "CONFIG GET port"), ["+OK", "0"])
+        self.run_there("systemctl", "restart", "heimdall.service")
+        self.await_true(serving)
+        self.assertEqual(redis("GET kept", "SET kept 2"), ["1", "+OK"])
+        (pid,) = self.shown("MainPID")
+        self.run_there("kill", "-9", pid)
+        self.await_true(lambda: self.shown("MainPID", "ActiveState") not in ([pid, "active"], ["0", "activating"]))
+        self.await_true(serving)
+        self.assertEqual(redis("GET kept"), ["2"])
+        self.run_there("sh", "-c", f"kill -9 $(cat {folder}/redis.pid)")
+        self.await_true(lambda: "The embedded Redis was killed by SIGKILL" in self.journal())
+        self.await_true(serving)
+        self.assertEqual(redis("GET kept"), ["2"])
+        told = self.host.run("heimdall", "check", "--config", "/etc/heimdall/heimdall.toml", check=False)
+        self.assertRegex(told, r"redis +embedded +ok +(Redis|Valkey) ")
+        self.assertRegex(told, rf"redis +folder +note +process \d+ uses {folder}")
+        self.run_there("systemctl", "stop", "heimdall.service")
+        self.assertEqual(self.shown("Result", "ExecMainStatus"), ["success", "0"])
+        self.assertNotRegex(self.journal(), "Traceback|Unhandled|Permission denied|not permitted")
 
     def test_secrets(self) -> None:
         """A password that only root may read reaches the service, and with it Redis."""

@@ -13,8 +13,8 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from heimdall.config.keys import KEYS
 from heimdall.config.load import load
 from heimdall.config.machine import Machine
-from heimdall.config.sample import sample
-from heimdall.config.settings import Fetch, Settings
+from heimdall.config.sample import HERE, sample
+from heimdall.config.settings import Fetch, Redis, Settings
 
 SYSTEMD = Path(__file__).parents[2] / "deploy" / "systemd"
 
@@ -92,10 +92,12 @@ class Sample(SynchronousTestCase):
         self.assertEqual((SYSTEMD / "heimdall.toml").read_text(), sample())
 
     def test_defaults(self) -> None:
-        """The file sets nothing; with every key uncommented it sets each one to its default."""
-        default = Settings(fetch=Fetch(upstreams=("192.0.2.1:53",)))
+        """The file sets a Redis of the host's own, and nothing else; uncommented, each key is set to its default."""
+        url = HERE["redis.url"]
+        default = Settings(fetch=Fetch(upstreams=("192.0.2.1:53",)), redis=Redis(url=url))
         self.assertEqual(self.load(sample()), default)
-        self.assertEqual(tomllib.loads(sample()), {section: {} for section in {key.section for key in KEYS.values()}})
+        empty: dict[str, dict[str, str]] = {section: {} for section in {key.section for key in KEYS.values()}}
+        self.assertEqual(tomllib.loads(sample()), empty | {"redis": {"url": url}})
         everything = re.sub(r"^#(?=\w)", "", sample(), flags=re.M)
         self.assertEqual(self.load(everything), default)
         told = tomllib.loads(everything)
@@ -104,7 +106,7 @@ class Sample(SynchronousTestCase):
     def test_explained(self) -> None:
         """Each key has a line or two before it that say what it means and what its value may be."""
         for key in KEYS.values():
-            found = re.search(rf"((?:^# .*\n)+)#{key.name} = ", sample(), re.M)
+            found = re.search(rf"((?:^# .*\n)+)#?{key.name} = ", sample(), re.M)
             assert found is not None, key.path
             self.assertIn("# Value: ", found[1], key.path)
             self.assertFalse(found[1].startswith("# Value"), key.path)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall import mmsg
-from heimdall.fetch.inbox import LARGEST, READS, Inbox, Read, one_by_one, reader
+from heimdall.fetch.inbox import READS, Inbox, Read, one_by_one, reader
 from tests.accept.echo import NO_BATCHES
 
 
@@ -38,14 +38,14 @@ class Reading(SynchronousTestCase):
         self.connect()
 
     @settings(max_examples=50, deadline=None)
-    @given(st.lists(st.sampled_from((0, 1, 12, 60, 512, LARGEST, LARGEST + 1, 2 * LARGEST)), max_size=READS))
-    def test_any(self, sizes: list[int]) -> None:
-        """What has come is there as it was sent and in that order, cut where it is too long; then nothing is."""
-        sent = [bytes([number]) * size for number, size in enumerate(sizes)]
+    @given(st.lists(st.sampled_from((0, 1, 12, 60, 512, 5000)), max_size=READS), st.booleans())
+    def test_any(self, sizes: list[int], longest: bool) -> None:
+        """What has come is there as it was sent, whole and in that order, the longest datagram too; then nothing is."""
+        sent = [bytes([number]) * size for number, size in enumerate([*sizes[:-1], 65507] if longest else sizes)]
         for read in ways():
             for wire in sent:
                 self.there.send(wire)
-            self.assertEqual(read(self.here), [wire[:LARGEST] for wire in sent])
+            self.assertEqual(read(self.here), sent)
             self.assertEqual(read(self.here), [])
 
     def test_bound(self) -> None:

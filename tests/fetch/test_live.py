@@ -17,7 +17,8 @@ from heimdall.fetch.server import reach
 from heimdall.fetch.upstream import Group
 from heimdall.interfaces import NoAnswer
 from heimdall.message.answer import Answer
-from heimdall.message.query import NXDOMAIN, REFUSED, Query, make
+from heimdall.message.edns import NETWORK_ERROR
+from heimdall.message.query import NXDOMAIN, REFUSED, SERVFAIL, Query, make
 from heimdall.message.wire import from_text
 from heimdall.testing import Scripted
 from tests.nsd import SKIP, ZONE, Nsd
@@ -145,7 +146,8 @@ class WithNsd(Case):
         group = self.group(self.nsd.text)
         yield group.ask(ask(f"n1.{ZONE}"))
         yield threads.deferToThread(self.nsd.kill)
-        yield self.assertFailure(group.ask(ask(f"n2.{ZONE}")), NoAnswer)
+        gone = yield group.ask(ask(f"n2.{ZONE}"))
+        self.assertEqual((gone.rcode, gone.errors[0].code), (SERVFAIL, NETWORK_ERROR))
         yield threads.deferToThread(self.nsd.start)
         answer = yield group.ask(ask(f"n3.{ZONE}"))
         self.assertEqual(answer.rcode, 0)
@@ -190,12 +192,12 @@ class WithFaults(Case):
     def test_liar(self) -> Steps:
         """Of a server that lies before it tells the truth the truth is taken, without a second question."""
         upstream = self.scripted("127.0.0.1" if NO_IPV6 else "::1")
-        upstream.when("*", say=["192.0.2.7"], lies=["id", "question", "cut", "port"])
+        upstream.when("*", say=["192.0.2.7"], lies=["id", "question", "port"])
         group = self.group(upstream.text)
         answer = yield group.ask(ask("www.example"))
         self.assertEqual(answer.body[-4:], bytes((192, 0, 2, 7)))
         counts = group.ledger.mismatched.counts
-        self.assertEqual(counts, {("id",): 1, ("question",): 1, ("malformed",): 1})
+        self.assertEqual(counts, {("id",): 1, ("question",): 1})
         self.assertEqual(upstream.count(), 1)
 
     @inlineCallbacks

@@ -15,12 +15,13 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from heimdall.fetch.judgement import Unusable
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.poll import Poll
-from heimdall.fetch.port import Flight
+from heimdall.fetch.port import Flight, Outcome
 from heimdall.fetch.udp import SHARE, Udp
 from heimdall.message.answer import Answer
-from heimdall.message.query import make, write
+from heimdall.message.query import WITH_OPT, make, write
 from heimdall.message.wire import from_text
 
 MANY = 7 * SHARE
@@ -42,7 +43,7 @@ class Case(SynchronousTestCase):
         self.fds = mock.Mock(spec=("addReader", "removeReader"))
         self.clock = Clock()
         self.exchange()
-        self.told: list[Answer | Failure] = []
+        self.told: list[Outcome | Failure] = []
 
     def exchange(self, cut: bool = True) -> None:
         """Begin with another exchange."""
@@ -52,17 +53,17 @@ class Case(SynchronousTestCase):
         assert isinstance(self.udp._fds, Poll)
         self.poll = self.udp._fds
 
-    def ask(self, told: Callable[[Answer | Failure], None] | None = None) -> Flight:
+    def ask(self, told: Callable[[Outcome | Failure], object] | None = None) -> Flight:
         """Ask another question; the outcome goes where it is told to, or onto the list."""
-        return self.udp.tell(make(from_text("www.example"), 1), 60.0, told or self.told.append)
+        return self.udp.exchange(make(from_text("www.example"), 1), WITH_OPT, 60.0, told or self.told.append)
 
-    def ask_all(self, told: Callable[[Answer | Failure], None] | None = None) -> list[Flight]:
+    def ask_all(self, told: Callable[[Outcome | Failure], object] | None = None) -> list[Flight]:
         """Ask :data:`MANY` questions."""
         return [self.ask(told) for _ in range(MANY)]
 
     def assertAllFailed(self) -> None:
         """Every question failed, and no socket stays."""
-        self.assertEqual([type(outcome) for outcome in self.told], [Failure] * MANY)
+        self.assertEqual([isinstance(outcome, Unusable | Failure) for outcome in self.told], [True] * MANY)
         self.assertEqual((self.udp.inflight, self.udp._ring), (0, []))
 
     def reply(self) -> None:
@@ -81,7 +82,7 @@ class Case(SynchronousTestCase):
         for _ in range(MANY):
             self.poll.doRead()
 
-    def broken(self, outcome: Answer | Failure) -> None:
+    def broken(self, outcome: Outcome | Failure) -> None:
         """Be told, with a bug."""
         raise ZeroDivisionError(outcome)
 
@@ -131,7 +132,7 @@ class Reading(Case):
         """Who is told of the first reply finds all others read, and may give one of those up: that is not told."""
         flights: list[Flight] = []
 
-        def tell(outcome: Answer | Failure) -> None:
+        def tell(outcome: Outcome | Failure) -> None:
             self.told.append(outcome)
             for flight in flights:
                 flight.cancel()
@@ -153,7 +154,7 @@ class Reading(Case):
         with mock.patch.object(self.udp.ledger, "mismatched", mock.Mock(add=mock.Mock(side_effect=TypeError))):
             self.read()
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
-        failed = [outcome for outcome in self.told if isinstance(outcome, Failure)]
+        failed = [outcome for outcome in self.told if isinstance(outcome, Unusable)]
         self.assertEqual((len(self.told), len(failed)), (MANY, theirs))
         self.assertNotIn(first, self.udp._ring)
 
@@ -189,7 +190,7 @@ class Refusing(Case):
     def test_ended_by_another(self) -> None:
         """Who is told of one refusal may close the exchange: the sockets that had something as well are not read."""
 
-        def close(outcome: Answer | Failure) -> None:
+        def close(outcome: Outcome | Failure) -> None:
             self.told.append(outcome)
             self.udp.close()
 

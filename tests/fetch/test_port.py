@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
-from heimdall.fetch.port import Flight, Port
+from heimdall.fetch.judgement import Unusable
+from heimdall.fetch.port import Flight, Outcome, Port
 from heimdall.fetch.udp import SHARE
 from heimdall.message.answer import Answer
-from heimdall.message.query import make, write
+from heimdall.message.query import WITH_OPT, make, write
 from heimdall.message.wire import from_text
 from tests.fetch.test_poll import Case
 from tests.gso import NOT_CUT, SO_NO_CHECK, UDP_GRO
@@ -32,7 +33,7 @@ class One(Case):
 
     def ask_for(self, *names: str) -> list[Flight]:
         """Ask for names in one turn."""
-        return [self.udp.tell(make(from_text(name), 1), 60.0, self.told.append) for name in names]
+        return [self.udp.exchange(make(from_text(name), 1), WITH_OPT, 60.0, self.told.append) for name in names]
 
     @property
     def port(self) -> Port:
@@ -61,7 +62,7 @@ class One(Case):
 
 def wire(flight: Flight) -> bytes:
     """Return the message that asks a question."""
-    return write(flight.query, flight.identity)
+    return write(flight.query, flight.identity, flight.form)
 
 
 class Leaving(One):
@@ -102,7 +103,7 @@ class Leaving(One):
         self.ask_for("one.example", "two.example", "mail.example")
         self.port._sock.shutdown(socket.SHUT_WR)
         self.clock.advance(0)
-        self.assertEqual([type(outcome) for outcome in self.told], [Failure] * 3)
+        self.assertEqual([type(outcome) for outcome in self.told], [Unusable] * 3)
         self.assertEqual(self.udp.ledger.failed.counts, {("socket",): 3})
 
     def test_refused_before(self) -> None:
@@ -111,7 +112,7 @@ class Leaving(One):
         asked = self.ask_for("one.example", "two.example", "mail.example")
         self.refuse()
         self.assertCame(*asked)
-        self.assertEqual([type(outcome) for outcome in self.told], [Failure])
+        self.assertEqual([type(outcome) for outcome in self.told], [Unusable])
 
     def test_given_up_by_another(self) -> None:
         """Who is told of a refusal may give up what is to leave in another message: that does not leave."""
@@ -119,7 +120,7 @@ class Leaving(One):
         self.assertCame(before)
         *given_up, asked = self.ask_for("one.example", "two.example", "a.much.longer.example", "another.long.example")
 
-        def give_up(_outcome: Answer | Failure) -> None:
+        def give_up(_outcome: Outcome | Failure) -> None:
             for flight in given_up:
                 flight.cancel()
 
@@ -195,4 +196,4 @@ class Coming(One):
         self.server.close()
         os.write(self.port.fileno(), b"anyone?")
         self.poll.doRead()
-        self.assertEqual(sorted(type(outcome).__name__ for outcome in self.told), ["Answer", "Failure", "Failure"])
+        self.assertEqual(sorted(type(outcome).__name__ for outcome in self.told), ["Answer", "Unusable", "Unusable"])

@@ -5,28 +5,32 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
+import dns.edns
 import dns.message
+import dns.rcode
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from heimdall.asking import exchange
 from heimdall.fetch import server
+from heimdall.fetch.edns_support import FORGET, NAMES
+from heimdall.fetch.judgement import judge
 from heimdall.fetch.ledger import Ledger
-from heimdall.fetch.rank import rank
-from heimdall.fetch.reply import Odd
-from heimdall.fetch.server import PLAIN, Server, parse, reach
-from heimdall.interfaces import IExchange, NoAnswer, Ongoing, Told
+from heimdall.fetch.server import Server, parse, reach
+from heimdall.interfaces import IExchange, ITransport, NoAnswer, Ongoing
 from heimdall.message import query as queries
 from heimdall.message.answer import TC
-from heimdall.message.answer import make as answer_of
 from heimdall.message.query import FORMERR, NOTIMP, Query, make
 from heimdall.message.wire import from_text
 from heimdall.testing import Scripted
+from tests.fetch.outcomes import exchange
+from tests.message.messages import option
+from tests.rediscase import until
 
 Steps = Generator[Deferred[Any], Any, None]
 
@@ -137,9 +141,10 @@ class Questions(Case):
     @inlineCallbacks
     def test_subnet(self) -> Steps:
         """The client's subnet is passed on where that is wanted, and only there."""
-        option = bytes.fromhex("0008 0007 0001 1800 c63364".replace(" ", ""))
+        asked = bytes.fromhex("0008 0007 0001 1800 c63364".replace(" ", ""))
         wire = bytes.fromhex("000001000001000000000001") + from_text("www.example") + b"\0\1\0\1"
-        query = queries.read(wire + b"\0\0\x29\4\xd0\0\0\0\0" + len(option).to_bytes(2, "big") + option)
+        opt = b"\0\0\x29\4\xd0\0\0\0\0" + len(asked).to_bytes(2, "big") + asked
+        query = queries.read(wire + opt, subnets=True)
         assert isinstance(query, Query)
         yield exchange(self.server, query, 5)
         self.assertEqual(self.query().options, ())
@@ -152,13 +157,43 @@ class Plain(Case):
 
     @inlineCallbacks
     def test_refused(self) -> Steps:
-        """A server that takes no EDNS is asked again without, and so is every later question."""
-        self.upstream.when("*", say=["192.0.2.1"], edns="formerr")
-        for _ in range(2):
-            answer = yield exchange(self.server, ask(), 5)
+        """A name whose question with EDNS is refused is asked without; another name is asked with it all the same."""
+        self.upstream.when("odd.example", say=["192.0.2.1"], edns="formerr")
+        for _ in range(NAMES + 1):
+            answer = yield exchange(self.server, ask("odd.example"), 5)
             self.assertEqual(answer.rcode, 0)
-        self.assertEqual([self.query(at).edns for at in range(3)], [0, -1, -1])
-        self.assertEqual(self.ledger.plain.total(), 1)
+        yield exchange(self.server, ask(), 5)
+        self.assertEqual([self.query(at).edns for at in range(-3, 0)], [0, -1, 0])
+        self.assertFalse(self.server.edns.lacking)
+
+    @inlineCallbacks
+    def test_refused_for_all(self) -> Steps:
+        """A server that refuses EDNS for many names is asked without it, with one line in the log."""
+        self.upstream.when("*", say=["192.0.2.1"], edns="formerr")
+        with capturedLogs() as logs:
+            for number in range(NAMES + 3):
+                yield exchange(self.server, ask(f"n{number}.example"), 5)
+        self.assertEqual(self.upstream.count(), 2 * NAMES + 3)
+        self.assertEqual(self.query().edns, -1)
+        self.assertEqual([event["log_level"].name for event in logs], ["warn"])
+        self.assertIn("does not understand EDNS", formatEvent(logs[0]))
+        self.assertEqual(self.ledger.plain.total(), NAMES)
+
+    @inlineCallbacks
+    def test_formerr_with_opt(self) -> Steps:
+        """FORMERR with an OPT says nothing about EDNS (RFC 6891, 7): it is the answer for that name."""
+        self.upstream.when("odd.example", rcode=FORMERR)
+        answer = yield exchange(self.server, ask("odd.example"), 5)
+        self.assertEqual((answer.rcode, self.upstream.count()), (FORMERR, 1))
+
+    @inlineCallbacks
+    def test_never_kept_for_do(self) -> Steps:
+        """What comes without an OPT has no signatures: it is told, and not kept, where DO was set."""
+        for edns in ("formerr", "ignore"):
+            self.upstream.when("*", say=["192.0.2.1"], edns=edns)
+            for do in (False, True):
+                answer = yield exchange(self.server, ask(f"{edns}.example", do=do), 5)
+                self.assertEqual((answer.counts[0], answer.keep), (1, not do))
 
     @inlineCallbacks
     def test_refused_at_once(self) -> Steps:
@@ -186,7 +221,7 @@ class Plain(Case):
     def test_other_reason(self) -> Steps:
         """A server that cannot answer one question with or without EDNS goes on being asked with it."""
         for rcode in (FORMERR, NOTIMP):
-            self.upstream.when("odd.example", rcode=rcode)
+            self.upstream.when("odd.example", rcode=rcode, edns="ignore")
             answer = yield exchange(self.server, ask("odd.example"), 5)
             self.assertEqual(answer.rcode, rcode)
             yield exchange(self.server, ask(), 5)
@@ -198,7 +233,7 @@ class Plain(Case):
     def test_silent_without(self) -> Steps:
         """A server that refuses EDNS and is silent without it has refused: that is the answer."""
         self.upstream.when("odd.example", drop=True)
-        self.upstream.when("odd.example", rcode=NOTIMP, times=1)
+        self.upstream.when("odd.example", rcode=NOTIMP, edns="ignore", times=1)
         answer = yield exchange(self.server, ask("odd.example"), 0.2)
         self.assertEqual(answer.rcode, NOTIMP)
 
@@ -210,20 +245,93 @@ class Plain(Case):
         self.assertEqual((answer.flags & TC, answer.counts[0]), (0, 1))
 
 
-@implementer(IExchange)
+class Subnets(Case):
+    """The client's subnet on its way to a server (RFC 7871)."""
+
+    def with_subnet(self, text: str = "www.example", network: str = "198.51.100.0", bits: int = 24) -> Query:
+        """Return a question whose client gave a subnet."""
+        wire = dns.message.make_query(text, "A", use_edns=0, options=[dns.edns.ECSOption(network, bits)]).to_wire()
+        query = queries.read(wire, subnets=True)
+        assert isinstance(query, Query)
+        return query
+
+    @inlineCallbacks
+    def test_refused(self) -> Steps:
+        """REFUSED for the sake of the subnet is asked again without it (RFC 7871, 7.1.3)."""
+
+        def refuse(query: dns.message.Message) -> dns.message.Message:
+            reply = dns.message.make_response(query)
+            reply.set_rcode(dns.rcode.REFUSED if query.options else dns.rcode.NOERROR)
+            return reply
+
+        self.upstream.when("*", make=refuse)
+        way = self.reach(subnet=True)
+        answer = yield exchange(way, self.with_subnet(), 5)
+        self.assertEqual((answer.rcode, self.upstream.count()), (0, 2))
+        self.assertEqual([len(self.query(at).options) for at in range(2)], [1, 0])
+
+    @inlineCallbacks
+    def test_other_network(self) -> Steps:
+        """A reply for another family, prefix or address is dropped, and the right one counts (RFC 7871, 7.3)."""
+        wrong = [
+            dns.edns.ECSOption("198.51.101.0", 24, 24),
+            dns.edns.ECSOption("198.51.96.0", 20, 20),
+            dns.edns.ECSOption("2001:db8::", 24, 24),
+            option(8, b"\0\1"),
+        ]
+        sent = iter(wrong)
+
+        def reply(query: dns.message.Message) -> bytes:
+            made = dns.message.make_response(query)
+            made.use_edns(0, 0, 1232, options=[next(sent, dns.edns.ECSOption("198.51.100.0", 24, 16))])
+            return made.to_wire()
+
+        way = self.reach(subnet=True)
+        for number in range(len(wrong)):
+            self.upstream.when("www.example", make=reply)
+            waiting = exchange(way, self.with_subnet(), 60)
+            yield Deferred.fromCoroutine(
+                until(lambda number=number: self.ledger.mismatched.total("subnet") == number + 1)  # type: ignore[misc]
+            )
+            self.assertNoResult(waiting)
+            waiting.cancel()
+            waiting.addErrback(lambda _: None)
+        answer = yield exchange(way, self.with_subnet(), 60)
+        self.assertEqual(answer.scope, 16)
+
+    @inlineCallbacks
+    def test_not_asked_for(self) -> Steps:
+        """An option that answers no question of ours is ignored."""
+
+        def reply(query: dns.message.Message) -> bytes:
+            made = dns.message.make_response(query)
+            made.use_edns(0, 0, 1232, options=[dns.edns.ECSOption("198.51.101.0", 24, 24)])
+            return made.to_wire()
+
+        self.upstream.when("*", make=reply)
+        answer = yield exchange(self.reach(subnet=True), ask(), 60)
+        self.assertIsNone(answer.scope)
+
+    @inlineCallbacks
+    def test_none(self) -> Steps:
+        """A prefix of 0 bits is passed on: tell nobody the network."""
+        yield exchange(self.reach(subnet=True), self.with_subnet(bits=0), 5)
+        self.assertEqual(self.query().options[0].to_text(), "ECS 0.0.0.0/0 scope/0")
+
+
+@implementer(ITransport)
 class Written:
-    """An exchange that keeps what it would send, and answers at once."""
+    """A transport that keeps what it would send, and answers at once."""
 
     def __init__(self, write: Any, rcodes: list[int], clock: Clock, takes: float = 0) -> None:
         self.write, self.rcodes, self.clock, self.takes = write, rcodes, clock, takes
         self.sent: list[bytes] = []
 
-    def tell(self, query: Query, timeout: float, told: Told, odd: Odd | None = None) -> Ongoing:
-        ends = self.clock.seconds() + timeout
-        self.sent.append(self.write(query, 0))
+    def exchange(self, query: Query, form: int, timeout: float, on_reply: Any) -> Ongoing:
+        self.sent.append(self.write(query, 0, form))
         self.clock.advance(self.takes)
-        answer = answer_of(query, self.rcodes.pop(0), "upstream")
-        return succeed(answer).addBoth(told) if odd is None or rank(answer) is None else odd(answer, query, ends, told)
+        head = bytes(2) + (0x8180 | self.rcodes.pop(0)).to_bytes(2, "big") + b"\0\1" + bytes(6)
+        return succeed(judge(head + query.key[:-1], query, form)).addBoth(on_reply)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -242,18 +350,29 @@ class Memory(SynchronousTestCase):
         def stream(write: Any) -> Written:
             return Written(write, [], self.clock)
 
-        return Server(self.clock, Ledger(), datagram=datagram, stream=stream)
+        return Server("192.0.2.1:53", self.clock, Ledger(), datagram=datagram, stream=stream)
 
     def test_forgotten(self) -> None:
-        """After a quarter of an hour EDNS is tried again."""
-        way = self.server([FORMERR, 0, 0, 0])
-        self.successResultOf(exchange(way, ask(), 5))
-        self.clock.advance(PLAIN - 1)
+        """After a minute EDNS is tried again; a server that understands it by then is told of, once."""
+        way = self.server([FORMERR, 0] * NAMES + [0, 0, 0])
+        for number in range(NAMES):
+            self.successResultOf(exchange(way, ask(f"n{number}.example"), 5))
+        self.clock.advance(FORGET - 1)
         self.successResultOf(exchange(way, ask(), 5))
         self.clock.advance(1)
-        self.successResultOf(exchange(way, ask(), 5))
+        with capturedLogs() as logs:
+            self.successResultOf(exchange(way, ask(), 5))
+            self.successResultOf(exchange(way, ask(), 5))
         plain = len(ask().key) - 1 + 12
-        self.assertEqual([len(wire) == plain for wire in self.written.sent], [False, True, True, False])
+        self.assertEqual([len(wire) == plain for wire in self.written.sent[-3:]], [True, False, False])
+        self.assertEqual([formatEvent(event) for event in logs], ["upstream 192.0.2.1:53 understands EDNS again"])
+
+    def test_between(self) -> None:
+        """An answer to a question with EDNS wipes out what other names made one suspect."""
+        way = self.server([FORMERR, 0] * (NAMES - 1) + [0] + [FORMERR, 0] * (NAMES - 1) + [0])
+        for number in range(2 * NAMES):
+            self.successResultOf(exchange(way, ask(f"n{number}.example"), 5))
+        self.assertFalse(way.edns.plain(self.clock.seconds()))
 
     def test_no_time_left(self) -> None:
         """When the time is over the answer is what came, whatever else might be tried."""

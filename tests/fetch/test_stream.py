@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -16,13 +17,13 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import alsoProvides
 from zope.interface.verify import verifyObject
 
-from heimdall.asking import exchange
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.stream import IDLE, Stream
-from heimdall.interfaces import IExchange, NoAnswer
-from heimdall.message.query import Query, make, write
+from heimdall.interfaces import ITransport, NoAnswer
+from heimdall.message.query import SERVFAIL, Query, make, write
 from heimdall.message.wire import from_text
 from heimdall.testing import Scripted
+from tests.fetch.outcomes import exchange
 from tests.ports import free_port
 from tests.rediscase import until
 
@@ -68,7 +69,7 @@ class Exchanges(Case):
     @inlineCallbacks
     def test_one_connection(self) -> Steps:
         """One hundred questions share one connection, and each gets its own answer."""
-        self.assertTrue(verifyObject(IExchange, self.stream))
+        self.assertTrue(verifyObject(ITransport, self.stream))
         asked = [exchange(self.stream, ask(f"n{number}.example"), 5) for number in range(100)]
         self.assertEqual(self.stream.inflight, 100)
         for number, answer in enumerate((yield gatherResults(asked))):
@@ -97,18 +98,25 @@ class Exchanges(Case):
 
     @inlineCallbacks
     def test_mismatch(self) -> Steps:
-        """Replies with a wrong id or question, malformed or too short, are counted and waited past."""
-        self.upstream.when("forged.example", say=["192.0.2.1"], lies=["id", "question", "cut"])
-        self.upstream.when("short.example", garbage=b"short")
+        """Replies with a wrong id or question, or too short for an id, are counted and waited past."""
+        self.upstream.when("forged.example", say=["192.0.2.1"], lies=["id", "question"])
+        self.upstream.when("short.example", garbage=b"x")
         yield exchange(self.stream, ask("forged.example"), 5)
         waiting = exchange(self.stream, ask("short.example"), NEVER)
-        yield self.until(lambda: self.ledger.mismatched.total() == 4)
+        yield self.until(lambda: self.ledger.mismatched.total() == 3)
         self.assertNoResult(waiting)
         waiting.cancel()
         yield self.assertFailure(waiting, CancelledError)
-        self.assertEqual(
-            self.ledger.mismatched.counts, {("id",): 1, ("question",): 1, ("malformed",): 1, ("header",): 1}
-        )
+        self.assertEqual(self.ledger.mismatched.counts, {("id",): 2, ("question",): 1})
+
+    @inlineCallbacks
+    def test_damaged(self) -> Steps:
+        """A damaged reply is a failure of that question at once; the connection goes on."""
+        self.upstream.when("odd.example", say=["192.0.2.1"], lies=["cut"])
+        odd = yield exchange(self.stream, ask("odd.example"), 60)
+        good = yield exchange(self.stream, ask(), 60)
+        self.assertEqual((odd.rcode, good.rcode), (SERVFAIL, 0))
+        self.assertEqual(len({asked.port for asked in self.upstream.asked}), 1)
 
     @inlineCallbacks
     def test_full(self) -> Steps:
@@ -127,7 +135,7 @@ class Exchanges(Case):
             deferred.cancel()
             yield self.assertFailure(deferred, CancelledError)
             self.assertEqual(self.stream.inflight, 0)
-            yield self.until(lambda: self.stream._connection)
+            yield self.until(lambda: self.stream._connections)
 
     @inlineCallbacks
     def test_ids(self) -> Steps:
@@ -175,6 +183,20 @@ class Losses(Case):
         answer = yield exchange(self.stream, ask("bye.example"), 5)
         self.assertEqual(answer.rcode, 0)
         self.assertEqual(self.upstream.count("bye.example"), 2)
+
+    @inlineCallbacks
+    def test_few_answers_each(self) -> Steps:
+        """All questions to a server that closes each connection after a few answers are answered (RFC 7766)."""
+        for each in (1, 2, 5):
+            self.upstream.when("*", say=["192.0.2.1"], replies_each=each)
+            stream = self.exchange()
+            before = len(self.upstream.asked)
+            answers = yield gatherResults([exchange(stream, ask(f"n{number}.example"), 60) for number in range(20)])
+            self.assertEqual([answer.rcode for answer in answers], [0] * 20)
+            self.assertEqual(self.ledger.failed.counts, {})
+            # The first connection took all of them, the others what it had shown to be answered.
+            later = Counter(asked.port for asked in self.upstream.asked[before + 20 :])
+            self.assertEqual(set(later.values()) - {each, (20 - each) % each}, set())
 
     @inlineCallbacks
     def test_asked_again_once(self) -> Steps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -12,16 +13,19 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from heimdall.fetch.reply import silent, unreachable
+from heimdall.fetch.health import FAILURES
+from heimdall.fetch.judgement import Unusable, judge, silent, unreachable
 from heimdall.fetch.upstream import Group
-from heimdall.interfaces import IExchange, ISource, NoAnswer, Ongoing, Told
-from heimdall.message.answer import Answer, make
-from heimdall.message.edns import NO_REACHABLE_AUTHORITY
-from heimdall.message.query import AD, FORMERR, NOTIMP, NXDOMAIN, REFUSED, SERVFAIL, Query
+from heimdall.interfaces import IExchange, ISource, NoAnswer, Ongoing
+from heimdall.message.answer import Answer
+from heimdall.message.edns import NETWORK_ERROR, NO_REACHABLE_AUTHORITY, ExtendedError, opt
+from heimdall.message.query import AD, FORMERR, NOTIMP, NXDOMAIN, REFUSED, SERVFAIL, WITH_OPT, Query
 from heimdall.message.query import make as question
 from heimdall.message.wire import from_text
 
 WWW = question(from_text("www.example"), 1)
+
+Outcome = Answer | Unusable
 
 
 @implementer(IExchange)
@@ -32,41 +36,48 @@ class Fake:
         self.clock, self.delay, self.rcode = clock, delay, rcode
         self.flags = 0
         self.times: list[float] = []
-        self.waiting: dict[Deferred[Answer], IDelayedCall] = {}
-        self.error: Exception = unreachable("refused")
+        self.waiting: dict[Deferred[Outcome], IDelayedCall] = {}
+        self.error: Exception | None = None
 
-    def tell(self, query: Query, timeout: float, told: Told) -> Ongoing:
-        return self._ask(timeout, query).addBoth(told)
+    def tell(self, query: Query, timeout: float, told: Callable[[Any], object]) -> Ongoing:
+        asked: Deferred[Any] = self._ask(timeout, query)
+        return asked.addBoth(told)
 
-    def _ask(self, timeout: float, query: Query) -> Deferred[Answer]:
+    def _ask(self, timeout: float, query: Query) -> Deferred[Outcome]:
         self.times.append(self.clock.seconds())
         if self.delay is not None and self.delay < 0:
-            return fail(self.error)
+            return fail(self.error) if self.error else succeed(unreachable(query, "the port is closed"))
+        said = judge(self._response(query), query, WITH_OPT)
         if self.delay == 0:
-            return succeed(make(query, self.rcode, "upstream"))
-        deferred: Deferred[Answer] = Deferred(self._cancel)
-        outcome: Answer | NoAnswer = make(query, self.rcode, "upstream").replace(flags=self.flags)
+            return succeed(said)
+        deferred: Deferred[Outcome] = Deferred(self._cancel)
+        outcome: Outcome | NoAnswer = said
         wait = self.delay
         if wait is None or wait >= timeout:
             wait, outcome = timeout, silent()
         self.waiting[deferred] = self.clock.callLater(wait, self._end, deferred, outcome)
         return deferred
 
-    def _end(self, deferred: Deferred[Answer], outcome: Answer | NoAnswer) -> None:
+    def _response(self, query: Query) -> bytes:
+        """Return what the server sends: its code, and no records."""
+        flags = 0x8180 | self.flags | self.rcode & 15
+        return bytes(2) + flags.to_bytes(2, "big") + b"\0\1\0\0\0\0\0\1" + query.key[:-1] + opt(rcode=self.rcode)
+
+    def _end(self, deferred: Deferred[Outcome], outcome: Outcome | NoAnswer) -> None:
         del self.waiting[deferred]
         if isinstance(outcome, NoAnswer):
             deferred.errback(outcome)
         else:
             deferred.callback(outcome)
 
-    def _cancel(self, deferred: Deferred[Answer]) -> None:
+    def _cancel(self, deferred: Deferred[Outcome]) -> None:
         self.waiting.pop(deferred).cancel()
 
     def close(self) -> None:
         while self.waiting:
             deferred, timer = next(iter(self.waiting.items()))
             timer.cancel()
-            self._end(deferred, unreachable("closed"))
+            self._end(deferred, silent("closed"))
 
 
 class Case(SynchronousTestCase):
@@ -162,29 +173,28 @@ class OneServer(Case):
         self.successResultOf(deferred)
 
     def test_refused(self) -> None:
-        """A server whose port is closed is tried three times; then it is given up before the deadline."""
+        """A closed port is a failure at once: the client is told whose, and the server does not count as silent."""
         group = self.group(-1)
-        deferred = group.ask(WWW)
-        self.assertLess(self.wait(deferred), 1.3)
-        self.failureResultOf(deferred, NoAnswer)
-        self.assertEqual(self.sent(), [3])
+        answer = self.successResultOf(group.ask(WWW))
+        self.assertEqual(answer.rcode, SERVFAIL)
+        self.assertEqual(answer.errors, (ExtendedError(NETWORK_ERROR, "192.0.2.1:53: the port is closed"),))
+        self.assertEqual(self.sent(), [1])
         self.assertEqual(len(group.flights), 0)
-
-    def test_restarted(self) -> None:
-        """A server that refused because it was being restarted is found again within the same question."""
-        group = self.group(-1)
-        deferred = group.ask(WWW)
-        self.fakes[0].delay = 0.01
-        self.assertLess(self.wait(deferred), 0.5)
-        self.successResultOf(deferred)
+        self.assertEqual((group.servers[0].health.misses, group.servers[0].health.up), (0, True))
 
     def test_failure_is_a_value(self) -> None:
-        """SERVFAIL from the only server is the answer, at once."""
-        group = self.group(0.01)
-        self.fakes[0].rcode = SERVFAIL
-        self.assertEqual(self.rcode(group), SERVFAIL)
-        self.assertEqual(self.sent(), [1])
-        self.assertEqual(group.ledger.queries.counts, {("failure",): 1})
+        """A failure of the only server is the answer, at once; an extended error names the server and the reason."""
+        for rcode, name in ((SERVFAIL, "SERVFAIL"), (REFUSED, "REFUSED"), (NOTIMP, "NOTIMP"), (FORMERR, "FORMERR")):
+            group = self.group(0.01)
+            self.fakes[0].rcode = rcode
+            deferred = group.ask(WWW)
+            self.clock.advance(0.01)
+            answer = self.successResultOf(deferred)
+            self.assertEqual(answer.rcode, rcode)
+            self.assertEqual(answer.errors, (ExtendedError(NO_REACHABLE_AUTHORITY, f"192.0.2.1:53: {name}"),))
+            self.assertEqual(self.sent(), [1])
+            self.assertEqual(group.ledger.queries.counts, {("failure",): 1})
+            self.assertEqual(group.ledger.unusable.counts, {(name.lower(),): 1})
 
     def test_bug(self) -> None:
         """An exchange that fails in a way it must not is logged, and treated as a server that does not answer."""
@@ -193,7 +203,28 @@ class OneServer(Case):
         deferred = group.ask(WWW)
         self.wait(deferred)
         self.failureResultOf(deferred, NoAnswer)
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 5)
+
+    def test_raises(self) -> None:
+        """An exchange that raises, before or behind what it tells, leaves no question in flight."""
+        for tells in (False, True):
+            group = self.group(0)
+            tell = self.fakes[0].tell
+
+            def raising(query: Query, timeout: float, told: Any, tells: bool = tells, tell: Any = tell) -> Ongoing:
+                if tells:
+                    tell(query, timeout, told)
+                raise ZeroDivisionError
+
+            self.patch(self.fakes[0], "tell", raising)
+            deferred = group.ask(WWW)
+            self.wait(deferred)
+            if tells:
+                self.successResultOf(deferred)
+            else:
+                self.failureResultOf(deferred, NoAnswer)
+                self.flushLoggedErrors(ZeroDivisionError)
+            self.assertEqual((group.servers[0].inflight, len(group.flights)), (0, 0))
 
     def test_asked_by_a_bug(self) -> None:
         """What raises when it is told an answer is logged, and neither the server nor the next question pays for it."""
@@ -366,12 +397,13 @@ class Ends(Case):
 
     def test_close(self) -> None:
         """Closing fails what is under way, also what waits for its next attempt, and leaves no timer."""
-        group = self.group(None, -1)
+        group = self.group(None, None)
         waiting = group.ask(WWW)
         group.close()
         self.failureResultOf(waiting, NoAnswer)
-        alone = self.group(-1)
+        alone = self.group(None)
         paused = alone.ask(WWW)
+        self.clock.advance(0.3)
         alone.close()
         self.failureResultOf(paused, NoAnswer)
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -440,9 +472,35 @@ class Ends(Case):
         assert not isinstance(rtts, float)
         self.assertAlmostEqual(rtts["192.0.2.1:53"], 0.02, places=2)
 
+    def test_failing(self) -> None:
+        """A server that fails again and again is asked last, with one line in the log; so is its first answer told."""
+        group = self.group(0.01, 0.02)
+        self.settle(group)
+        self.fakes[0].rcode = REFUSED
+        with capturedLogs() as logs:
+            for _ in range(FAILURES * 20):
+                self.rcode(group)
+                self.clock.advance(1)
+        self.assertEqual([event["log_level"].name for event in logs], ["warn"])
+        self.assertEqual((logs[0]["server"], logs[0]["reason"]), ("192.0.2.1:53", "REFUSED"))
+        self.assertTrue(group.state()[0]["up"])
+        self.fakes[0].rcode = 0
+        with capturedLogs() as logs:
+            for _ in range(20):
+                self.rcode(group)
+                self.clock.advance(1)
+        self.assertEqual([event["log_level"].name for event in logs], ["info"])
+
+    def test_name_in_trouble(self) -> None:
+        """FORMERR to one name does not count against the server: it may be the name (RFC 6891, 6.2.2)."""
+        group = self.group(0.01)
+        self.fakes[0].rcode = FORMERR
+        self.rcode(group)
+        self.assertEqual(group.servers[0].health.errors, 0)
+
     def test_unusual_codes(self) -> None:
-        """A code that is no answer to a question sends it to the next server; our own EDNS is not the client's."""
-        for rcode, told in ((9, 9), (16, SERVFAIL), (23, SERVFAIL)):
+        """A code that is no answer to a question sends it to the next server, and means nothing to a client."""
+        for rcode, told in ((9, SERVFAIL), (16, SERVFAIL), (23, SERVFAIL)):
             group = self.group(0.01, 0.02)
             self.settle(group)
             self.fakes[0].rcode = rcode
@@ -459,7 +517,7 @@ class Ends(Case):
         deferred = group.ask(WWW)
         self.fakes[0].waiting[next(iter(self.fakes[0].waiting))].cancel()
         self.clock.rightNow += 6
-        self.fakes[0]._end(next(iter(self.fakes[0].waiting)), unreachable("too late"))
+        self.fakes[0]._end(next(iter(self.fakes[0].waiting)), silent("too late"))
         self.failureResultOf(deferred, NoAnswer)
         self.assertEqual(self.sent(), [before[0] + 1, before[1]])
         self.clock.advance(10)

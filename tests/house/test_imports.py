@@ -8,13 +8,14 @@ import sys
 from tests.house.tree import ROOT, House, house, imported, modules, part_of
 
 ORDER = (
-    {"tap", "command"},
+    {"tap", "command", "local_cluster"},
     {"workers"},
     {"node"},
-    {"presence", "station"},
+    {"presence", "station", "node_redis"},
     {"console", "overview"},
     {"pipeline"},
     {"own", "sharing", "probe"},
+    {"redis_server"},
     {
         "accept",
         "admit",
@@ -40,7 +41,7 @@ STEP = {part: step for step, parts in enumerate(ORDER) for part in parts}
 
 WORKER = "heimdall.workers.__main__"
 
-SETTLED = {"config", "sharing", "pipeline", "overview", "station", "presence", "node", "workers", "tap"}
+SETTLED = {"config", "sharing", "pipeline", "overview", "station", "presence", "node_redis", "node", "workers", "tap"}
 """Who joins the parts, and so knows the settings."""
 
 LOUD = {"txredisapi"}

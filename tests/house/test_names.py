@@ -76,9 +76,9 @@ class Metrics(House):
         """Say whether a name follows the rule, in the part where it is made."""
         if not re.fullmatch(r"heimdall(_[a-z0-9]+){3,}", metric.name):
             return False
-        words = metric.name.split("_")
-        if words[1] != leg:
+        if not metric.name.startswith(f"heimdall_{leg}_"):
             return False
+        words = metric.name.split("_")
         if metric.kind == "counter":
             return words[-1] == "total"
         if metric.kind == "histogram":

@@ -8,9 +8,9 @@ import sys
 from tests.house.tree import ROOT, House
 
 LATE = (
-    "dns", "heimdall.command", "heimdall.probe", "heimdall.redislink.atlas", "heimdall.redislink.cluster",
-    "heimdall.redislink.sentinel", "heimdall.testing", "heimdall.workers", "sqlite3", "tomllib", "twisted.conch",
-    "twisted.words",
+    "dns", "heimdall.command", "heimdall.local_cluster", "heimdall.probe", "heimdall.redis_server",
+    "heimdall.redislink.atlas", "heimdall.redislink.cluster", "heimdall.redislink.sentinel", "heimdall.testing",
+    "heimdall.workers", "sqlite3", "tomllib", "twisted.conch", "twisted.words",
 )  # fmt: skip
 """What only some need: other commands, other kinds of Redis, several processes, a file to read, tests."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from struct import unpack_from
+
 import dns.edns
 import dns.flags
 import dns.message
@@ -13,6 +15,8 @@ import dns.rrset
 from hypothesis import strategies as st
 
 from heimdall.message.answer import Answer
+from heimdall.message.query import question_of
+from heimdall.message.wire import records
 
 SOA = "example. 900 SOA ns.example. admin.example. 1 2 3 4 300"
 
@@ -54,7 +58,10 @@ def replies(draw: st.DrawFn) -> dns.message.Message:
     reply = dns.message.make_response(query)
     if reply.edns >= 0 and draw(st.booleans()):
         reply.use_edns(0, 0, 1232, options=[dns.edns.EDEOption(draw(st.sampled_from(dns.edns.EDECode)), "why")])
-    owners = st.one_of(st.just(query.question[0].name), NAMES)
+    alias = draw(NAMES)
+    owners = st.one_of(st.just(query.question[0].name), st.just(alias), NAMES)
+    if draw(st.booleans()):
+        reply.answer.append(dns.rrset.from_text(query.question[0].name, 60, "IN", "CNAME", alias.to_text()))
     for section in (reply.answer, reply.authority, reply.additional):
         section.extend(draw(st.lists(rrsets(owners), max_size=4)))
     reply.set_rcode(dns.rcode.Rcode(draw(st.sampled_from([0, 0, 0, 2, 3, 5]))))
@@ -108,6 +115,37 @@ def reply_wire(name: str, qtype: str, *records: str, rcode: int = 0, authority: 
         section.append(dns.rrset.from_text(owner, int(ttl), "IN", kind, data))
     reply.set_rcode(dns.rcode.Rcode(rcode))
     return reply.to_wire()
+
+
+def image(message: dns.message.Message) -> Answer:
+    """An answer with the very records of a message, whatever they are."""
+    message.use_edns(False)
+    wire = message.to_wire()
+    question, at = question_of(wire)
+    counts = unpack_from("!HHH", wire, 6)
+    spots = tuple(fixed + 4 - at for _, fixed, _, _, _ in records(wire, at, sum(counts)))
+    return Answer(question, message.rcode(), 0, counts, wire[at:], spots)
+
+
+def said(message: dns.message.Message) -> list[dns.rrset.RRset] | None:
+    """What the answer section of a good response says of its question, as dnspython sees it; None for nothing at all.
+
+    That is the records at the name that was asked for, at the names that its aliases lead to, and the DNAMEs above.
+    """
+    question = message.question[0]
+    name, passed, found = question.name, set(), set()
+    while name not in passed:
+        passed.add(name)
+        here = [rrset for rrset in message.answer if rrset.name == name]
+        above = [
+            rrset for rrset in message.answer if rrset.rdtype == dns.rdatatype.DNAME and name.is_subdomain(rrset.name)
+        ]
+        found |= {rrset.name for rrset in here + [one for one in above if one.name != name]}
+        aliases = [rrset for rrset in here if rrset.rdtype == dns.rdatatype.CNAME]
+        if any(rrset.rdtype == question.rdtype for rrset in here) or not aliases:
+            return [rrset for rrset in message.answer if rrset.name in found] if found or not message.answer else None
+        name = aliases[0][0].target
+    return None
 
 
 def ttls(of: Answer) -> list[int]:

@@ -21,7 +21,7 @@ from tests.message.messages import SOA, reply_wire, ttls
 class Changing(SynchronousTestCase):
     """Ageing and bounds."""
 
-    wire = reply_wire("a.example.", "A", "a.example. 60 A 192.0.2.1", "b.example. 900 A 192.0.2.1")
+    wire = reply_wire("a.example.", "A", "a.example. 60 CNAME b.example.", "b.example. 900 A 192.0.2.1")
 
     def test_every_ttl_ages(self) -> None:
         """Each TTL sinks by the age, none below 0."""

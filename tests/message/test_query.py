@@ -23,7 +23,7 @@ class Good(SynchronousTestCase):
 
     def read(self, wire: bytes) -> Query:
         """Read a query that must be good."""
-        read = query.read(wire, ("192.0.2.1", 53))
+        read = query.read(wire, ("192.0.2.1", 53), subnets=True)
         assert isinstance(read, Query), read
         return read
 
@@ -99,9 +99,9 @@ class Good(SynchronousTestCase):
     def test_written_without_opt_or_with_subnet(self) -> None:
         """A server that refuses EDNS is asked without; a subnet is passed on only when that is wanted."""
         read = self.read(query_wire("a.example", use_edns=0, options=[dns.edns.ECSOption("192.0.2.77", 32)]))
-        self.assertEqual(dns.message.from_wire(query.write(read, 1, with_opt=False)).edns, -1)
+        self.assertEqual(dns.message.from_wire(query.write(read, 1, query.PLAIN)).edns, -1)
         self.assertEqual(dns.message.from_wire(query.write(read, 1, ad=True)).options, ())
-        (option,) = dns.message.from_wire(query.write(read, 1, subnet=True)).options
+        (option,) = dns.message.from_wire(query.write(read, 1, query.WITH_SUBNET)).options
         self.assertEqual(option.to_text(), "ECS 192.0.2.0/24 scope/0")
 
 
@@ -110,7 +110,7 @@ class Bad(SynchronousTestCase):
 
     def told(self, wire: bytes) -> dns.message.Message:
         """What a bad message is told."""
-        reply = query.read(wire)
+        reply = query.read(wire, subnets=True)
         assert isinstance(reply, bytes)
         message = dns.message.from_wire(reply)
         self.assertEqual(message.id, int.from_bytes(wire[:2], "big"))
@@ -130,6 +130,13 @@ class Bad(SynchronousTestCase):
             told = query.read(bytes(wire))
             assert isinstance(told, bytes)
             self.assertEqual((told[2] >> 3 & 15, told[3] & 15, len(told)), (opcode, NOTIMP, 12))
+
+    def test_flags_of_no_query(self) -> None:
+        """What is no query has no query's flags: nothing but QR, the opcode and the id is repeated or set."""
+        for opcode in range(1, 16):
+            wire = query_wire("a.example", use_edns=0)
+            told = query.read(wire[:2] + bytes((opcode << 3 | 7, 0x7F)) + wire[4:])
+            self.assertEqual(told, wire[:2] + bytes((0x80 | opcode << 3, NOTIMP)) + bytes(8))
 
     def test_number_of_questions(self) -> None:
         """No question, or more than one, is a format error (RFC 9619)."""
@@ -157,11 +164,22 @@ class Bad(SynchronousTestCase):
         """An option that runs past the OPT's end, or a senseless client subnet, is a format error."""
         wire = query_wire("a.example")[:10] + b"\0\1" + query_wire("a.example")[12:]
         for data in (
-            b"\0\1\0", b"\0\1\0\5abc", b"\0\x08\0\2\0\1", b"\0\x08\0\4\0\3\0\0",
-            b"\0\x08\0\4\0\1\x18\0", b"\0\x08\0\x09\0\1\x28\0abcde",
+            b"\0\1\0", b"\0\1\0\5abc", b"\0\x08\0\2\0\1", b"\0\x08\0\5\0\3\x08\0a", b"\0\x08\0\5\0\0\x08\0a",
+            b"\0\x08\0\4\0\1\x18\0", b"\0\x08\0\x09\0\1\x28\0abcde", b"\0\x08\0\7\0\1\x18\x10abc",
+            b"\0\x08\0\5\0\1\0\0a", b"\0\x08\0\7\0\1\x17\0abc",
         ):  # fmt: skip
             opt = b"\0\0\x29\x04\xd0\0\0\0\0" + len(data).to_bytes(2, "big") + data
             self.assertEqual(self.told(wire + opt).rcode(), FORMERR, data)
+
+    def test_subnets_not_heeded(self) -> None:
+        """Where client subnets are not heeded the option is ignored, whatever stands in it (RFC 6891, 6.1.2)."""
+        wire = query_wire("a.example")[:10] + b"\0\1" + query_wire("a.example")[12:]
+        for data in (b"\0\0\0\0", b"\0\1\x18\0abc", b"\0\3\0\0", b"x", b""):
+            option = b"\0\x08" + len(data).to_bytes(2, "big") + data
+            opt = b"\0\0\x29\x04\xd0\0\0\0\0" + len(option).to_bytes(2, "big") + option
+            read = query.read(wire + opt)
+            assert isinstance(read, Query)
+            self.assertEqual((read.subnet, read.key), (None, b"\1a\7example\0\0\1\0\1\0"))
 
     def test_edns_version(self) -> None:
         """A version after 0 is BADVERS, told in an OPT of version 0 (RFC 6891, 6.1.3)."""

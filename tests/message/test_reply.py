@@ -17,12 +17,12 @@ from heimdall.message.answer import Answer
 from heimdall.message.edns import ExtendedError
 from heimdall.message.query import AD, Query
 from heimdall.message.reply import fit
-from tests.message.messages import PLAIN_NAMES, query_wire, replies, reply_wire
+from tests.message.messages import PLAIN_NAMES, image, option, query_wire, replies, reply_wire
 
 
 def asked(wire: bytes, stream: bool = False) -> Query:
     """A good query as it is read."""
-    read = query.read(wire, stream=stream)
+    read = query.read(wire, stream=stream, subnets=True)
     assert isinstance(read, Query)
     return read
 
@@ -66,7 +66,7 @@ class Fitting(SynchronousTestCase):
     @given(replies(), st.integers(512, 1500), st.booleans())
     def test_size(self, message: dns.message.Message, size: int, edns: bool) -> None:
         """Over UDP no reply is longer than the client takes or than 1232, and each is whole records or fewer."""
-        known = response.read(message.to_wire())
+        known = image(message)
         question = message.question[0]
         wire = dns.message.make_query(
             question.name, question.rdtype, use_edns=0 if edns else False, payload=size
@@ -124,6 +124,14 @@ class Fitting(SynchronousTestCase):
     def test_subnet(self) -> None:
         """Who gave a subnet gets it back as it was, with the bits of it that the answer is for (RFC 7871, 7.2.1)."""
         wire = query_wire("www.example.", use_edns=0, options=[dns.edns.ECSOption("192.0.2.9", 32)])
-        for scope, told in ((None, 0), (16, 16)):
+        for scope, told in ((None, 0), (16, 16), (128, 32)):
             (option,) = self.reply(wire, self.known.replace(scope=scope)).options
             self.assertEqual(option.to_text(), f"ECS 192.0.2.9/32 scope/{told}")
+
+    def test_no_subnet(self) -> None:
+        """Who asks that nobody be told its network, of whatever family, gets that back (RFC 7871, 7.1.2)."""
+        for family in (0, 1, 2):
+            data = bytes((0, family, 0, 0))
+            wire = query_wire("www.example.", use_edns=0, options=[option(8, data)])
+            known = self.known.replace(scope=0)
+            self.assertTrue(fit(asked(wire), known, known.body).endswith(b"\0\x08\0\4" + data))

@@ -16,11 +16,16 @@ from heimdall.message.wire import Malformed
 from tests.message.messages import NAMES, PLAIN_NAMES, folded, replies
 
 
+def name_at(message: bytes, at: int) -> bytes:
+    """Return the folded name at an offset, with its pointers followed."""
+    return wire.expand_name(message, at, {})[0].lower()
+
+
 def _walk(message: bytes) -> list[tuple[bytes, int, int]]:
     """Every record of a message as its owner, type and TTL."""
     answers, authorities, additionals = unpack_from("!HHH", message, 6)
     return [
-        (wire.read_name(message, owner), kind, int.from_bytes(message[fixed + 4 : fixed + 8], "big"))
+        (name_at(message, owner), kind, int.from_bytes(message[fixed + 4 : fixed + 8], "big"))
         for owner, fixed, kind, _, _ in wire.records(
             message, wire.question_end(message), answers + authorities + additionals
         )
@@ -34,7 +39,7 @@ class Names(SynchronousTestCase):
     def test_read_as_dnspython_writes(self, name: dns.name.Name) -> None:
         """A name is read folded, to its end and no further."""
         data = b"\0" * 12 + (name.to_wire() or b"") + b"rest"
-        self.assertEqual(wire.read_name(data, 12), folded(name))
+        self.assertEqual(name_at(data, 12), folded(name))
         self.assertEqual(wire.skip_name(data, 12), len(data) - 4)
 
     @given(PLAIN_NAMES)
@@ -66,32 +71,52 @@ class Names(SynchronousTestCase):
         for target in (0, 11, 16, 17, 40):
             data = b"\0" * 16 + bytes((0xC0, target)) + b"\0" * 30
             with self.assertRaises(Malformed):
-                wire.read_name(data, 16)
+                name_at(data, 16)
             with self.assertRaises(Malformed):
                 wire.skip_name(data, 16)
+
+    def test_pointers_to_pointers(self) -> None:
+        """Pointers that lead from one to the next are followed once each, and too many of them are refused."""
+        data = bytearray(12) + b"\1a\0\0"
+        for at in range(14, 14 + 2 * wire.MOST_POINTERS, 2):
+            data += (0xC000 | (12 if at == 14 else at)).to_bytes(2, "big")
+        known: dict[int, bytes] = {}
+        last = len(data) - 2
+        self.assertEqual(wire.expand_name(bytes(data), last, known), (b"\1a\0", len(data)))
+        self.assertEqual(len(known), wire.MOST_POINTERS)
+        longer = bytes(data) + (0xC000 | last).to_bytes(2, "big")
+        self.assertEqual(wire.expand_name(longer, len(data), known)[0], b"\1a\0")
+        with self.assertRaises(Malformed):
+            wire.expand_name(longer, len(data), {})
+
+    @given(NAMES)
+    def test_spelling(self, name: dns.name.Name) -> None:
+        """A name keeps its spelling where it is expanded."""
+        data = b"\0" * 12 + (name.to_wire() or b"")
+        self.assertEqual(wire.expand_name(data, 12, {}), (name.to_wire(), len(data)))
 
     def test_name_too_long(self) -> None:
         """A name of more than 255 bytes is refused, in one piece or through pointers."""
         label = b"\x3f" + b"a" * 63
         data = b"\0" * 12 + label * 4 + b"\0"
-        for read in (wire.read_name, wire.skip_name):
+        for read in (name_at, wire.skip_name):
             with self.assertRaises(Malformed):
                 read(data, 12)
         pieces = b"\0" * 12 + label * 3 + b"\0" + label + b"\xc0\x0c"
         with self.assertRaises(Malformed):
-            wire.read_name(pieces, 12 + 193)
+            name_at(pieces, 12 + 193)
 
     def test_unknown_label_kinds(self) -> None:
         """The label kinds 01 and 10 were never used; they are refused."""
         for first in (0x40, 0x80):
-            for read in (wire.read_name, wire.skip_name):
+            for read in (name_at, wire.skip_name):
                 with self.assertRaises(Malformed):
                     read(b"\0" * 12 + bytes((first, 0)), 12)
 
     def test_cut_short(self) -> None:
         """A name that runs past the end is refused."""
         for data in (b"\x03ab", b"\x03abc", b"\xc0", b""):
-            for read in (wire.read_name, wire.skip_name):
+            for read in (name_at, wire.skip_name):
                 with self.assertRaises(Malformed):
                     read(b"\0" * 12 + data, 12)
 

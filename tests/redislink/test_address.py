@@ -41,6 +41,7 @@ class Urls(SynchronousTestCase):
             ("redis+cluster://a,b:1", Address((("a", 6379), ("b", 1)), kind="cluster")),
             ("rediss+cluster://a/0", Address((("a", 6379),), tls=True, kind="cluster")),
             ("unix:///run/r.sock", Address(path="/run/r.sock")),
+            ("embedded:/var/lib/redis", Address(path="/var/lib/redis/redis.sock")),
             ("unix://u:p@/run/r.sock?db=2", Address(path="/run/r.sock", user="u", password="p", database=2)),
         ):
             self.assertEqual(Address.parse(url), meant)
@@ -51,6 +52,7 @@ class Urls(SynchronousTestCase):
             ("redis://u:secret@cache/3", "redis://cache:6379/3"),
             ("rediss://:secret@[::1]:7", "rediss://[::1]:7/0"),
             ("unix://:secret@/run/r.sock", "unix:///run/r.sock"),
+            ("embedded:/var/lib/redis", "unix:///var/lib/redis/redis.sock"),
             ("redis+sentinel://:secret@a,b/main", "redis+sentinel://a:26379,b:26379/main/0"),
             ("rediss+cluster://:secret@[::1],b:7", "rediss+cluster://[::1]:6379,b:7"),
         ):

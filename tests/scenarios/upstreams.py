@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import dns.message
+import dns.name
+import dns.rcode
+import dns.rrset
 from twisted.internet.defer import Deferred, gatherResults
 
 from heimdall.testing import Scripted
@@ -20,6 +23,66 @@ def _garbage(query: dns.message.Message) -> bytes:
     return query.id.to_bytes(2, "big") + b"\x81\x80\0\1\0\1\0\0\0\0" + b"\xc0" * 24
 
 
+def _referral(query: dns.message.Message) -> dns.message.Message:
+    """Return what a server says that does not recurse: who else may know."""
+    reply = dns.message.make_response(query)
+    reply.authority.append(dns.rrset.from_text("example.", 300, "IN", "NS", "ns.example."))
+    return reply
+
+
+def _answered(query: dns.message.Message) -> dns.message.Message:
+    """Return a response with an address for a query's name."""
+    reply = dns.message.make_response(query, recursion_available=True)
+    reply.answer.append(dns.rrset.from_text(query.question[0].name, 300, "IN", "A", "192.0.2.66"))
+    return reply
+
+
+def _without_question(query: dns.message.Message) -> dns.message.Message:
+    """Return a response that repeats nothing of a query."""
+    reply = _answered(query)
+    reply.question = []
+    return reply
+
+
+def _other_owner(query: dns.message.Message) -> dns.message.Message:
+    """Return a response with the address of another name."""
+    reply = _answered(query)
+    reply.answer[0].name = dns.name.from_text("other.example.")
+    return reply
+
+
+def _other_class(query: dns.message.Message) -> bytes:
+    """Return a response whose record is of class CH."""
+    reply = _answered(query)
+    reply.use_edns(False)
+    wire = bytearray(reply.to_wire())
+    wire[-11] = 3
+    return bytes(wire)
+
+
+def _short_address(query: dns.message.Message) -> bytes:
+    """Return a response with an address of three bytes."""
+    reply = _answered(query)
+    reply.use_edns(False)
+    wire = reply.to_wire()
+    return wire[:-5] + b"\3" + wire[-4:-1]
+
+
+def _twice(query: dns.message.Message) -> bytes:
+    """Return a response with the same record twice."""
+    reply = _answered(query)
+    reply.use_edns(False)
+    wire = reply.to_wire()
+    return wire[:7] + b"\2" + wire[8:] + wire[-16:]
+
+
+def _failure_with_records(query: dns.message.Message) -> dns.message.Message:
+    """Return SERVFAIL with an address."""
+    reply = _answered(query)
+    reply.set_rcode(dns.rcode.SERVFAIL)
+    return reply
+
+
 MOODS: dict[str, dict[str, Any]] = {
     "is silent": {"drop": True},
     "fails": {"rcode": 2, "say": (), "records": ()},
@@ -29,6 +92,16 @@ MOODS: dict[str, dict[str, Any]] = {
     "sends garbage": {"make": _garbage},
     "hangs up": {"hang_up": True},
     "sets AD": {"ad": True},
+    "refers elsewhere": {"make": _referral},
+    "repeats no question": {"make": _without_question},
+    "names another owner": {"make": _other_owner},
+    "uses another class": {"make": _other_class},
+    "sends an address of three bytes": {"make": _short_address},
+    "sends each record twice": {"make": _twice},
+    "fails with records": {"make": _failure_with_records},
+    "sends code 11": {"rcode": 11, "say": (), "records": ()},
+    "finds questions malformed": {"rcode": 1, "say": (), "records": ()},
+    "closes after each answer": {"replies_each": 1},
     "takes no EDNS": {"edns": "formerr"},
     "ignores EDNS": {"edns": "ignore"},
 }

@@ -15,7 +15,7 @@ OURS = {
     "accept.listen", "fetch.resolv_conf", "peers.node", "watch.enabled", "watch.http", "watch.token_file",
     "redis.enabled", "redis.url", "redis.password_file", "redis.ca_file", "redis.cert_file", "redis.key_file",
     "redis.sentinel_user", "redis.sentinel_password_file", "redis.replica_url", "redis.resolver", "redis.secret",
-    "redis.secret_file", "redis.former_secret_file",
+    "redis.secret_file", "redis.former_secret_file", "redis.memory",
 }  # fmt: skip
 """The keys that other values of the chart lead to, or that hold a secret."""
 

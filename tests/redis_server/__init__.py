@@ -1,0 +1,1 @@
+"""Tests of a Redis that a node runs for itself."""
