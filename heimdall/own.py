@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.interfaces import IReactorTime, IResolver
 from twisted.python.reflect import namedAny
 
-from heimdall.admit.policy import ClientPolicy, NamePolicy, policy
 from heimdall.bridge import ResolverSource
 from heimdall.interfaces import IPolicy, ISource
 from heimdall.message.passed import Changes
+
+if TYPE_CHECKING:
+    from heimdall.admit.policy import ClientPolicy, NamePolicy
 
 
 def gate(name: str, clock: IReactorTime, changes: Changes) -> NamePolicy | ClientPolicy:
@@ -20,6 +22,9 @@ def gate(name: str, clock: IReactorTime, changes: Changes) -> NamePolicy | Clien
     :param changes: notes where policies change their minds.
     :raises ValueError: it is none; the text names it and says why.
     """
+    # Most nodes have none.
+    from heimdall.admit.policy import policy
+
     return policy(name, _own(name, IPolicy, _call(name)), clock, changes)
 
 

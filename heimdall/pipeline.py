@@ -21,7 +21,6 @@ from heimdall.admit.existing import Existing, above
 from heimdall.admit.lifecycle import Lifecycle
 from heimdall.admit.limit import Limit
 from heimdall.admit.local import Local
-from heimdall.admit.policy import ClientPolicy, NamePolicy
 from heimdall.admit.rules import Blocked
 from heimdall.admit.special import Special
 from heimdall.admit.unasked import Unasked
@@ -269,10 +268,9 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
     # a cached answer costs no rule.
     changes = Changes()
     own_gates = [own.gate(name, clock, changes) for name in settings.admit.gates]
-    guards = [gate for gate in own_gates if isinstance(gate, ClientPolicy)]
+    guards = [gate for gate in own_gates if gate.by_client]
     clients = [*_client_gates(settings.admit, clock), *guards]
-    by_name = [gate for gate in own_gates if isinstance(gate, NamePolicy)]
-    names = _name_gates(settings, known or lists(settings.admit), by_name)
+    names = _name_gates(settings, known or lists(settings.admit), [gate for gate in own_gates if not gate.by_client])
     unasked = Unasked(names, clock)
     if names:
         once.passes = unasked.passes

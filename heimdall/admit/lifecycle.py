@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList, FirstError, TimeoutError, gatherResults, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from heimdall.admit.policy import Policy
 from heimdall.interfaces import IHost
 from heimdall.message.passed import Changes
 from heimdall.message.wire import Malformed, from_text, skip_name
+
+if TYPE_CHECKING:
+    from heimdall.admit.policy import Policy
 
 START: Final = 10.0
 """Seconds that policies have to be ready; past that they are asked all the same."""

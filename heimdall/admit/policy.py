@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from math import inf, isnan
 from types import CodeType
-from typing import Any, Final, NoReturn
+from typing import Any, ClassVar, Final, NoReturn
 
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import alsoProvides, implementer
@@ -55,7 +55,10 @@ class Policy:
 
     :param name: what the configuration calls it.
     :param changes: notes where policies change their minds.
+    :cvar by_client: whether its verdict depends on the client: then it stands before memory.
     """
+
+    by_client: ClassVar[bool] = False
 
     def __init__(self, name: str, own: Any, clock: IReactorTime, changes: Changes) -> None:
         self.name, self.own = name, own
@@ -104,6 +107,7 @@ class NamePolicy(Policy):
 class ClientPolicy(Policy):
     """One that judges by the client as well: asked about each query, before memory."""
 
+    by_client = True
     admit: Callable[[Client, int], bool]
     """Its own, where it has one: see :class:`~heimdall.interfaces.IClientGate`."""
 
