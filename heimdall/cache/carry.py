@@ -95,7 +95,7 @@ class Carry:
                 yield records
             return
         for keys in self._memory.keys(AT_ONCE):
-            kept = self._memory.inspect(b"", self._clock.seconds(), keys)
+            kept = self._memory.inspect(keys, self._clock.seconds())
             yield [record for record in map(self._record, kept) if record is not None]
             await deferLater(self._clock, 0)
 

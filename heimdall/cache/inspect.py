@@ -67,7 +67,9 @@ class Inspection:
         :param qtype: this type alone; 0 for all that are common, and the answer that the name does not exist.
         :param every: look at every key: uncommon types, and answers for a client's subnet.
         """
-        keys = None if every else likely(name, NO_TYPE, *((qtype,) if qtype else TYPES))
+        keys: Iterable[bytes] = likely(name, NO_TYPE, *((qtype,) if qtype else TYPES))
+        if every:
+            keys = [key for some in self._memory.keys(AT_ONCE) for key in some if key.startswith(name)]
         return [
             {
                 **shown(kept.key, "fresh" if kept.left > 0 else "stale"),
@@ -77,7 +79,7 @@ class Inspection:
                 "ttl": round(kept.left, 3),
                 "uses": kept.uses,
             }
-            for kept in self._memory.inspect(name, self._clock.seconds(), keys)
+            for kept in self._memory.inspect(keys, self._clock.seconds())
             if _fits(kept.key, name, qtype)
         ][:MOST_HELD]
 

@@ -86,7 +86,7 @@ class Known(Case):
         self.assertEqual(self.front.queries.counts, {("udp",): 6})
         self.assertEqual(self.front.answers.counts, {("memory", "noerror"): 6})
         self.assertEqual(sum(self.front._times.buckets), 6)
-        (kept,) = self.memory.inspect(question().name, 0.0)
+        (kept,) = self.memory.inspect([question().key], 0.0)
         self.assertEqual(kept.uses, 6)
 
     def test_read_once(self) -> None:

@@ -17,7 +17,6 @@ from heimdall.cache.seal import Seal
 from heimdall.interfaces import LinkDown
 from heimdall.message.bundle import Record
 from heimdall.message.query import NXDOMAIN
-from heimdall.message.wire import from_text
 from tests.cache.questions import failure, negative, positive, question, ttls
 from tests.fakelink import FakeLink
 from tests.rediscase import RedisCase, reactor, until
@@ -81,7 +80,7 @@ class Memories(SynchronousTestCase):
                 (there[1], there[0].rcode, there[0].counts, there[0].origin),
                 (here[1], here[0].rcode, here[0].counts, here[0].origin),
             )
-        [kept] = two.memory.inspect(from_text("a.example"), 0.0)
+        [kept] = two.memory.inspect([question("a.example").key], 0.0)
         self.assertEqual(kept.origin, "file")
 
     def test_time(self) -> None:
@@ -126,7 +125,7 @@ class Memories(SynchronousTestCase):
         one.memory.put(question(), failure().replace(ttl=5), 0.0, 5.0)
         asked = question("b.example")
         one.memory.put(asked, positive("b.example"), 0.0)
-        [entry] = one.memory.inspect(from_text("b.example"), 0.0)
+        [entry] = one.memory.inspect([question("b.example").key], 0.0)
         self.assertEqual([key for key, _ in self.out(one)], [entry.key])
         subnet = entry.key + b"\1\x18\xc0\0\2"
         value = to_bytes(positive("b.example"), subnet, NOW, Seal(SECRET))

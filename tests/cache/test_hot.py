@@ -117,7 +117,7 @@ class Growth(SynchronousTestCase):
             table.uses[place] += 1
             made[number] += 1
             order.resize(place, 10 + step % 9)
-            for victim in order.victims(0.0):
+            for victim in order.victims(0.0, 20):
                 places[int(table.keys[victim])] = -1
                 table.clear(victim)
             if step % 3 == 0 and places[number] >= 0:
