@@ -21,6 +21,7 @@ from heimdall.admit.local import Local
 from heimdall.admit.rules import Blocked
 from heimdall.admit.special import Special
 from heimdall.bridge import Resolver
+from heimdall.bugs import reporter
 from heimdall.cache.bounds import Bounds
 from heimdall.cache.carry import Carry
 from heimdall.cache.forget import Forgetting
@@ -171,7 +172,7 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
 
     # cache: before anything is kept, its TTLs are brought into bounds.
     source: ISource = Bounds(route, floor=cache.ttl_floor, ceiling=cache.ttl_ceiling, negative=cache.negative_ceiling)
-    counting: list[Any] = [ledger, route]
+    counting: list[Any] = [reporter(clock), ledger, route]
 
     memory = former.memory if former else Memory(cache.memory, stale_window=window)
     forgetting = former.forgetting if former else Forgetting(memory, clock)

@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from heimdall.accept.sockets import Bound
+from heimdall.bugs import reporter
 from heimdall.cache.carry import Carry
 from heimdall.cache.flushed import Flush, Several
 from heimdall.config.settings import Settings
@@ -60,9 +61,8 @@ class Station:
     @property
     def tallies(self) -> Iterator[Tally]:
         """What is counted here, by the paths before this one too."""
-        yield from self.path.tallies
-        for former in self._former:
-            yield from former.tallies
+        paths = (self.path, *self._former)
+        yield from dict.fromkeys(tally for path in paths for tally in path.tallies)  # what they share counts once
         yield from self._past.tallies
 
     def count(self) -> Deferred[None]:
@@ -147,7 +147,7 @@ class Station:
         self._past.keep(tally for tally in former.tallies if tally not in still)
         former.close(handed_on=True)
         Deferred.fromCoroutine(self._judge_anew(self.path)).addErrback(
-            lambda failure: self._log.failure("answers in memory could not be judged", failure)
+            lambda failure: reporter(self._reactor).report(self._log, "answers in memory could not be judged", failure)
         )
 
     async def _judge_anew(self, path: Path) -> None:

@@ -19,6 +19,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from heimdall.bugs import reporter
 from heimdall.cache.frequent import Frequent
 from heimdall.cache.memory import Memory
 from heimdall.cache.ranks import AT_ONCE, PAGE, UNKNOWN, Asked, Ranks, Row, worth
@@ -131,7 +132,7 @@ class Hot:
             if failure.getErrorMessage().startswith("WRONGTYPE"):  # somebody put something else there
                 self._ranks.clear().addErrback(lambda _: None)
         elif not failure.check(CancelledError):
-            self._log.failure("a look at what is hot failed", failure)
+            reporter(self._clock).report(self._log, "a look at what is hot failed", failure)
 
     async def _look(self) -> None:
         used = [] if self._reader or not self._link.up else await self._used()

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from heimdall.asking import deferred, teller
+from heimdall.bugs import reporter
 from heimdall.cache.waiting import Flight, Waiter
 from heimdall.interfaces import IHotCache, ISource, ITeller, NoAnswer, Ongoing, Told
 from heimdall.message import edns
@@ -25,9 +26,6 @@ from heimdall.message.edns import ExtendedError
 from heimdall.message.query import NXDOMAIN, SERVFAIL, Query
 from heimdall.tally import Count, Gauge, Tally
 from heimdall.waits import Waits
-
-QUIET: Final = 60.0
-"""Seconds in which a source that breaks is logged once."""
 
 LATE: Final = 0.05
 """Seconds that a flight may take too long: those under way are looked through no more often."""
@@ -64,6 +62,7 @@ class Once:
         self._memory = memory
         self._tell = teller(source)
         self._clock = clock
+        self.bugs = reporter(clock)
         self._deadline = deadline
         self._most = most
         self._failure_ttl = failure_ttl
@@ -80,7 +79,6 @@ class Once:
         self._started = self._asked.cell("started")
         self._stale_given = Count("heimdall_cache_once_stale_total", "Stale answers given behind a failure.", "reason")
         self._faults = Count("heimdall_cache_once_faults_total", "Questions whose source met a bug.")
-        self._quiet_until = 0.0
         self.tallies: list[Tally] = [
             self._asked,
             self._stale_given,
@@ -221,10 +219,7 @@ class Once:
             error = failure.value.error
         elif not isinstance(failure.value, CancelledError):
             self._faults.add()
-            now = self._clock.seconds()
-            if now >= self._quiet_until:
-                self._quiet_until = now + QUIET
-                self._log.failure("A source failed for type {qtype}", failure, qtype=flight.query.qtype)
+            self.bugs.report(self._log, "A source failed for type {qtype}", failure, qtype=flight.query.qtype)
         self._failed_with(make(flight.query, SERVFAIL, "upstream", error), flight)
 
     def _failed_with(self, answer: Answer, flight: Flight) -> None:
@@ -281,8 +276,8 @@ class Once:
             if waiter.open:  # one that had its answer may have cancelled this one
                 try:
                     waiter.end(answer)
-                except Exception:
-                    self._log.failure("who asked for type {qtype} met a bug", qtype=flight.query.qtype)
+                except Exception as bug:
+                    self.bugs.report(self._log, "who asked for type {qtype} met a bug", bug, qtype=flight.query.qtype)
 
 
 classImplements(Once, ITeller)

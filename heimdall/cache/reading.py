@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from heimdall.bugs import reporter
 from heimdall.cache.lease import Leases
 from heimdall.cache.scripts import LOOK
 from heimdall.cache.writer import Trouble
@@ -24,6 +25,8 @@ LATE: Final = 0.002
 
 MOST_WAITING: Final = 10_000
 """Look-ups that wait for Redis at once; past that it is not asked."""
+
+_FAILED: Final = "a look-up in Redis failed"
 
 Told = Callable[[list[object] | None, float], None]
 """What is called with what was found; see :meth:`Asking.found`."""
@@ -87,6 +90,7 @@ class Reading:
     def __init__(self, link: ILink, clock: IReactorTime, *, budget: float, leases: Leases | None) -> None:
         self._link, self._clock, self._budget = link, clock, budget
         self._leases = leases
+        self._bugs = reporter(clock)
         self._gathered: list[Asking] = []
         self._leased: list[Asking] = []
         self._waiting = 0
@@ -169,7 +173,10 @@ class Reading:
         if batch in self._under_way:
             self._under_way.discard(batch)
             for look in batch.looks:
-                look.late()
+                try:
+                    look.late()
+                except Exception as bug:
+                    self._bugs.report(self._log, _FAILED, bug)
 
     def _over(self, batch: _Batch) -> None:
         self._waiting -= len(batch.looks)
@@ -193,11 +200,14 @@ class Reading:
                 if isinstance(found[at][0], bytes) is ready:
                     try:
                         look.found(found[at], then)
-                    except Exception:
-                        self._log.failure("a look-up in Redis failed")
+                    except Exception as bug:
+                        self._bugs.report(self._log, _FAILED, bug)
                         self._tell_nothing(look)
             if ready and self.handed_out is not None:
-                self.handed_out()
+                try:
+                    self.handed_out()
+                except Exception as bug:
+                    self._bugs.report(self._log, _FAILED, bug)
 
     def _refused(self, failure: Failure, batch: _Batch) -> None:
         self._over(batch)
@@ -211,8 +221,8 @@ class Reading:
         """Tell who asked that Redis cannot tell; a bug there costs one query its answer, not the others theirs."""
         try:
             look.found(None, 0.0)
-        except Exception:
-            self._log.failure("a look-up in Redis failed")
+        except Exception as bug:
+            self._bugs.report(self._log, _FAILED, bug)
 
 
 def _parts(values: Sequence[object], looks: Sequence[Asking]) -> list[list[object]]:

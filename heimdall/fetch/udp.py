@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
+from heimdall.bugs import reporter
 from heimdall.fetch.dice import Dice
 from heimdall.fetch.inbox import reader
 from heimdall.fetch.ledger import Ledger
@@ -76,7 +77,8 @@ class Udp:
         self._family = found[0][0]
         self._address = found[0][4]
         self._clock = clock
-        self._fds = Poll(fds) if hasattr(select, "epoll") else fds
+        self.bugs = reporter(clock)
+        self._fds = Poll(fds, self.bugs) if hasattr(select, "epoll") else fds
         self._waits = Waits(clock, self._left, Flight.late, LATE)
         self.write, self.receive = write, reader()
         self._ports, self._most = ports, most

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from heimdall.bugs import reporter
 from heimdall.interfaces import LinkDown
 
 PATIENCE: Final = 30.0
@@ -51,8 +52,8 @@ class Flow:
             self._log.info("A page is not read: its connection is cut")
         except LinkDown as error:
             self._log.warn("A page is cut short: {error}", error=error)
-        except Exception:
-            self._log.failure("A page of the operator's HTTP broke")
+        except Exception as bug:
+            reporter(self._clock).report(self._log, "A page of the operator's HTTP broke", bug)
         else:
             request.unregisterProducer()
             request.finish()

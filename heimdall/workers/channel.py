@@ -14,6 +14,7 @@ from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from heimdall.bugs import reporter
 from heimdall.tally import Count
 
 MOST_ASKED: Final = 1000
@@ -135,7 +136,7 @@ class Channel(Int32StringReceiver):
 
     def _refuse(self, failure: Failure, number: int) -> None:
         if not failure.check(ValueError, OSError):
-            self._log.failure("a word from another process could not be heeded", failure)
+            reporter(self._clock).report(self._log, "a word from another process could not be heeded", failure)
         if number and self._open:
             self._send({"refused": failure.getErrorMessage(), "number": number})
 

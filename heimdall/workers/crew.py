@@ -11,6 +11,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from heimdall.accept.sockets import Bound
+from heimdall.bugs import reporter
 from heimdall.cache.flushed import Flush
 from heimdall.config.load import Loaded
 from heimdall.config.settings import Settings
@@ -79,6 +80,7 @@ class Crew:
             self._ended,
             Gauge("heimdall_workers_serving_processes", "Workers that serve now.", lambda: len(self._serving())),
             *self._cores.tallies,
+            *reporter(reactor).tallies,
         ]
         self._looking = LoopingCall(self._look)
         self._looking.clock = reactor
