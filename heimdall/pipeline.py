@@ -92,6 +92,7 @@ class Path:
         settings = self.settings
         cache, accept = settings.cache, settings.accept
         self.memory.keep(cache.memory, stale_window=_window(cache), refresh_share=_refresh_share(cache))
+        self.forgetting.trim()
         self.memory.refresh = self.once.refresh
         self.server.streams.allow(
             accept.tcp_connections, accept.tcp_connections_per_client, accept.tcp_pipeline, accept.tcp_idle

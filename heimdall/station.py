@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IListeningPort
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -23,6 +22,7 @@ from heimdall.message import query
 from heimdall.message.wire import name_end
 from heimdall.peers.inspect import NO_FLUSH, Told
 from heimdall.pipeline import Path, lay, lists
+from heimdall.slices import Slices
 from heimdall.tally import Tally
 from heimdall.totals import Past
 
@@ -32,11 +32,8 @@ LAST_WORDS: Final = 0.5
 LINKED: Final = 1.0
 """Seconds that a new path waits for its Redis before it leads."""
 
-SLICE: Final = 500
-"""Answers in memory that are judged in one turn of the reactor."""
-
-REST: Final = 0.01
-"""Seconds between two such turns."""
+AT_ONCE: Final = 500
+"""Answers in memory whose keys are listed together, to be judged one by one."""
 
 
 class Station:
@@ -83,10 +80,12 @@ class Station:
         return [group.state() for group in self.path.groups]
 
     def held(self, name: bytes, qtype: int = 0, every: bool = False, flush: bytes = NO_FLUSH) -> Deferred[Told]:
-        """Return what memory holds for a name, and whether a flush is known here."""
-        sharing = self.path.sharing
-        known = flush != NO_FLUSH and sharing is not None and sharing.flushes.knows(flush)
-        return succeed(Told(self._name, known, self.path.inspection.memory(name, qtype, every)))
+        """Look up what memory holds for a name; with a flush, tell whether that is known here, and look up nothing."""
+        if flush != NO_FLUSH:
+            sharing = self.path.sharing
+            return succeed(Told(self._name, sharing is not None and sharing.flushes.knows(flush), ()))
+        looking = self.path.inspection.memory(name, qtype, every)
+        return looking.addCallback(lambda found: Told(self._name, False, found.held, found.complete))
 
     def forget(self, flush: Flush) -> None:
         """Forget a name here; nobody else is told."""
@@ -152,13 +151,14 @@ class Station:
 
     async def _judge_anew(self, path: Path) -> None:
         """Forget what the gates for names would not let pass: memory is asked before they are."""
-        for keys in path.memory.keys(SLICE):
-            if path is not self.path:
-                return
+        slices = Slices(self._reactor)
+        for keys in path.memory.keys(AT_ONCE):
             for key in keys:
+                if path is not self.path:
+                    return
                 if _is_judged(path.names, key):
                     path.memory.forget(key)
-            await deferLater(self._reactor, REST)
+                await slices.pause()
 
     def finish(self) -> Deferred[None]:
         """Take nothing more, and answer what was asked. Fires when that is done."""

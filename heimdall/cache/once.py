@@ -11,7 +11,7 @@ from functools import partial
 from typing import ClassVar, Final
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
@@ -26,6 +26,9 @@ from heimdall.message.edns import ExtendedError
 from heimdall.message.query import NXDOMAIN, SERVFAIL, Query
 from heimdall.tally import Count, Gauge, Tally
 from heimdall.waits import Waits
+
+AGAIN: Final = 100
+"""Questions that are asked again in one turn of the reactor, where what they come to would be out of date."""
 
 LATE: Final = 0.05
 """Seconds that a flight may take too long: those under way are looked through no more often."""
@@ -70,6 +73,8 @@ class Once:
         self._patience = deadline if stale_after is None else min(stale_after, deadline)
         self._flights: dict[bytes, Flight] = {}
         self._waiting = 0
+        self._again: dict[Flight, None] = {}
+        self._asking_again: IDelayedCall | None = None
         self._waits = Waits(clock, self._flights.values, self._late, LATE)
         self.landed: Callable[[Query, Answer, int], object] | None = None
         """Called at the end of each flight that somebody waits for: with its question, the answer, and how many do."""
@@ -129,18 +134,35 @@ class Once:
 
         :param wanted: says of a folded wire name whether it is one of them.
         """
-        for flight in list(self._flights.values()):
+        for flight in self._flights.values():
             if wanted(flight.query.name):
                 flight.round += 1
-                if flight.work is not None:
-                    flight.work.cancel()
+                self._again[flight] = None
+        if self._asking_again is None:
+            self._ask_again()
+
+    def _ask_again(self) -> None:
+        """Ask some questions again, and the others in later turns: a flush may concern thousands."""
+        self._asking_again = None
+        for _ in range(min(AGAIN, len(self._again))):
+            flight, _ = self._again.popitem()
+            if flight.open:
+                work, flight.work = flight.work, None
+                if work is not None:
+                    work.cancel()
                 self._ask(flight)
+        if self._again:
+            self._asking_again = self._clock.callLater(0, self._ask_again)
 
     def close(self) -> None:
         """End every flight now; their askers are told SERVFAIL or what is held."""
         for flight in list(self._flights.values()):
             self._end(flight)
         self._waits.close()
+        self._again.clear()
+        if self._asking_again is not None:
+            self._asking_again.cancel()
+            self._asking_again = None
 
     def _start(self, key: bytes, query: Query, waiter: Waiter | None) -> None:
         now = self._clock.seconds()

@@ -15,10 +15,10 @@ from twisted.logger import Logger
 
 from heimdall.cache.flush import Flushes
 from heimdall.cache.flushed import Flush, Several
-from heimdall.cache.forget import REST
 from heimdall.cache.keys import likely, pattern
 from heimdall.interfaces import ILink, LinkDown
 from heimdall.message.wire import Malformed
+from heimdall.slices import REST
 from heimdall.tally import Count, Tally
 
 AT_ONCE: Final = 1000

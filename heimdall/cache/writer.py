@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -117,7 +118,7 @@ class Writer:
 
     def _send(self) -> None:
         self._scheduled = False
-        batch = list(self._waiting.items())[:AT_ONCE]
+        batch = list(islice(self._waiting.items(), AT_ONCE))
         # Counted first: a link that is down answers at once.
         self._under_way = len(batch)
         leases = self._leases if self._leases is not None and self._leases.usable else None

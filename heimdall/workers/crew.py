@@ -120,7 +120,7 @@ class Crew:
         return bool(self._serving()) or self._started is not None
 
     def held(self, name: bytes, qtype: int = 0, every: bool = False, flush: bytes = NO_FLUSH) -> Deferred[Told]:
-        """Ask all workers what they hold for a name, and whether they know of a flush."""
+        """Ask all workers what they hold for a name, or whether they know of a flush."""
         what = {"name": name.hex(), "type": qtype, "every": every, "flush": flush.hex()}
         hands = self._serving()
         asked = DeferredList([hand.channel.ask("held", what, HELD) for hand in hands], consumeErrors=True)
@@ -129,7 +129,7 @@ class Crew:
     def _found(self, results: Any, hands: Sequence[Hand], flush: bytes) -> Told:
         told = [(hand.number + 1, found) for hand, (done, found) in zip(hands, results, strict=True) if done]
         held = [{**each, "worker": number} for number, found in told for each in found["held"]]
-        whole = len(told) == len(hands)
+        whole = len(told) == len(hands) and all(found["whole"] for _, found in told)
         known = whole and flush != NO_FLUSH and all(found["flushed"] for _, found in told)
         return Told(self._name, known, held, whole)
 

@@ -82,10 +82,12 @@ class Duty:
         return self.station.change(from_json(what))
 
     def held(self, what: Any) -> Deferred[Any]:
-        """Tell what is held for a name, and whether a flush is known."""
+        """Tell what is held for a name, or whether a flush is known."""
         name, flush = bytes.fromhex(what["name"]), bytes.fromhex(what["flush"])
         finding = self.station.held(name, what["type"], what["every"], flush)
-        return finding.addCallback(lambda found: {"held": list(found.held), "flushed": found.flushed})
+        return finding.addCallback(
+            lambda found: {"held": list(found.held), "flushed": found.flushed, "whole": found.whole}
+        )
 
     def forget(self, what: Any) -> Deferred[None]:
         """Forget a name."""

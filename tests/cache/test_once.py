@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twisted.internet.base import DelayedCall
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -9,7 +10,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from heimdall.cache.memory import Memory
-from heimdall.cache.once import LATE, Once
+from heimdall.cache.once import AGAIN, LATE, Once
 from heimdall.interfaces import ISource, NoAnswer
 from heimdall.message.answer import Answer
 from heimdall.message.edns import ExtendedError
@@ -178,6 +179,44 @@ class Flights(Case):
         self.assertIsNone(self.known())
         self.once.refresh(question(), 1.0)
         self.assertEqual(len(self.source.asked), 5)
+
+
+class Flushed(Case):
+    """What is being asked while it is flushed."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.once = Once(self.memory, self.source, self.clock, most=10_000)
+        self.asked = [self.once.ask(question(f"n{number}.example")) for number in range(10 * AGAIN)]
+
+    def test_turns(self) -> None:
+        """Many questions are asked again some at a time; meanwhile no answer to an old one is taken."""
+        old = list(self.source.asked)
+        self.once.forget(lambda name: True)
+        self.assertEqual(len(self.source.asked), len(old) + AGAIN)
+        for query, answer in old:
+            if not answer.called:
+                answer.callback(positive(query.name.decode("latin-1")))
+        self.assertEqual([one for one in self.asked if one.called], [])
+        before = len(self.source.asked)
+        while isinstance(call := self.once._asking_again, DelayedCall):
+            again = call.func
+            call.cancel()  # the clock of a test makes all calls of the same moment in one go
+            again()
+            self.assertLessEqual(len(self.source.asked) - before, AGAIN)
+            before = len(self.source.asked)
+        self.assertEqual(len(self.source.asked), 2 * len(old))
+        for query, answer in self.source.asked[len(old) :]:
+            answer.callback(positive().replace(question=query.question))
+        self.assertEqual([self.successResultOf(one).rcode for one in self.asked], [0] * len(old))
+
+    def test_flushed_again(self) -> None:
+        """However often they are flushed meanwhile, each is on the list of what is to be asked once."""
+        for _ in range(50):
+            self.once.forget(lambda name: True)
+        self.assertLessEqual(len(self.once._again), len(self.asked))
+        self.once.close()
+        self.assertEqual((len(self.once._again), self.once._asking_again), (0, None))
 
 
 class Keeping(Case):

@@ -9,10 +9,10 @@ from unittest import mock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from heimdall.cache.flush import Flushes
-from heimdall.cache.forget import REST
 from heimdall.cache.sweep import AT_ONCE, Sweep
 from heimdall.message.wire import from_text
 from heimdall.peers.notices import Notices
+from heimdall.slices import REST
 from tests.cache.questions import question
 from tests.rediscase import RedisCase, reactor, until
 

@@ -30,7 +30,7 @@ ORDER = (
         "totals",
         "collector",
     },
-    {"asking", "waits"},
+    {"asking", "slices", "waits"},
     {"bugs"},
     {"config", "gso", "interfaces", "mmsg", "tally"},
     {"message"},
