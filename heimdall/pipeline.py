@@ -138,6 +138,9 @@ class Path:
         self.once.close()
         for group in self.groups:
             group.close()
+        for gate in self.clients:
+            if isinstance(gate, Acl | Limit):
+                gate.forget(self.clock)
         return succeed(None) if self.sharing is None else self.sharing.close()
 
     @property

@@ -84,6 +84,7 @@ class Front:
         self.rush = Rush(clock, self._resume)
         self.tallies += self.rush.tallies
         self.repeats = Repeats(memory, clock, self._judged, self.queries, self.answers, self._times)
+        self.tallies += self.repeats.tallies
         self.lead(client_gates, name_gates, source, client_subnet=client_subnet, udp_size=udp_size, query_log=query_log)
 
     def lead(
@@ -182,6 +183,7 @@ class Front:
                 return self._judged(query, verdict, started)
         if not query.flags & RD:
             return self._judged(query, make(query, REFUSED, "local", _NOT_RECURSIVE), started)
+        query.shorten()
         self._pending += 1
         try:
             self._tell(query, Guest(self, query, started, later).told)

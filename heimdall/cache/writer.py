@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from heimdall.cache.lease import KIND, Leases
 from heimdall.cache.scripts import STORE
 from heimdall.interfaces import ILink
-from heimdall.tally import Count, Tally
+from heimdall.tally import Count, Gauge, Tally
 
 AT_ONCE: Final = 256
 """Commands sent together; the next ones wait until these were answered, so that Redis sets the pace."""
@@ -88,7 +88,11 @@ class Writer:
         )
         errors = Count("heimdall_cache_redis_write_errors_total", "Values not written, of those sent.", "reason")
         self._trouble = Trouble(clock.seconds, "write", errors)
-        self.tallies: list[Tally] = [self._writes, errors]
+        self.tallies: list[Tally] = [
+            self._writes,
+            errors,
+            Gauge("heimdall_cache_redis_unwritten_bytes", "Bytes of values that wait for Redis.", lambda: self._bytes),
+        ]
 
     def put(self, key: bytes, value: bytes, milliseconds: int) -> None:
         """Store a value soon, to be forgotten after some milliseconds."""

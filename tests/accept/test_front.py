@@ -11,8 +11,8 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from heimdall.accept import repeats
 from heimdall.accept.front import Front
-from heimdall.accept.repeats import MOST
 from heimdall.cache.memory import Memory
 from heimdall.interfaces import DROP, Drop, IGate, ISource
 from heimdall.message.answer import TC, Answer, make
@@ -271,9 +271,24 @@ class Repeats(Case):
     def test_bounded(self) -> None:
         """However many spellings of a name are asked, what is remembered of them is bounded."""
         self.memory.put(question("abcdefghijklmnop.example"), positive("abcdefghijklmnop.example"), 0.0)
-        for number in range(MOST + 10):
+        self.patch(repeats, "MOST_BYTES", 100_000)
+        for number in range(200):
             name = "".join(
                 letter.upper() if number >> at & 1 else letter for at, letter in enumerate("abcdefghijklmnop")
             )
             self.assertTrue(self.front.take(query_wire(f"{name}.example"), CLIENT, False, print))
-        self.assertLessEqual(len(self.front.repeats._repeats), MOST)
+        self.assertLessEqual(self.front.repeats._bytes, 100_000)
+        self.assertLess(len(self.front.repeats._repeats), 150)
+
+    def test_waits(self) -> None:
+        """Of a long message that waits for its answer, no more is kept than its header and its question."""
+        padding = dns.edns.GenericOption(dns.edns.OptionType.PADDING, bytes(3000))
+        wire = query_wire("a.example", use_edns=0, request_payload=4096, options=[padding])
+        for rush in (False, True):
+            self.front.rush.on = rush
+            self.assertIsNone(self.take(wire))
+        self.front.rush.catch_up()
+        self.assertEqual([asked.wire for asked in self.source.queries], [wire[:27]] * 2)
+        for answer in self.source.asked:
+            answer.callback(positive())
+        self.assertEqual([reply[:2] for reply, _ in self.later], [wire[:2]] * 2)
