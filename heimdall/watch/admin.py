@@ -140,6 +140,8 @@ class Admin(Resource):
 
     def _send(self, shown: Page | Flow, request: Request) -> Deferred[None] | None:
         if request.channel is None:  # the client has left
+            if isinstance(shown, Flow):
+                shown.drop()
             return None
         if isinstance(shown, Flow):
             return shown.start(request)
