@@ -35,6 +35,7 @@ class Engine(Protocol):
         :param stream: whether it came over a stream.
         :param passed: whether the gates for clients have let it pass.
         :return: the reply; no bytes where silence is due; None when ``later`` is called, once, with the reply.
+            What is raised here is raised instead: ``later`` is not called then.
         """
 
 

@@ -173,11 +173,14 @@ class Once:
         self._ask(flight)
 
     def _ask(self, flight: Flight) -> None:
-        told = partial(self._told, flight, flight.round)
+        round = flight.round
         try:
-            work = self._tell(flight.query, told)
-        except Exception:
-            told(Failure())
+            work = self._tell(flight.query, partial(self._told, flight, round))
+        except Exception as bug:
+            if flight.open and flight.round == round:
+                self._told(flight, round, Failure())
+            else:
+                self.bugs.report(self._log, "A source broke when it had told its answer", bug)
             return
         if flight.open:  # else there is nothing to end, and who is done knows each other no more
             flight.work = work
@@ -186,10 +189,15 @@ class Once:
         if not flight.open or flight.round != round:
             return
         flight.work = None
-        if isinstance(outcome, Failure):
-            self._failed(outcome, flight)
-        else:
-            self._learnt(outcome, flight)
+        try:
+            if isinstance(outcome, Failure):
+                self._failed(outcome, flight)
+            else:
+                self._learnt(outcome, flight)
+        except Exception as bug:
+            self.bugs.report(self._log, "what came of type {qtype} met a bug", bug, qtype=flight.query.qtype)
+            if flight.open:
+                self._land(flight, make(flight.query, SERVFAIL, "upstream", _BROKEN))
 
     def _join(self, flight: Flight, waiter: Waiter) -> None:
         flight.waiters.append(waiter)
@@ -289,7 +297,10 @@ class Once:
         waiting = len(flight.waiters)
         self._release(flight, answer)
         if waiting and self.landed is not None:
-            self.landed(flight.query, answer, waiting)
+            try:
+                self.landed(flight.query, answer, waiting)
+            except Exception as bug:
+                self.bugs.report(self._log, "an answer could not be counted", bug)
 
     def _release(self, flight: Flight, answer: Answer) -> None:
         waiters, flight.waiters = flight.waiters, []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Final, cast
 
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -13,7 +14,7 @@ from heimdall.bugs import reporter
 from heimdall.cache.lease import Leases
 from heimdall.cache.scripts import LOOK
 from heimdall.cache.writer import Trouble
-from heimdall.interfaces import ILink
+from heimdall.interfaces import ILink, LinkDown
 from heimdall.tally import Count, Tally, Times
 from heimdall.waits import Waits
 
@@ -163,10 +164,14 @@ class Reading:
         self._waits.wait(batch.due, now)
         keys = [key for look in looks for key in look.keys]
         if leasing and self._leases is not None:
-            reading = LOOK.run(self._link, keys, self._leases.token, self._leases.lasts)
+            reading = maybeDeferred(LOOK.run, self._link, keys, self._leases.token, self._leases.lasts)
         else:
-            reading = self._link.run(b"MGET", *keys)
+            reading = maybeDeferred(self._link.run, b"MGET", *keys)
         reading.addCallbacks(self._replied, self._refused, callbackArgs=(batch, len(keys)), errbackArgs=(batch,))
+        reading.addErrback(self._bug)
+
+    def _bug(self, failure: Failure) -> None:
+        self._bugs.report(self._log, _FAILED, failure)
 
     def _late(self, batch: _Batch) -> None:
         """Tell those whose budget has passed."""
@@ -211,6 +216,8 @@ class Reading:
 
     def _refused(self, failure: Failure, batch: _Batch) -> None:
         self._over(batch)
+        if not failure.check(LinkDown):
+            self._bug(failure)
         self._trouble.failed(failure)
         if self._leases is not None:
             self._leases.refused(failure.getErrorMessage())

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import islice
-from typing import Final
+from typing import ClassVar, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from heimdall.bugs import reporter
 from heimdall.cache.lease import KIND, Leases
 from heimdall.cache.scripts import STORE
-from heimdall.interfaces import ILink
+from heimdall.interfaces import ILink, LinkDown
 from heimdall.tally import Count, Gauge, Tally
 
 AT_ONCE: Final = 256
@@ -73,6 +74,8 @@ class Writer:
     :param leases: who waits for values is woken; None where nobody does.
     """
 
+    _log: ClassVar = Logger()
+
     def __init__(self, link: ILink, clock: IReactorTime, *, most: int = 5000, leases: Leases | None = None) -> None:
         self._link, self._clock, self._most = link, clock, most
         self._leases = leases
@@ -130,20 +133,21 @@ class Writer:
         for key, what in batch:
             del self._waiting[key]
             if what is None:
-                self._wait_for(self._link.run(b"DEL", key), deleted=1)
+                self._wait_for(maybeDeferred(self._link.run, b"DEL", key), deleted=1)
                 continue
             value, milliseconds = what
             self._bytes -= len(value)
             if leases is not None:
                 values.setdefault(self._link.place(key), []).append((key, value, milliseconds))
             elif milliseconds:
-                self._wait_for(self._link.run(b"SET", key, value, b"PX", milliseconds), stored=1)
+                self._wait_for(maybeDeferred(self._link.run, b"SET", key, value, b"PX", milliseconds), stored=1)
             else:
                 self._answered(1)
         if leases is not None:
             for together in values.values():
                 stored = len([key for key, _, milliseconds in together if milliseconds])
-                self._wait_for(self._store(leases, together), stored=stored, released=len(together) - stored)
+                storing = maybeDeferred(self._store, leases, together)
+                self._wait_for(storing, stored=stored, released=len(together) - stored)
 
     def _store(self, leases: Leases, values: list[tuple[bytes, bytes, int]]) -> Deferred[object]:
         arguments = [part for _, value, milliseconds in values for part in (value, milliseconds)]
@@ -162,6 +166,8 @@ class Writer:
 
     def _failed(self, failure: Failure, size: int) -> None:
         self._writes.add("failed", by=size)
+        if not failure.check(LinkDown):
+            reporter(self._clock).report(self._log, "values could not be written", failure)
         self._trouble.failed(failure)
         if self._leases is not None:
             self._leases.refused(failure.getErrorMessage())

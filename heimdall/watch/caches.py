@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.web.server import Request
 
 from heimdall.message import query as queries
@@ -105,6 +105,8 @@ class Caches:
             done = work()
         except ValueError as error:
             return succeed(page({"error": str(error)}, 400))
+        except Exception:
+            done = fail()
         self._under_way += 1
         return done.addBoth(self._over).addCallback(page)
 

@@ -75,8 +75,9 @@ class Channel(Int32StringReceiver):
         self._number += 1
         number = self._number
         waiter: Deferred[Any] = Deferred()
-        self._asked[number] = waiter
+        # First: what is no JSON is not waited for.
         self._send({"ask": verb, "what": what, "number": number})
+        self._asked[number] = waiter
         waiter.addTimeout(within, self._clock)
         return waiter.addErrback(self._unanswered, number)
 
@@ -100,7 +101,8 @@ class Channel(Int32StringReceiver):
         if "ask" in message:
             verb = self._verbs[message["ask"]]
             doing = Deferred.fromCoroutine(_done(verb, message["what"]))
-            doing.addCallbacks(self._reply, self._refuse, callbackArgs=(number,), errbackArgs=(number,))
+            # A reply that is no JSON is refused as well.
+            doing.addCallback(self._reply, number).addErrback(self._refuse, number)
             return
         waiter = self._asked.pop(number, None)
         if waiter is None:

@@ -6,12 +6,12 @@ from twisted.internet.base import DelayedCall
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
+from zope.interface import classImplements, implementer
 from zope.interface.verify import verifyObject
 
 from heimdall.cache.memory import Memory
 from heimdall.cache.once import AGAIN, LATE, Once
-from heimdall.interfaces import ISource, NoAnswer
+from heimdall.interfaces import IHotCache, ISource, ITeller, NoAnswer, Ongoing, Told
 from heimdall.message.answer import Answer
 from heimdall.message.edns import ExtendedError
 from heimdall.message.query import Query
@@ -179,6 +179,67 @@ class Flights(Case):
         self.assertIsNone(self.known())
         self.once.refresh(question(), 1.0)
         self.assertEqual(len(self.source.asked), 5)
+
+
+@implementer(IHotCache)
+class Forgetful:
+    """A memory that can hold nothing."""
+
+    def get(self, query: Query, now: float) -> None:
+        """Know nothing."""
+
+    def held(self, query: Query, now: float) -> None:
+        """Hold nothing."""
+
+    def again(self, place: int, body: bytes, now: float) -> bool:
+        """Know nothing."""
+        return False
+
+    def put(self, query: Query, answer: Answer, now: float, dies: float | None = None) -> None:
+        """Break."""
+        raise ZeroDivisionError
+
+    def forget(self, key: bytes) -> None:
+        """Nothing."""
+
+
+class Broken(Case):
+    """What breaks on either side of a flight."""
+
+    def test_memory(self) -> None:
+        """Where memory meets a bug, who asked is told SERVFAIL at once, and nobody is left waiting."""
+        once = Once(Forgetful(), self.source, self.clock)
+        waiting = [once.ask(question()) for _ in range(2)]
+        self.source.give(positive())
+        self.assertEqual([self.successResultOf(one).rcode for one in waiting], [2, 2])
+        self.assertEqual((len(once._flights), once._waiting), (0, 0))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_count(self) -> None:
+        """A bug in the count of what is hot keeps the answer from nobody, and does not come back to the source."""
+
+        def broken(*_: object) -> None:
+            raise ZeroDivisionError
+
+        self.once.landed = broken
+        asked = self.once.ask(question())
+        self.source.give(positive())
+        self.assertEqual(self.successResultOf(asked).rcode, 0)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_raises_behind_its_answer(self) -> None:
+        """A source that tells and then raises has told; its bug is reported."""
+
+        class Raising(Source):
+            def tell(self, query: Query, told: Told) -> Ongoing:
+                told(positive())
+                raise ZeroDivisionError
+
+        classImplements(Raising, ITeller)
+        once = Once(self.memory, Raising(), self.clock)
+        self.assertEqual(self.successResultOf(once.ask(question())).rcode, 0)
+        self.assertEqual((len(once._flights), once._waiting), (0, 0))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class Flushed(Case):

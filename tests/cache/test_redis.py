@@ -576,6 +576,29 @@ class Refusals(Case):
             self.turn()
             self.assertEqual(self.successResultOf(asked).origin, "upstream")
 
+    def test_link_breaks(self) -> None:
+        """A link that raises where it should fail is a bug; look-ups go on, and so do writes when it is well again."""
+        run = self.link.run
+
+        def broken(*command: bytes | str | int) -> Deferred[object]:
+            raise ZeroDivisionError
+
+        self.link.run = broken  # type: ignore[method-assign]
+        for name in ("a.example", "b.example"):
+            asked = self.shared.ask(question(name))
+            self.turn()
+            self.source.give(positive(name))
+            self.turn()
+            self.assertEqual(self.successResultOf(asked).origin, "upstream")
+        self.link.run = run  # type: ignore[method-assign]
+        self.assertEqual((self.shared.reading._waiting, self.shared._writer._under_way), (0, 0))
+        self.shared.ask(question("c.example"))
+        self.turn()
+        self.source.give(positive("c.example"))
+        self.turn()
+        self.assertIsNotNone(self.held(question("c.example")))
+        self.flushLoggedErrors(ZeroDivisionError)
+
     def test_bug(self) -> None:
         """A bug of our own is told with its traceback, once; the questions that met it are answered all the same."""
         broken = [True]

@@ -187,6 +187,10 @@ class Pages(Served):
         self.assertEqual((await self.ask(f"{PAGE}?name=a")).status, 200)
         result.callback({"seen": 1})
         self.assertEqual((await searching).status, 200)
+        self.patch(self.console, "inspect", lambda *_: 1 / 0)
+        self.assertEqual((await self.ask(f"{PAGE}?name=a&all=1")).status, 500)
+        self.flushLoggedErrors(ZeroDivisionError)
+        del self.console.inspect
         for status, query in ((400, "all=1"), (200, "name=a&all=1"), (200, "name=a&all=1")):
             self.assertEqual((await self.ask(f"{PAGE}?{query}")).status, status)
 
