@@ -117,6 +117,12 @@ class Path:
         if self.sharing is not None:
             self.sharing.rest()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a question is under way here."""
+        asking = self.shelf is not None and bool(self.shelf.askers)
+        return asking or bool(self.once.under_way) or any(group.flights for group in self.groups)
+
     def start(self) -> None:
         """Connect to Redis, and stay connected."""
         if self.sharing is not None:

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 from typing import Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, inlineCallbacks, maybeDeferred, succeed
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    DeferredList,
+    DeferredLock,
+    inlineCallbacks,
+    maybeDeferred,
+    succeed,
+)
 from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from heimdall.accept.sockets import Bound
 from heimdall.bugs import reporter
 from heimdall.cache.carry import Carry
 from heimdall.cache.flushed import Flush, Several
+from heimdall.collector import tidy
 from heimdall.config.settings import Settings
 from heimdall.console import followed
 from heimdall.interfaces import IGate
@@ -27,7 +38,8 @@ from heimdall.tally import Tally
 from heimdall.totals import Past
 
 LAST_WORDS: Final = 0.5
-"""Seconds beyond the deadline of a query that the last of them may take when a path is given up."""
+"""Seconds beyond the deadline of a query that the last of them may take when a path is given up. So long a path is left
+open at least: what it learnt last goes to Redis."""
 
 LINKED: Final = 1.0
 """Seconds that a new path waits for its Redis before it leads."""
@@ -52,7 +64,10 @@ class Station:
         self._reactor = reactor
         self._ports: list[IListeningPort] = []
         self._past = Past()
-        self._former: dict[Path, IDelayedCall] = {}
+        # The path before this one, until the last question on it has ended; and who waits for that.
+        self._former: dict[Path, IDelayedCall | None] = {}
+        self._settling: list[Deferred[None]] = []
+        self._judging = DeferredLock()
         self._names(path)
 
     @property
@@ -118,11 +133,14 @@ class Station:
     def change(self, settings: Settings) -> Deferred[None]:
         """Lay the path anew; fires when it leads. What was under way ends on the old one.
 
+        Two paths are there at once, and no more: the next one waits until the one before this is closed.
+
         :return: fails with ValueError or OSError when these settings cannot be used; then nothing has changed.
         """
         return Deferred.fromCoroutine(self._change(settings))
 
     async def _change(self, settings: Settings) -> None:
+        await self.settled()
         own = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), lists, settings.admit)
         former, path = self.path, lay(settings, self._reactor, self.path, own)
         self._names(path)
@@ -135,24 +153,56 @@ class Station:
         former.rest()
         path.lead()
         self.path = path
-        within = former.settings.fetch.deadline + LAST_WORDS
-        self._former[former] = self._reactor.callLater(within, self._bury, former)
-        await self._judge_anew(path)
+        led = self._reactor.seconds()
+        ends = led + former.settings.fetch.deadline + LAST_WORDS
+        self._former[former] = self._reactor.callLater(LAST_WORDS, self._bury, former, led, ends)
+        await self._judge(path)
 
-    def _bury(self, former: Path) -> None:
-        """Close a path whose last question has ended; its last answers are in memory, of whatever name."""
-        del self._former[former]
+    def settled(self) -> Deferred[None]:
+        """Fire when no path before this one is open any more."""
+        if not self._former:
+            return succeed(None)
+        settling: Deferred[None] = Deferred()
+        self._settling.append(settling)
+        return settling
+
+    def _bury(self, former: Path, led: float, ends: float) -> None:
+        """Close a path whose last question has ended; its last answers are in memory, of whatever name.
+
+        :param led: when the next one took its place.
+        """
+        if former.busy and self._reactor.seconds() < ends:
+            self._former[former] = self._reactor.callLater(LAST_WORDS, self._bury, former, led, ends)
+            return
+        self._former[former] = None
+        closing = former.close(handed_on=True).addTimeout(LINKED, self._reactor)
+        closing.addBoth(self._buried, former, led)
+
+    def _buried(self, _: object, former: Path, led: float) -> None:
+        if self._former.pop(former, former) is former:  # this process ends meanwhile
+            return
         still = set(self.path.tallies)
         self._past.keep(tally for tally in former.tallies if tally not in still)
-        former.close(handed_on=True)
-        Deferred.fromCoroutine(self._judge_anew(self.path)).addErrback(
-            lambda failure: reporter(self._reactor).report(self._log, "answers in memory could not be judged", failure)
-        )
+        self._judge(self.path, led)
+        tidy()
+        settling, self._settling = self._settling, []
+        for each in settling:
+            if not each.called:
+                each.callback(None)
 
-    async def _judge_anew(self, path: Path) -> None:
+    def _judge(self, path: Path, since: float = -inf) -> Deferred[None]:
+        """Judge what came into memory at a time or later; never fails, and is done once at a time."""
+        judging = self._judging.run(lambda: Deferred.fromCoroutine(self._judge_anew(path, since)))
+        return judging.addErrback(self._unjudged)
+
+    def _unjudged(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            reporter(self._reactor).report(self._log, "answers in memory could not be judged", failure)
+
+    async def _judge_anew(self, path: Path, since: float) -> None:
         """Forget what the gates for names would not let pass: memory is asked before they are."""
         slices = Slices(self._reactor)
-        for keys in path.memory.keys(AT_ONCE):
+        for keys in path.memory.keys(AT_ONCE, since):
             for key in keys:
                 if path is not self.path:
                     return
@@ -181,7 +231,8 @@ class Station:
     def close(self) -> Deferred[None]:
         """Give up every connection. Fires when that is done."""
         for call in self._former.values():
-            call.cancel()
+            if call is not None:
+                call.cancel()
         paths = [*self._former, self.path]
         self._former.clear()
         closing = DeferredList([path.close() for path in paths], consumeErrors=True)

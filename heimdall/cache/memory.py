@@ -263,10 +263,15 @@ class Memory:
             if place is not None and now < self._table.dies[place] and not self._is_flushed(place):
                 yield kept(self._table, place, now)
 
-    def keys(self, size: int) -> Iterator[list[bytes]]:
-        """Yield the keys of all answers, up to ``size`` at a time; answers may come and go between two steps."""
+    def keys(self, size: int, since: float = -inf) -> Iterator[list[bytes]]:
+        """Yield the keys of all answers, up to ``size`` at a time; answers may come and go between two steps.
+
+        :param since: leave out what came before.
+        """
+        table = self._table
         for start, end in self._slices(size):
-            yield [key for key in self._table.keys[start:end] if key]
+            rows = zip(table.keys[start:end], table.born[start:end], strict=True)
+            yield [key for key, came in rows if key and came >= since]
 
     def growth(self, size: int) -> Iterator[list[tuple[int, bytes]]]:
         """Yield, for up to ``size`` answers at a time, how often each was used since that was noted, and its key.

@@ -97,6 +97,11 @@ class Once:
         """The keys of the questions that are on their way."""
         return self._flights
 
+    @property
+    def under_way(self) -> int:
+        """How many questions are on their way."""
+        return len(self._flights)
+
     def ask(self, query: Query) -> Deferred[Answer]:
         """Find the answer, together with all others who want it."""
         return deferred(self.tell, query)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from heimdall.cache.ranks import HALF, Ranks, Row, number, question
 from heimdall.interfaces import NO_CLOCK, ILink, LinkDown, Member
@@ -92,6 +93,8 @@ class Top:
         self._link, self._ranks, self._clock, self._members = link, ranks, clock, members
         self._listed: Mapping[str, Any] = {}
         self._good_until = 0.0
+        self._waiting: list[Deferred[Mapping[str, Any]]] = []
+        self._listing = False
 
     def top(self) -> Deferred[Mapping[str, Any]]:
         """Fire with the lists, as JSON has them; fails with :class:`LinkDown`.
@@ -106,11 +109,28 @@ class Top:
                     was answered from ``memory``, ``redis``, ``upstream`` or ``stale``
         ``since``   when counting began, in seconds since 1970
         """
-        return Deferred.fromCoroutine(self._top())
+        if self._clock.seconds() < self._good_until:
+            return succeed(self._listed)
+        waiter: Deferred[Mapping[str, Any]] = Deferred()
+        self._waiting.append(waiter)
+        if not self._listing:  # else it is read already, for another one
+            self._listing = True
+            Deferred.fromCoroutine(self._top()).addBoth(self._tell)
+        return waiter
+
+    def _tell(self, listed: Mapping[str, Any] | Failure) -> None:
+        """Tell all who wait."""
+        self._listing = False
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if waiter.called:
+                continue  # it has been given up
+            if isinstance(listed, Failure):
+                waiter.errback(listed)
+            else:
+                waiter.callback(listed)
 
     async def _top(self) -> Mapping[str, Any]:
-        if self._clock.seconds() < self._good_until:
-            return self._listed
         now = self._link.now()
         if now is None:
             raise LinkDown(NO_CLOCK)

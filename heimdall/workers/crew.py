@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from heimdall.accept.sockets import Bound
 from heimdall.bugs import reporter
 from heimdall.cache.flushed import Flush
+from heimdall.collector import tidy
 from heimdall.config.load import Loaded
 from heimdall.config.settings import Settings
 from heimdall.message.query import Query
@@ -163,6 +164,11 @@ class Crew:
         """
         return Deferred.fromCoroutine(self._change(settings))
 
+    def settled(self) -> Deferred[None]:
+        """Fire when no worker has anything under way with the settings before these."""
+        asking = [hand.channel.ask("settled", within=START) for hand in self._serving()]
+        return DeferredList(asking, consumeErrors=True).addCallback(lambda _: None)
+
     async def _change(self, settings: Settings) -> None:
         path = self._lay(settings)
         path.start()
@@ -176,7 +182,7 @@ class Crew:
         former.rest()
         path.lead()
         self._past.keep(former.sharing.tallies if former.sharing is not None else ())
-        former.close()
+        former.close().addBoth(lambda _: tidy())
 
     async def _tell(self, settings: Settings) -> None:
         """Tell each worker its new settings; tell those that have taken them the old ones, if one does not."""

@@ -47,7 +47,8 @@ class Duty:
         self.channel = Channel(
             reactor,
             {
-                "serve": self.serve, "look": self.look, "change": self.change, "held": self.held,
+                "serve": self.serve, "look": self.look, "change": self.change,
+                "settled": self.settled, "held": self.held,
                 "forget": self.forget, "follow": self.follow, "expected": self.expected, "out": self.out,
                 "into": self.into, "cover": self.cover, "end": self.end,
             },
@@ -84,6 +85,10 @@ class Duty:
     def change(self, what: Any) -> Deferred[None]:
         """Go on with other settings."""
         return self.station.change(from_json(what))
+
+    def settled(self, _: Any) -> Deferred[None]:
+        """Reply when nothing is under way with the settings before these."""
+        return self.station.settled()
 
     def held(self, what: Any) -> Deferred[Any]:
         """Tell what is held for a name, or whether a flush is known."""
