@@ -8,11 +8,11 @@ from typing import Any, Final
 from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 
 from heimdall.cache.ranks import HALF, Ranks, Row, number, question
 from heimdall.interfaces import NO_CLOCK, ILink, LinkDown, Member
 from heimdall.message.wire import to_text
+from heimdall.single_flight import SingleFlight
 
 NAMES: Final = 50
 """Names on each list."""
@@ -93,8 +93,7 @@ class Top:
         self._link, self._ranks, self._clock, self._members = link, ranks, clock, members
         self._listed: Mapping[str, Any] = {}
         self._good_until = 0.0
-        self._waiting: list[Deferred[Mapping[str, Any]]] = []
-        self._listing = False
+        self._reading = SingleFlight(self._top)
 
     def top(self) -> Deferred[Mapping[str, Any]]:
         """Fire with the lists, as JSON has them; fails with :class:`LinkDown`.
@@ -111,24 +110,7 @@ class Top:
         """
         if self._clock.seconds() < self._good_until:
             return succeed(self._listed)
-        waiter: Deferred[Mapping[str, Any]] = Deferred()
-        self._waiting.append(waiter)
-        if not self._listing:  # else it is read already, for another one
-            self._listing = True
-            Deferred.fromCoroutine(self._top()).addBoth(self._tell)
-        return waiter
-
-    def _tell(self, listed: Mapping[str, Any] | Failure) -> None:
-        """Tell all who wait."""
-        self._listing = False
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if waiter.called:
-                continue  # it has been given up
-            if isinstance(listed, Failure):
-                waiter.errback(listed)
-            else:
-                waiter.callback(listed)
+        return self._reading.ask()
 
     async def _top(self) -> Mapping[str, Any]:
         now = self._link.now()

@@ -30,7 +30,7 @@ ORDER = (
         "totals",
         "collector",
     },
-    {"asking", "slices", "waits"},
+    {"asking", "single_flight", "slices", "waits"},
     {"bugs"},
     {"config", "gso", "interfaces", "mmsg", "tally"},
     {"message"},
