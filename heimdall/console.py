@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -32,7 +33,10 @@ class Holder(Protocol):
     """Whoever holds the memory of this node: this process, or its workers."""
 
     def held(self, name: bytes, qtype: int, every: bool, flush: bytes) -> Deferred[Told]:
-        """Find what is held for a name, of a type or 0 for all, and whether a flush is known. Never fails."""
+        """Find what is held for a name, of a type or 0 for all; or, with the id of a flush, whether that is known.
+
+        Never fails.
+        """
 
     def forget(self, flush: Flush) -> None:
         """Forget a name here; nobody else is told."""
@@ -72,8 +76,9 @@ class Console:
         told |= {"nodes": [self.node], "silent": [], "regions": []}
         sharing = self.path.sharing
         if sharing is None:
-            self.holder.forget(Flush(NO_FLUSH, 0.0, name, subtree))
-            return told if await self._done(name) else told | {"nodes": [], "silent": [self.node]}
+            flush = Flush(secrets.token_bytes(len(NO_FLUSH)), 0.0, name, subtree)
+            self.holder.forget(flush)
+            return told if await self._done(flush) else told | {"nodes": [], "silent": [self.node]}
         try:
             flush = await sharing.flushes.flush(name, subtree)
         except Unlogged as error:
@@ -81,7 +86,7 @@ class Console:
             return told | {"reason": str(error), "later": error.later, "regions": regions}
         told |= {"id": flush.id.hex(), "time": round(flush.time, 3), "shared": True, "reason": ""}
         swept = _within(WAIT, sharing.sweep.run(), self.clock)
-        here = self._done(name)
+        here = self._done(flush)
         others = await self._ask(name, flush=flush.id)
         done = {self.node: await here} | {each.node: each.flushed for each in others.told}
         told["nodes"] = [node for node in done if done[node]]
@@ -93,9 +98,9 @@ class Console:
             told["swept"] = left is None
         return told
 
-    def _done(self, name: bytes) -> Deferred[bool]:
+    def _done(self, flush: Flush) -> Deferred[bool]:
         """Return whether all who hold the memory of this node have done what they were told before this."""
-        return self.holder.held(name, 0, False, NO_FLUSH).addCallback(lambda held: held.whole)
+        return self.holder.held(flush.name, 0, False, flush.id).addCallback(lambda held: held.whole)
 
     async def _regions(self, sharing: Sharing, flush: Flush | None) -> Sequence[Mapping[str, Any]]:
         """Return what became of a flush in the other regions."""

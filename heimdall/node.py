@@ -222,9 +222,11 @@ class Node(Service):
 
     async def _reload(self, load: Callable[[], Loaded]) -> None:
         while self._load_again and self._status != "leaving":
-            self._load_again = False
             self.herald.reloading()
             try:
+                # Whatever is asked for until the configuration before this one is left is one more reload.
+                await self.hands.settled()
+                self._load_again = False
                 loaded = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), load)
                 await self._change(loaded)
             except Misconfigured as error:

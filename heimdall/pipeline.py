@@ -25,6 +25,7 @@ from heimdall.admit.rules import Blocked
 from heimdall.admit.special import Special
 from heimdall.admit.unasked import Unasked
 from heimdall.bridge import Resolver
+from heimdall.bugs import reporter
 from heimdall.cache.bounds import Bounds
 from heimdall.cache.carry import Carry
 from heimdall.cache.flush import Unlogged
@@ -107,6 +108,7 @@ class Path:
         settings = self.settings
         cache, accept = settings.cache, settings.accept
         self.memory.keep(cache.memory, stale_window=_window(cache), refresh_share=_refresh_share(cache))
+        self.forgetting.trim()
         self.memory.refresh = self.once.refresh
         self.policies.leads = True
         self.server.streams.allow(
@@ -133,6 +135,12 @@ class Path:
         self.policies.rest()
         if self.sharing is not None:
             self.sharing.rest()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a question is under way here."""
+        asking = self.shelf is not None and bool(self.shelf.askers)
+        return asking or bool(self.once.under_way) or any(group.flights for group in self.groups)
 
     def forget(self, flushed: Callable[[bytes], bool]) -> None:
         """Ask again what is being asked for some names, and forget the aliases among them.
@@ -196,6 +204,9 @@ class Path:
         self.once.close()
         for group in self.groups:
             group.close()
+        for gate in self.clients:
+            if isinstance(gate, Acl | Limit):
+                gate.forget(self.clock)
         closing = [self.policies.stop(), *([] if self.sharing is None else [self.sharing.close()])]
         return DeferredList(closing, consumeErrors=True).addCallback(lambda _: None)
 
@@ -234,7 +245,7 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
     # An alias whose target is elsewhere is followed: what comes of it is kept as one answer.
     aliases = Aliases(route, clock)
     source: ISource = Bounds(aliases, floor=cache.ttl_floor, ceiling=cache.ttl_ceiling, negative=cache.negative_ceiling)
-    counting: list[Any] = [ledger, route, aliases]
+    counting: list[Any] = [reporter(clock), ledger, route, aliases]
 
     memory = former.memory if former else Memory(cache.memory, stale_window=window)
     forgetting = former.forgetting if former else Forgetting(memory, clock)

@@ -68,6 +68,9 @@ class Hands(Holder, Protocol):
         :return: fails with ValueError or OSError when they cannot be used; then nothing has changed.
         """
 
+    def settled(self) -> Deferred[None]:
+        """Fire when nothing is under way with the settings before these any more. Never fails."""
+
     def finish(self) -> Deferred[None]:
         """Take nothing more, and answer what was asked. Fires when that is done."""
 

@@ -11,9 +11,10 @@ from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.threads import deferToThreadPool
 
 from heimdall.accept.sockets import Bound
-from heimdall.admit.lifecycle import Changed
+from heimdall.admit.lifecycle import STOP, Changed
 from heimdall.cache.carry import Carry
 from heimdall.cache.flushed import Flush, Several
+from heimdall.collector import tidy
 from heimdall.config.settings import Settings
 from heimdall.console import followed
 from heimdall.message import query
@@ -23,7 +24,8 @@ from heimdall.tally import Tally
 from heimdall.totals import Past
 
 LAST_WORDS: Final = 0.5
-"""Seconds beyond the deadline of a query that the last of them may take when a path is given up."""
+"""Seconds beyond the deadline of a query that the last of them may take when a path is given up. So long a path is left
+open at least: what it learnt last goes to Redis."""
 
 LINKED: Final = 1.0
 """Seconds that a new path waits for its Redis before it leads."""
@@ -43,7 +45,9 @@ class Station:
         self._reactor = reactor
         self._ports: list[IListeningPort] = []
         self._past = Past()
-        self._former: dict[Path, IDelayedCall] = {}
+        # The path before this one, until the last question on it has ended; and who waits for that.
+        self._former: dict[Path, IDelayedCall | None] = {}
+        self._settling: list[Deferred[None]] = []
         self._closing: list[Deferred[None]] = []
         self._starting: Deferred[None] | None = None
         self._listens = False
@@ -55,9 +59,8 @@ class Station:
     @property
     def tallies(self) -> Iterator[Tally]:
         """What is counted here, by the paths before this one too."""
-        yield from self.path.tallies
-        for former in self._former:
-            yield from former.tallies
+        paths = (self.path, *self._former)
+        yield from dict.fromkeys(tally for path in paths for tally in path.tallies)  # what they share counts once
         yield from self._past.tallies
 
     def count(self) -> Deferred[None]:
@@ -82,10 +85,12 @@ class Station:
         return [group.state() for group in self.path.groups]
 
     def held(self, name: bytes, qtype: int = 0, every: bool = False, flush: bytes = NO_FLUSH) -> Deferred[Told]:
-        """Return what memory holds for a name, and whether a flush is known here."""
-        sharing = self.path.sharing
-        known = flush != NO_FLUSH and sharing is not None and sharing.flushes.knows(flush)
-        return succeed(Told(self._name, known, self.path.inspection.memory(name, qtype, every)))
+        """Look up what memory holds for a name; with a flush, tell whether that is known here, and look up nothing."""
+        if flush != NO_FLUSH:
+            sharing = self.path.sharing
+            return succeed(Told(self._name, sharing is not None and sharing.flushes.knows(flush), ()))
+        looking = self.path.inspection.memory(name, qtype, every)
+        return looking.addCallback(lambda found: Told(self._name, False, found.held, found.complete))
 
     def forget(self, flush: Flush) -> None:
         """Forget a name here; nobody else is told."""
@@ -133,11 +138,14 @@ class Station:
     def change(self, settings: Settings) -> Deferred[None]:
         """Lay the path anew; fires when it leads. What was under way ends on the old one.
 
+        Two paths are there at once, and no more: the next one waits until the one before this is closed.
+
         :return: fails with ValueError or OSError when these settings cannot be used; then nothing has changed.
         """
         return Deferred.fromCoroutine(self._change(settings))
 
     async def _change(self, settings: Settings) -> None:
+        await self.settled()
         if self._starting is not None and not self._listens:
             # The policies of this path are waited for: another one would have to do so for the same.
             self._waiting.append(Deferred())
@@ -155,24 +163,46 @@ class Station:
         former.rest()
         path.lead()
         self.path = path
-        within = former.settings.fetch.deadline + LAST_WORDS
-        self._former[former] = self._reactor.callLater(within, self._bury, former, self._reactor.seconds())
+        led = self._reactor.seconds()
+        ends = led + former.settings.fetch.deadline + LAST_WORDS
+        self._former[former] = self._reactor.callLater(LAST_WORDS, self._bury, former, led, ends)
         # Memory is asked before the gates for names are.
         path.judge()
 
-    def _bury(self, former: Path, led: float) -> None:
+    def settled(self) -> Deferred[None]:
+        """Fire when no path before this one is open any more."""
+        if not self._former:
+            return succeed(None)
+        settling: Deferred[None] = Deferred()
+        self._settling.append(settling)
+        return settling
+
+    def _bury(self, former: Path, led: float, ends: float) -> None:
         """Close a path whose last question has ended; its last answers are in memory, of whatever name.
 
-        :param led: when another one led in its place: since then memory was judged by the gates of that.
+        :param led: when the next one took its place: since then memory was judged by the gates of that.
         """
-        del self._former[former]
+        if former.busy and self._reactor.seconds() < ends:
+            self._former[former] = self._reactor.callLater(LAST_WORDS, self._bury, former, led, ends)
+            return
+        self._former[former] = None
+        closing = former.close(handed_on=True).addTimeout(STOP + LINKED, self._reactor)
+        closing.addBoth(self._buried, former, led)
+
+    def _buried(self, _: object, former: Path, led: float) -> None:
+        if self._former.pop(former, former) is former:  # this process ends meanwhile
+            return
         still = set(self.path.tallies)
         self._past.keep(tally for tally in former.tallies if tally not in still)
-        self._give_up(former)
         self.path.judge(since=led)
+        tidy()
+        settling, self._settling = self._settling, []
+        for each in settling:
+            if not each.called:
+                each.callback(None)
 
     def _give_up(self, path: Path) -> None:
-        """Close a path that leads no more, or never did."""
+        """Close a path that never led."""
         closing = path.close(handed_on=True)
         self._closing.append(closing)
         closing.addCallback(lambda _: self._closing.remove(closing))
@@ -201,7 +231,8 @@ class Station:
     def close(self) -> Deferred[None]:
         """Give up every connection. Fires when that is done."""
         for call in self._former.values():
-            call.cancel()
+            if call is not None:
+                call.cancel()
         paths = [*self._former, self.path]
         self._former.clear()
         closing = DeferredList([*self._closing, *(path.close() for path in paths)], consumeErrors=True)

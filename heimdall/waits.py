@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Final
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from heimdall.bugs import reporter
+
 _CLOSE: Final = 1e-6
 
 
@@ -56,8 +58,8 @@ class Waits:
             if one.due <= now + _CLOSE:
                 try:
                     self._late(one)
-                except Exception:
-                    self._log.failure("a bug in what follows a wait")
+                except Exception as bug:
+                    reporter(self._clock).report(self._log, "a bug in what follows a wait", bug)
             elif one.due < next:
                 next = one.due
         if next < inf:

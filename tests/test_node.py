@@ -12,7 +12,9 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from heimdall import station
 from heimdall.accept.sockets import bind, bind_stream
+from heimdall.config.load import Loaded
 from heimdall.config.settings import Fetch, Peers, Redis, Settings
 from heimdall.node import Node, build, name_of
 from heimdall.testing import Scripted
@@ -103,6 +105,37 @@ class Life(TestCase):
             await self.ask(f"n{number}.example")
         self.assertEqual((node.status(), node.ready()[0]), ("unhealthy", True))
         await node.stopService()
+
+    async def test_many_reloads(self) -> None:
+        """However many signals come while a configuration is taken in, one more reload follows, and no second one."""
+        node = self.node(upstreams=("127.0.0.1:1",), deadline=0.5)
+        loads: list[None] = []
+
+        def load() -> Loaded:
+            loads.append(None)
+            return Loaded(node._settings, {})
+
+        node._load = load
+        node.startService()
+        for _ in range(100):
+            node.reload()
+        while node._loading is not None:
+            await deferLater(CLOCK, 0.01)
+        self.assertEqual(len(loads), 2)
+        await node.stopService()
+
+    async def test_ends_while_it_waits(self) -> None:
+        """A node that is told to end while a reload waits for the one before ends all the same."""
+        node = self.node(upstreams=("127.0.0.1:1",), deadline=0.5)
+        node._load = lambda: Loaded(node._settings, {})
+        node.startService()
+        self.patch(station, "LAST_WORDS", 60.0)
+        node.reload()
+        node.reload()
+        while not node.hands._settling:  # type: ignore[attr-defined]
+            await deferLater(CLOCK, 0.01)
+        await node.stopService()
+        self.assertIsNone(node._loading)
 
     def test_redis_missing(self) -> None:
         """A node is degraded without a Redis that was set, not without one that nobody spoke of."""

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Final, Protocol
+from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
+from heimdall.bugs import reporter
 from heimdall.message.query import SERVFAIL, Client, Query, question_of, refusal
 from heimdall.message.wire import HEADER, Malformed
 from heimdall.tally import Count, Tally
 
 Later = Callable[[bytes, Client], object]
 """What sends a reply that was not known at once: called with the message and the client's address. Never raises."""
-
-QUIET: Final = 60.0
-"""Seconds in which the same bug is logged once."""
-
-_MOST_PLACES: Final = 100
 
 Left = tuple[int, Query | None, bool]
 """A message of a batch that nobody knew the reply to: its number, what it asks where that was read, and whether its
@@ -41,6 +35,7 @@ class Engine(Protocol):
         :param stream: whether it came over a stream.
         :param passed: whether the gates for clients have let it pass.
         :return: the reply; no bytes where silence is due; None when ``later`` is called, once, with the reply.
+            What is raised here is raised instead: ``later`` is not called then.
         """
 
 
@@ -55,16 +50,12 @@ class BatchEngine(Engine, Protocol):
 
 
 class Faults:
-    """Exceptions that left the server's code: each kind is logged with its traceback once a minute.
-
-    :param clock: where the time comes from.
-    """
+    """Exceptions that left the server's code: reported as bugs, and their clients are told SERVFAIL."""
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
-        self._clock = clock
-        self._told: dict[tuple[type[BaseException], str, int], float] = {}
+        self._bugs = reporter(clock)
         self._count = Count("heimdall_accept_faults_total", "Queries that met a bug of ours.")
         self.tallies: list[Tally] = [self._count]
 
@@ -76,13 +67,7 @@ class Faults:
         :return: the reply for the client, SERVFAIL; no bytes if ``wire`` is no query.
         """
         self._count.add()
-        now = self._clock.seconds()
-        place = (type(error), *_place(error.__traceback__))
-        if now - self._told.get(place, now - QUIET) >= QUIET:
-            if len(self._told) >= _MOST_PLACES:
-                self._told.clear()
-            self._told[place] = now
-            self._log.failure("A query met a bug; its client is told SERVFAIL", Failure(error))
+        self._bugs.report(self._log, "A query met a bug; its client is told SERVFAIL", error)
         if len(wire) < HEADER or wire[2] & 0x80:
             return b""
         try:
@@ -90,12 +75,3 @@ class Faults:
         except Malformed:
             end = HEADER
         return refusal(wire, SERVFAIL, end)
-
-
-def _place(trace: TracebackType | None) -> tuple[str, int]:
-    """Return the file and the line where an exception began."""
-    if trace is None:
-        return "", 0
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace.tb_frame.f_code.co_filename, trace.tb_lineno

@@ -22,6 +22,7 @@ from heimdall.accept.engine import Faults, Held, Later
 from heimdall.accept.repeats import RCODES, Repeats, labels
 from heimdall.accept.rush import Rush
 from heimdall.asking import said, settled, teller
+from heimdall.bugs import reporter
 from heimdall.interfaces import Complete, Drop, IGate, IHotCache, ISource, Judge, Tell
 from heimdall.message import edns
 from heimdall.message.answer import TC, Answer, make
@@ -69,6 +70,7 @@ class Front:
         self._recall = memory.get
         self._seconds = clock.seconds
         self._faults = faults or Faults(clock)
+        self._bugs = reporter(clock)
         self._pending = 0
         self._drained: Deferred[None] | None = None
         self.queries = Count("heimdall_accept_queries_total", "Messages taken from clients.", "transport")
@@ -87,6 +89,7 @@ class Front:
         self.rush = Rush(clock, self._resume)
         self.tallies += self.rush.tallies
         self.repeats = Repeats(memory, clock, self._judged, self.queries, self.answers, self._times)
+        self.tallies += self.repeats.tallies
         self.lead(
             client_gates,
             name_gates,
@@ -201,12 +204,19 @@ class Front:
 
     def _wait(self, tell: Tell, query: Query, started: float, later: Later) -> None:
         """Ask for the answer to a query, whose client waits for it."""
+        query.shorten()
+        guest = Guest(self, query, started, later)
         self._pending += 1
         try:
-            tell(query, Guest(self, query, started, later).told)
-        except Exception:
-            self._pending -= 1
-            raise
+            tell(query, guest.told)
+        except Exception as bug:
+            if guest.open:
+                guest.open = False
+                self._pending -= 1
+                self._drain()
+                raise
+            # He has his reply; whoever gave it broke behind that.
+            self._bugs.report(self._log, "A source broke when it had told its answer", bug)
 
     def _resume(self, held: Sequence[Held]) -> None:
         """Take queries further that had to wait."""
@@ -279,18 +289,23 @@ class Front:
         except Exception as bug:
             self._broken(Failure(bug), query, later)
         else:
-            self._pending -= 1
-            later(reply, query.client)
-            if self._drained is not None:
-                self._drain()
+            self._send(reply, query, later)
 
     def _broken(self, failure: Failure, query: Query, later: Later) -> None:
         self.answers.add("local", "servfail")
         error = failure.value
         error = error if isinstance(error, Exception) else RuntimeError(error)
+        self._send(self._faults.refuse(query.wire, error), query, later)
+
+    def _send(self, reply: bytes, query: Query, later: Later) -> None:
+        """Send a reply that was waited for."""
         self._pending -= 1
-        later(self._faults.refuse(query.wire, error), query.client)
-        self._drain()
+        try:
+            later(reply, query.client)
+        except Exception as bug:
+            self._bugs.report(self._log, "A reply could not be sent", bug)
+        if self._drained is not None:
+            self._drain()
 
     def _drain(self) -> None:
         """Fire for whoever waits for the last reply, if that was it."""
@@ -300,13 +315,16 @@ class Front:
 
 
 class Guest:
-    """A client who waits for what comes of his query, since when, and what sends him the reply."""
+    """A client who waits for what comes of his query, since when, and what sends him the reply; ``open`` until then."""
 
-    __slots__ = ("_front", "_later", "_query", "_started")
+    __slots__ = ("_front", "_later", "_query", "_started", "open")
 
     def __init__(self, front: Front, query: Query, started: float, later: Later) -> None:
         self._front, self._query, self._started, self._later = front, query, started, later
+        self.open = True
 
     def told(self, outcome: Answer | Failure) -> None:
-        """Take what came of it."""
-        self._front.told(self._query, self._started, self._later, outcome)
+        """Take what came of it; what is said once more is not heard."""
+        if self.open:
+            self.open = False
+            self._front.told(self._query, self._started, self._later, outcome)

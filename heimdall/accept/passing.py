@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Sequence
 from typing import Final, cast
 
@@ -12,7 +12,7 @@ from heimdall.message.answer import Answer
 from heimdall.message.query import Client, Query
 
 MOST_HOSTS = 50_000
-"""Hosts of whom it is remembered that they may ask; then all are judged anew."""
+"""Hosts of whom it is remembered that they may ask; then the oldest is judged again."""
 
 _NOBODY: Final[frozenset[Host]] = frozenset()
 
@@ -31,7 +31,17 @@ class Passing:
         clients = cast(Sequence[IClientGate], () if self._one_by_one else gates)
         self._lasting = [gate.admit for gate in clients if IAddressGate.providedBy(gate)]
         self._counting = [gate.admit for gate in clients if not IAddressGate.providedBy(gate)]
-        self._hosts: dict[Host, Client] = {}
+        # The one that came first is forgotten for one that comes: to forget all at once would be a pause.
+        self._hosts: OrderedDict[Host, Client] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Return of how many hosts it is known that they may ask."""
+        return len(self._hosts)
+
+    def forget(self) -> dict[Host, Client]:
+        """Forget who may ask; return whom, to be let go of."""
+        hosts, self._hosts = self._hosts, OrderedDict()
+        return hosts
 
     def apart(self, slots: Slots, hosts: Sequence[Host]) -> Collection[Host]:
         """Return who has to be judged for each of his messages; those of all others have passed.
@@ -52,7 +62,7 @@ class Passing:
             if not all(admit(client, count) for admit in self._lasting):
                 return False
             if len(self._hosts) >= MOST_HOSTS:
-                self._hosts.clear()
+                self._hosts.popitem(last=False)
             self._hosts[host] = client
         return all(admit(client, count) for admit in self._counting)
 

@@ -14,6 +14,7 @@ from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
+from heimdall.accept.alike import MOST_BYTES as SHAPES_BYTES
 from heimdall.accept.alike import Alike
 from heimdall.accept.engine import Left
 from heimdall.accept.passing import Passing
@@ -23,10 +24,18 @@ from heimdall.message.answer import Answer
 from heimdall.message.edns import UDP_SIZE
 from heimdall.message.query import Query
 from heimdall.message.reply import fit
-from heimdall.tally import Count, Times
+from heimdall.slices import let_go
+from heimdall.tally import Count, Gauge, Tally, Times
 
-MOST = 10_000
-"""Messages that are remembered; past that the oldest is forgotten, and if it is in use it is soon there again."""
+MOST_BYTES = 8 << 20
+"""Bytes that messages may take; past that the oldest is forgotten, and if it is in use it is soon there again."""
+
+REPEAT_BYTES: Final = 700
+"""Bytes that a message takes besides twice its own, those of its reply, and three times those of its name (a test
+measures it)."""
+
+LONGEST: Final = 512
+"""Bytes of a message that is remembered: hardly a longer one comes again, bit by bit."""
 
 RCODES: Final = {0: "noerror", 1: "formerr", 2: "servfail", 3: "nxdomain", 4: "notimp", 5: "refused", 16: "badvers"}
 
@@ -39,19 +48,22 @@ def labels(answer: Answer) -> tuple[str, str]:
 class Repeat:
     """A message that was answered from memory: the query it is, and the reply to it for the image ``body``.
 
+    ``form``   the answer in memory, but for its records
     ``plain``  whether it is counted as nearly all answers are: memory knew it, and it is no failure
+    ``size``   the bytes that it takes, while it is remembered
     """
 
-    __slots__ = ("body", "labels", "place", "plain", "query", "reply")
+    __slots__ = ("body", "form", "labels", "place", "plain", "query", "reply", "size")
 
     def __init__(self, query: Query, answer: Answer, place: int, body: bytes, reply: bytes) -> None:
         self.query = query
+        self.size = 0
         self.set(answer, place, body, reply)
 
     def set(self, answer: Answer, place: int, body: bytes, reply: bytes) -> None:
         """Take note of the reply, and of what it was made from."""
         self.place = place if place >= 0 else ~place
-        self.body, self.reply = body, reply[2:]
+        self.form, self.body, self.reply = answer, body, reply[2:]
         self.labels = labels(answer)
         self.plain = self.labels == ("memory", "noerror")
 
@@ -78,7 +90,24 @@ class Repeats:
         self._queries, self._answers, self._times = queries, answers, times
         # One goes for one that comes: to free ten thousand at once would be a pause of milliseconds.
         self._repeats: OrderedDict[bytes, Repeat] = OrderedDict()
+        self._bytes = 0
+        self._clock = clock
         self._alike = Alike()
+        self._passing = Passing(())
+        self.tallies: list[Tally] = [
+            Gauge(
+                "heimdall_accept_packet_cache_used_bytes",
+                "Bytes that messages take which came before, and their replies.",
+                lambda: self.used,
+            ),
+            Gauge(
+                "heimdall_accept_packet_cache_limit_bytes",
+                "Bytes that they may take.",
+                lambda: MOST_BYTES + SHAPES_BYTES,
+            ),
+            Gauge("heimdall_accept_packet_cache_messages", "Messages that are remembered.", lambda: len(self._repeats)),
+            Gauge("heimdall_accept_known_hosts", "Hosts known as such that may ask.", lambda: len(self._passing)),
+        ]
         self.lead((), UDP_SIZE)
 
     def lead(self, gates: Sequence[IGate], udp_size: int) -> None:
@@ -87,10 +116,17 @@ class Repeats:
         :param gates: those that judge a client.
         :param udp_size: the longest reply, in bytes.
         """
+        for forgotten in (self._repeats, self._alike.forget(), self._passing.forget()):
+            let_go(forgotten, self._clock)
+        self._repeats = OrderedDict()
+        self._bytes = 0
         self._passing = Passing(gates)
         self._udp_size = udp_size
-        self._repeats.clear()
-        self._alike.forget()
+
+    @property
+    def used(self) -> int:
+        """What all that is remembered takes, everything counted."""
+        return self._bytes + self._alike.bytes
 
     def get(self, wire: bytes) -> Repeat | None:
         """Return what is known of a message, if it came before."""
@@ -107,17 +143,29 @@ class Repeats:
         """
         repeat = self.get(query.wire)
         if repeat is not None:
-            repeat.set(answer, place, body, reply)
-            return
-        if place >= 0:
-            self._keep(Repeat(query, answer, place, body, reply))
+            if repeat.body is not body or repeat.form is not answer:
+                repeat.set(answer, place, body, reply)
+                self._measure(repeat)
+        elif place >= 0:
+            self._keep(query.wire[2:], Repeat(query.again(0.0), answer, place, body, reply))
 
-    def _keep(self, repeat: Repeat) -> Repeat:
+    def _keep(self, rest: bytes, repeat: Repeat) -> Repeat:
         """Remember a message that is not remembered yet; return it."""
-        if len(self._repeats) >= MOST:
-            self._repeats.popitem(last=False)
-        self._repeats[repeat.query.wire[2:]] = repeat
+        repeat.query.wire = b""  # each time that it comes again it has another one
+        if len(rest) <= LONGEST:
+            self._bytes += 2 * len(rest)
+            self._repeats[rest] = repeat
+            self._measure(repeat)
         return repeat
+
+    def _measure(self, repeat: Repeat) -> None:
+        """Note the bytes that a message takes now; the oldest leave, where that is too much."""
+        size = REPEAT_BYTES + len(repeat.reply) + len(repeat.body) + 3 * len(repeat.query.name)
+        self._bytes += size - repeat.size
+        repeat.size = size
+        while self._bytes > MOST_BYTES:
+            rest, oldest = self._repeats.popitem(last=False)
+            self._bytes -= oldest.size + 2 * len(rest)
 
     def answer(self, slots: Slots, count: int) -> tuple[list[Left], list[int]]:
         """Write the replies to those of ``count`` messages over them that came before and are still so answered.
@@ -184,7 +232,7 @@ class Repeats:
         answer, body, place = known
         reply = fit(query, answer, body, self._udp_size)
         if place >= 0:
-            return self._keep(Repeat(query.again(0.0), answer, place, body, reply))
+            return self._keep(query.wire[2:], Repeat(query.again(0.0), answer, place, body, reply))
         return Repeat(query, answer, place, body, reply)
 
     def _refit(self, repeat: Repeat, now: float) -> bool:
@@ -195,4 +243,5 @@ class Repeats:
         answer, body, place = known
         reply = fit(repeat.query, answer, body, self._udp_size)
         repeat.set(answer, place, body, reply)
+        self._measure(repeat)
         return True

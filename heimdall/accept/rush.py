@@ -65,6 +65,8 @@ class Rush:
 
     def hold(self, held: Sequence[Held]) -> None:
         """Let questions wait."""
+        for query, _, _ in held:
+            query.shorten()
         self._waiting.extend(held)
         too_many = len(self._waiting) - MOST
         if too_many > 0:

@@ -8,6 +8,7 @@ of its bytes.
 from __future__ import annotations
 
 import socket
+from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from functools import cache
 from struct import Struct
@@ -29,9 +30,9 @@ _SCOPE: Final = Struct("@24xI")
 _LINK_LOCAL: Final = b"\xfe\x80"
 
 MOST_TEXTS: Final = 10_000
-"""Addresses whose text is remembered; then all are forgotten."""
+"""Addresses whose text is remembered; then the oldest is forgotten for one that comes."""
 
-_texts: Final[dict[bytes, str]] = {}
+_texts: Final[OrderedDict[bytes, str]] = OrderedDict()
 
 Envelope = bytes
 """An address, and where wide the packet information, as the kernel has them."""
@@ -204,7 +205,7 @@ class Slots:
 def _ipv4(host: bytes) -> str:
     """Return an address as text, and remember it: whoever asks, asks again."""
     if len(_texts) >= MOST_TEXTS:
-        _texts.clear()
+        _texts.popitem(last=False)
     text = _texts[host] = socket.inet_ntop(socket.AF_INET, host)
     return text
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import Final
 
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import classImplements
 
 from heimdall.admit import address
@@ -14,10 +16,11 @@ from heimdall.interfaces import Drop, IAddressGate
 from heimdall.message.answer import Answer, make
 from heimdall.message.edns import PROHIBITED, ExtendedError
 from heimdall.message.query import REFUSED, Client, Query
-from heimdall.tally import Count, Tally
+from heimdall.slices import let_go
+from heimdall.tally import Count, Gauge, Tally
 
 MOST_KNOWN = 50_000
-"""Clients whose verdict is remembered; then all are judged anew, a few microseconds each."""
+"""Clients whose verdict is remembered; then the oldest is judged again, which takes a few microseconds."""
 
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
 _ERROR: Final = ExtendedError(PROHIBITED, "this network may not ask here")
@@ -39,9 +42,12 @@ class Acl:
             4: _ranges(collapse_addresses(n for n in found if isinstance(n, IPv4Network))),
             6: _ranges(collapse_addresses(n for n in found if isinstance(n, IPv6Network))),
         }
-        self._known: dict[str, bool] = {"": True}
+        self._known: OrderedDict[str, bool] = OrderedDict()
         self._refused = Count("heimdall_admit_refused_total", "Queries of networks that may not ask")
-        self.tallies: list[Tally] = [self._refused]
+        self.tallies: list[Tally] = [
+            self._refused,
+            Gauge("heimdall_admit_known_clients", "Clients whose verdict is remembered.", self._known.__len__),
+        ]
 
     def judge(self, query: Query) -> Answer | Drop | None:
         """Return REFUSED to who may not ask."""
@@ -56,9 +62,15 @@ class Acl:
         allowed = self._known.get(host)
         return self._learn(host) if allowed is None else allowed
 
+    def forget(self, clock: IReactorTime) -> None:
+        """Forget whom it has judged, as it judges nobody any more."""
+        let_go(self._known, clock)
+
     def _learn(self, host: str) -> bool:
+        if not host:
+            return True
         if len(self._known) >= MOST_KNOWN:
-            self._known = {"": True}
+            self._known.popitem(last=False)
         self._known[host] = allowed = self._allowed(host)
         return allowed
 

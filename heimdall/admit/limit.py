@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
@@ -12,13 +13,14 @@ from heimdall.interfaces import DROP, Drop, IClientGate
 from heimdall.message.answer import Answer, make
 from heimdall.message.edns import PROHIBITED, ExtendedError
 from heimdall.message.query import REFUSED, Client, Query
+from heimdall.slices import let_go
 from heimdall.tally import Count, Gauge, Tally
 
 MOST_BUCKETS = 100_000
 """Prefixes that are told apart at once."""
 
 MOST_KNOWN = 50_000
-"""Clients whose prefix is remembered; then all are worked out anew, a few microseconds each."""
+"""Clients whose prefix is remembered; then the oldest is worked out again, which takes a few microseconds."""
 
 _ERROR: Final = ExtendedError(PROHIBITED, "too many queries from this network")
 
@@ -57,7 +59,7 @@ class Limit:
         # No bucket gets as far as that, unless the clock is set back: then it begins anew.
         self._astray = self._furthest + 2 * step
         self._cut = {4: 32 - prefix4, 6: 128 - prefix6}
-        self._prefixes: dict[str, int] = {}
+        self._prefixes: OrderedDict[str, int] = OrderedDict()
         self._young: dict[int, float] = {}
         self._old: dict[int, float] = {}
         self._limited = Count("heimdall_admit_limited_total", "Queries over the limit of their prefix")
@@ -68,6 +70,7 @@ class Limit:
                 "Client prefixes that are told apart now",
                 lambda: len(self._young) + len(self._old),
             ),
+            Gauge("heimdall_admit_limit_clients", "Clients whose prefix is remembered", self._prefixes.__len__),
         ]
 
     def judge(self, query: Query) -> Answer | Drop | None:
@@ -96,18 +99,23 @@ class Limit:
         self._young[prefix] = full + count * self._step
         return True
 
+    def forget(self, clock: IReactorTime) -> None:
+        """Forget who asked how much, as it limits nobody any more."""
+        for forgotten in (self._prefixes, self._young, self._old):
+            let_go(forgotten, clock)
+
     def _enter(self, prefix: int) -> float:
         """Bring a bucket into the young generation; return when it is full."""
         if len(self._young) >= MOST_BUCKETS // 2:
-            self._old = self._young
-            self._young = {}
+            let_go(self._old, self._clock)
+            self._old, self._young = self._young, {}
         full = self._old.pop(prefix, 0.0)
         self._young[prefix] = full
         return full
 
     def _learn(self, host: str) -> int:
         if len(self._prefixes) >= MOST_KNOWN:
-            self._prefixes = {}
+            self._prefixes.popitem(last=False)
         self._prefixes[host] = prefix = self._prefix(host)
         return prefix
 

@@ -8,7 +8,6 @@ from typing import Final
 
 from twisted.internet.defer import FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 
 from heimdall.cache.entry import Rubbish, from_bytes, to_bytes
 from heimdall.cache.kept import Kept
@@ -21,10 +20,14 @@ from heimdall.interfaces import ILink, LinkDown, Passes
 from heimdall.message.answer import Answer, Stale
 from heimdall.message.bundle import Record
 from heimdall.message.query import Query
+from heimdall.slices import Slices
 from heimdall.tally import Count, Tally
 
 AT_ONCE: Final = 64
-"""Answers that are carried in one turn of the reactor: queries come in between."""
+"""Answers that are carried together: queries may come in between."""
+
+PIECE: Final = 64 << 10
+"""Bytes of answers that are carried together, but for the last of them."""
 
 SCANNED: Final = 500
 """Keys that Redis looks at in one step."""
@@ -94,10 +97,21 @@ class Carry:
             async for records in self._out_of_redis(self._redis()):
                 yield records
             return
+        slices = Slices(self._clock)
         for keys in self._memory.keys(AT_ONCE):
-            kept = self._memory.inspect(b"", self._clock.seconds(), keys)
-            yield [record for record in map(self._record, kept) if record is not None]
-            await deferLater(self._clock, 0)
+            carried: list[Record] = []
+            size = 0
+            for key in keys:
+                for kept in self._memory.inspect((key,), self._clock.seconds()):
+                    record = self._record(kept)
+                    if record is not None:
+                        carried.append(record)
+                        size += len(record[1])
+                await slices.pause()
+                if size > PIECE:
+                    yield carried
+                    carried, size = [], 0
+            yield carried
 
     async def into(self, tier: str, records: Sequence[Record]) -> dict[str, int]:
         """Take answers into a tier, unless it has some for the same question; return how many came to what.
@@ -108,16 +122,20 @@ class Carry:
         :raises LinkDown: Redis cannot be asked, or is not in use.
         """
         counts: dict[str, int] = {}
+        slices = Slices(self._clock)
         for at in range(0, len(records), AT_ONCE):
             some = records[at : at + AT_ONCE]
+            results = []
             if tier == MEMORY:
-                results = [self._hold(key, value) for key, value in some]
+                for key, value in some:
+                    results.append(self._hold(key, value))
+                    await slices.pause()
             else:
                 results = await self._store(self._redis(), some)
             for result in results:
                 self._carried.add(tier, result)
                 counts[result] = counts.get(result, 0) + 1
-            await deferLater(self._clock, 0)
+            await slices.pause()
         return counts
 
     def _redis(self) -> ILink:
@@ -140,6 +158,7 @@ class Carry:
 
     async def _out_of_redis(self, link: ILink) -> AsyncIterator[list[Record]]:
         cursor: object = b"0"
+        slices = Slices(self._clock)
         while True:
             reply = await link.run("SCAN", _cursor(cursor), "MATCH", pattern(self._head), "COUNT", SCANNED)
             if not isinstance(reply, list) or len(reply) != 2 or not isinstance(reply[1], list):
@@ -151,20 +170,23 @@ class Carry:
                     places.setdefault(link.place(key), []).append(key)
             for together in places.values():
                 for at in range(0, len(together), AT_ONCE):
-                    yield await self._values(link, together[at : at + AT_ONCE])
+                    yield await self._values(link, together[at : at + AT_ONCE], slices)
+            await slices.pause()
             if cursor == b"0":
                 return
 
-    async def _values(self, link: ILink, keys: list[bytes]) -> list[Record]:
+    async def _values(self, link: ILink, keys: list[bytes], slices: Slices) -> list[Record]:
         values = await link.run("MGET", *keys)
         if not isinstance(values, list) or len(values) != len(keys):
             raise LinkDown("MGET was answered with rubbish")
-        found = [
-            (key[len(self._head) :], value)
-            for key, value in zip(keys, values, strict=True)
-            if isinstance(value, bytes) and value[:1] != b"\0"
-        ]
-        return [record for record in found if isinstance(self._read(*record), tuple)]
+        found = []
+        for key, value in zip(keys, values, strict=True):
+            if isinstance(value, bytes) and value[:1] != b"\0":
+                record = key[len(self._head) :], value
+                if isinstance(self._read(*record), tuple):
+                    found.append(record)
+                await slices.pause()
+        return found
 
     # In.
 

@@ -6,21 +6,26 @@ missed something. Each node keeps the facts for an hour, so that they outlive a 
 
 A value is older than a flush when its upstream was *asked* before it. So an answer that was on its way during
 the flush, on whatever node, is refused by whoever reads it; no store has to be prevented.
+
+The log is in the order in which flushes were written into it. So it is read from where it was read last, and whole only
+when something may have been missed, or when it holds less than we know.
 """
 
 from __future__ import annotations
 
 import secrets
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import ClassVar, Final, cast
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from heimdall.cache.flushed import MOST, Flush, Several
+from heimdall.bugs import reporter
+from heimdall.cache.flushed import ID, MOST, Flush, Several
 from heimdall.interfaces import NO_CLOCK, ILink, INotices, LinkDown
 from heimdall.message.wire import Malformed, suffixes, to_text
 from heimdall.tally import Count, Gauge, Tally
@@ -31,6 +36,18 @@ KEPT: Final = 3600.0
 SLACK: Final = 0.02
 """Seconds by which two nodes may differ in what they take for the time of Redis, beyond what each knows to be in doubt:
 one may reckon by the clock of a Redis that another has taken the place of."""
+
+PAGE: Final = 500
+"""Flushes that are read from a log, and taken in, in one step."""
+
+AT_ONCE: Final = 250
+"""Flushes that are written into a log with one command."""
+
+OVERLAP: Final = 60.0
+"""Seconds before the last reading from which on the log is read again: so long a flush may take to get into it."""
+
+TOLD: Final = 100
+"""Of many flushes at once, those that other nodes are told of by a notice; they find the others in the log."""
 
 KIND: Final = b"F"
 """The kind of the notice that tells of a flush."""
@@ -67,12 +84,13 @@ class Flushes:
         prefix: str = "heimdall",
         reader: bool = False,
     ) -> None:
-        self._link, self._notices, self._clock, self._reader = link, notices, clock, reader
+        self._link, self._notices, self._reader, self._bugs = link, notices, reader, reporter(clock)
         self.forgets: list[Callable[[Flush | Several], object]] = []
         """Called with each new flush, or several, once: memory and flights forget what it concerns."""
         self.log_key = f"{prefix}:flushes"
         self.todo_key = f"{prefix}:flushes:todo"
-        self._known: dict[bytes, Flush] = {}
+        # By id, in the order in which they came.
+        self._known: OrderedDict[bytes, Flush] = OrderedDict()
         # Those of ours that no log has, and what has to be flushed anew since it had no time that means something.
         self._unlogged: dict[bytes, Flush] = {}
         self._owed: dict[tuple[bytes, bool], None] = {}
@@ -80,6 +98,9 @@ class Flushes:
         self._exact: dict[bytes, float] = {}
         self._below: dict[bytes, float] = {}
         self._merged = -inf
+        # When the log was read last, on the clock of Redis; and whether many are being written into it.
+        self._read_at: float | None = None
+        self._writing = False
         self._flushed = Count("heimdall_cache_flush_applied_total", "Flushes applied here, by who told us.", "told")
         self._errors = Count(
             "heimdall_cache_flush_errors_total", "Flushes that were no such thing, or not logged.", "what"
@@ -89,8 +110,8 @@ class Flushes:
             self._errors,
             Gauge("heimdall_cache_flush_known_flushes", "Flushes remembered.", self._known.__len__, across="max"),
         ]
-        self.made: list[Callable[[Flush], object]] = []
-        """Called with each flush that is asked for here."""
+        self.made: list[Callable[[Sequence[Flush]], object]] = []
+        """Called with the flushes that are asked for here."""
         notices.on(KIND, self._heard)
 
     def inherit(self, former: Flushes) -> None:
@@ -98,11 +119,16 @@ class Flushes:
         self._known.update(former._known)
         self._unlogged.update(former._unlogged)
         self._owed.update(former._owed)
-        self._index()
+        self._exact.update(former._exact)
+        self._below.update(former._below)
+        self._merged = max(self._merged, former._merged)
+
+    def __len__(self) -> int:
+        return len(self._known)
 
     def known(self) -> Sequence[Flush]:
-        """Return the flushes that are remembered, the oldest first."""
-        return sorted(self._known.values(), key=lambda flush: flush.time)
+        """Return the flushes that are remembered, in the order in which they came."""
+        return list(self._known.values())
 
     def knows(self, identity: bytes) -> bool:
         """Return whether the flush of this id was applied here."""
@@ -132,7 +158,7 @@ class Flushes:
             Redis could not be told. It is applied here, and told to who can be reached, all the same.
         """
         now = self._link.now()
-        flush = Flush(secrets.token_bytes(8), (now or 0.0) + self._link.doubt(), name, subtree)
+        flush = Flush(secrets.token_bytes(ID), (now or 0.0) + self._link.doubt(), name, subtree)
         self._log.info("Flushed {name}{below}", name=to_text(name), below=" and all below it" if subtree else "")
         if now is None:
             self._owe(flush)
@@ -141,70 +167,132 @@ class Flushes:
         if self._reader:
             self._apply([flush], "here")
             return fail(Unlogged(ONLY_READS, None, later=False))
-        for made in self.made:
-            made(flush)
-        return self.learn(flush, "here")
+        self._make([flush])
+        return self._write([flush]).addCallbacks(lambda _: flush, self._unwritten, errbackArgs=(flush,))
 
-    def learn(self, flush: Flush, told: str = "region") -> Deferred[Flush]:
-        """Take in a flush that the others here do not know: apply it, log it, tell them; fires as :meth:`flush`."""
-        self._apply([flush], told)
-        if flush.id in self._known:  # else it is of no use to anybody
-            self._unlogged[flush.id] = flush
-        self._notices.tell(KIND, flush.to_bytes())
-        return self._write(flush).addCallbacks(lambda _: flush, self._unwritten, errbackArgs=(flush,))
+    def learn(self, flushes: Sequence[Flush], told: str = "region") -> None:
+        """Take in flushes that the others here do not know: apply them, tell the others, log them."""
+        self._take_in(flushes, told)
+        self._write_later(flushes)
 
-    def sync(self) -> Deferred[bool]:
-        """Read the log, and write into it what it lacks. Fires with whether that could be done."""
+    def sync(self, whole: bool = True) -> Deferred[bool]:
+        """Read the log, and write into it what it lacks. Fires with whether that could be done.
+
+        :param whole: read all of it, since something may have been missed; else what is new in it.
+        """
         now = self._link.now()
         if now is None or not self._link.up:
             return succeed(False)
         self._prune(now)
-        owed, self._owed = self._owed, {}
-        for name, subtree in owed:
-            self.flush(name, subtree).addErrback(self._failed)
-        # The newest: whoever wrote more than we take has to have the oldest left out.
-        earliest, latest = f"{(now - KEPT) * 1000:.0f}", f"{(now + KEPT) * 1000:.0f}"
-        reading = self._link.run("ZREVRANGEBYSCORE", self.log_key, latest, earliest, "LIMIT", 0, MOST)
-        return reading.addCallbacks(self._read, self._unread)
+        self._flush_owed(now)
+        return Deferred.fromCoroutine(self._sync(now, whole)).addErrback(self._unread)
 
-    def _write(self, flush: Flush) -> Deferred[object]:
-        score, data, run = f"{flush.time * 1000:.0f}", flush.to_bytes(), self._link.run
-        writing = run("ZADD", self.log_key, score, data)
-        for command in (
-            ("ZADD", self.todo_key, score, data),
-            ("PEXPIRE", self.log_key, int(KEPT * 2000)),
-            ("ZREMRANGEBYRANK", self.log_key, 0, -MOST - 1),
-        ):
-            run(*command).addErrback(self._failed)
-        return writing.addCallback(self._logged, flush)
+    async def _sync(self, now: float, whole: bool) -> bool:
+        earliest = now - KEPT
+        if self._read_at is None or self._read_at > now:  # its clock was set back
+            whole = True
+        elif not whole:
+            size = await self._link.run("ZCARD", self.log_key)
+            # A log that holds less than we know is that of a new Redis, or of one that lost its data.
+            whole = not isinstance(size, int) or size < len(self._known)
+            earliest = earliest if whole else max(earliest, self._read_at - OVERLAP)
+        logged: set[bytes] = set()
+        scores = f"{(now + KEPT) * 1000:.0f}", f"{earliest * 1000:.0f}"
+        # The newest first: whoever wrote more than we take has to have the oldest left out.
+        for first in range(0, MOST, PAGE):
+            reply = await self._link.run("ZREVRANGEBYSCORE", self.log_key, *scores, "LIMIT", first, PAGE)
+            page = reply if isinstance(reply, list) else []
+            self._read(page, logged)
+            if len(page) < PAGE:
+                break
+        self._read_at = now
+        if not self._reader:
+            # What we know, others may have missed, where the log lacks it.
+            known = self._known
+            lacking = [known[one] for one in known if one not in logged] if whole else list(self._unlogged.values())
+            self._write_later(lacking)
+        return True
 
-    def _logged(self, reply: object, flush: Flush) -> object:
-        self._unlogged.pop(flush.id, None)
+    def _make(self, flushes: Sequence[Flush]) -> None:
+        """Take in what is asked for here, and tell of it."""
+        for made in self.made:
+            made(flushes)
+        self._take_in(flushes, "here")
+
+    def _take_in(self, flushes: Sequence[Flush], told: str) -> None:
+        self._apply(flushes, told)
+        # Any other is of no use to anybody.
+        self._unlogged.update((flush.id, flush) for flush in flushes if flush.id in self._known)
+        for flush in flushes[:TOLD]:
+            self._notices.tell(KIND, flush.to_bytes())
+
+    def _flush_owed(self, now: float) -> None:
+        """Flush what was flushed before there was a time for it, some of it at a time."""
+        time = now + self._link.doubt()
+        owed = [self._owed.popitem()[0] for _ in range(min(PAGE, len(self._owed)))]
+        if owed:
+            self._log.info("Flushed {count} names that Redis was away for", count=len(owed))
+            flushes = [Flush(secrets.token_bytes(ID), time, name, subtree) for name, subtree in owed]
+            if self._reader:
+                self._apply(flushes, "here")
+            else:
+                self._make(flushes)
+                self._write_later(flushes)
+
+    def _write_later(self, flushes: Sequence[Flush]) -> None:
+        """Write some into the log, one step behind the other; what is not written now, the next reading finds out."""
+        if flushes and not self._writing:
+            self._writing = True
+            writing = Deferred.fromCoroutine(self._write_all(flushes))
+            writing.addErrback(self._failed).addBoth(self._written)
+
+    async def _write_all(self, flushes: Sequence[Flush]) -> None:
+        for at in range(0, len(flushes), AT_ONCE):
+            await self._write(flushes[at : at + AT_ONCE])
+
+    def _write(self, flushes: Sequence[Flush]) -> Deferred[object]:
+        """Write some into the log, at most :data:`AT_ONCE`, behind all that is in it already."""
+        score, run = f"{(self._link.now() or flushes[0].time) * 1000:.0f}", self._link.run
+        rows = [part for flush in flushes for part in (score, flush.to_bytes())]
+        writing = run("ZADD", self.log_key, *rows)
+        run("ZADD", self.todo_key, *rows).addErrback(self._failed)
+        run("PEXPIRE", self.log_key, int(KEPT * 2000)).addErrback(self._failed)
+        run("ZREMRANGEBYRANK", self.log_key, 0, -MOST - 1).addErrback(self._failed)
+        return writing.addCallback(self._logged, flushes)
+
+    def _logged(self, reply: object, flushes: Sequence[Flush]) -> object:
+        for flush in flushes:
+            self._unlogged.pop(flush.id, None)
         return reply
 
-    def _read(self, reply: object) -> bool:
-        logged = {}
-        for data in cast("list[object]", reply if isinstance(reply, list) else []):
-            try:
-                flush = Flush.from_bytes(cast(bytes, data))
-            except (Malformed, TypeError):
-                self._errors.add("malformed")
-                continue
-            logged[flush.id] = flush
-            self._unlogged.pop(flush.id, None)
-        self._apply(logged.values(), "log")
-        for flush in self.known() if not self._reader else ():
-            if flush.id not in logged:
-                # This Redis is new, or lost its data: what we know, others may have missed.
-                self._write(flush).addErrback(self._failed)
-        return True
+    def _written(self, _: object) -> None:
+        self._writing = False
+
+    def _read(self, page: Sequence[object], logged: set[bytes]) -> None:
+        """Take in what a part of the log holds; what is known already is not even read."""
+        new = []
+        for data in page:
+            identity = data[:ID] if isinstance(data, bytes) else b""
+            if identity not in self._known:
+                try:
+                    new.append(Flush.from_bytes(cast(bytes, data)))
+                except (Malformed, TypeError):
+                    self._errors.add("malformed")
+                    continue
+            logged.add(identity)
+            self._unlogged.pop(identity, None)
+        self._apply(new, "log")
 
     def _unread(self, failure: Failure) -> bool:
         self._errors.add("unread")
+        if not failure.check(LinkDown, CancelledError):
+            self._bugs.report(self._log, "the log of flushes could not be read", failure)
         return False
 
     def _failed(self, failure: Failure) -> None:
         self._errors.add("unwritten")
+        if not failure.check(LinkDown):
+            self._bugs.report(self._log, "flushes could not be logged", failure)
 
     def _unwritten(self, failure: Failure, flush: Flush) -> Flush:
         failure.trap(LinkDown)
@@ -246,13 +334,12 @@ class Flushes:
 
     def _merge(self) -> None:
         """Let one flush of everything stand for the older half of those that are known."""
-        older = self.known()[: MOST // 2]
+        older = sorted(self._known.values(), key=lambda flush: flush.time)[: MOST // 2]
         for flush in older:
-            del self._known[flush.id]
+            self._drop(flush)
             self._unlogged.pop(flush.id, None)
-        self._index()
         self._merged = older[-1].time
-        self._apply([Flush(secrets.token_bytes(8), older[-1].time, b"\0", subtree=True)], "merged")
+        self._apply([Flush(secrets.token_bytes(ID), older[-1].time, b"\0", subtree=True)], "merged")
 
     def _owe(self, flush: Flush) -> None:
         if len(self._owed) >= MOST:
@@ -260,19 +347,20 @@ class Flushes:
         self._owed[flush.name, flush.subtree] = None
 
     def _prune(self, now: float) -> None:
-        old = [flush for flush in self._known.values() if flush.time < now - KEPT]
-        for flush in old:
-            del self._known[flush.id]
-            if self._unlogged.pop(flush.id, None) is not None:
-                self._owe(flush)  # Redis was away all the while, and may hold what it held then
-        if old:
-            self._index()
+        """Forget those that are too old, some at a time: nearly all of them came before the others."""
+        for _ in range(2 * PAGE):
+            oldest = next(iter(self._known.values()), None)
+            if oldest is None or oldest.time >= now - KEPT:
+                break
+            self._drop(oldest)
+            if self._unlogged.pop(oldest.id, None) is not None:
+                self._owe(oldest)  # Redis was away all the while, and may hold what it held then
 
-    def _index(self) -> None:
-        self._exact.clear()
-        self._below.clear()
-        for flush in self._known.values():
-            self._enter(flush)
+    def _drop(self, flush: Flush) -> None:
+        del self._known[flush.id]
+        index = self._below if flush.subtree else self._exact
+        if index.get(flush.name) == flush.time:  # else it was flushed again since
+            del index[flush.name]
 
     def _enter(self, flush: Flush) -> None:
         index = self._below if flush.subtree else self._exact

@@ -17,6 +17,9 @@ MOST: Final = 10_000
 NEVER: Final = nan
 """The time of what has none: nothing comes before it."""
 
+ID: Final = 8
+"""Bytes of the id that a flush begins with."""
+
 _HEAD: Final = Struct("!8sQB")
 
 

@@ -1,16 +1,24 @@
-"""Have memory forget what was flushed: nobody is given it from then on, and it leaves as there is time for that."""
+"""Have memory forget: what was flushed is given to nobody from then on, and leaves as there is time for that.
+
+So does what is too much since the limit fell.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from math import inf
-from typing import Final
+from typing import ClassVar, Final
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from heimdall.bugs import reporter
 from heimdall.cache.flushed import Flush, Several
 from heimdall.cache.memory import Flushed, Memory
+from heimdall.slices import Slices
 
 SIZE: Final = 1000
 """Answers that are looked at between two looks at the clock; ``JUDGED`` where policies judge each of them."""
@@ -19,15 +27,6 @@ JUDGED: Final = 50
 
 MOST_KNOWN: Final = 10_000
 """Answers of which it is remembered that policies let them pass; then they are asked again."""
-
-SLOW: Final = 0.001
-"""Seconds of a look through memory after which queries have their turn."""
-
-REST: Final = 4.0
-"""Times as long they have it."""
-
-LONGEST: Final = 0.1
-"""Seconds that they have it at most."""
 
 
 Refuses = Callable[[bytes], bool]
@@ -40,29 +39,33 @@ class Forgetting:
     What is flushed while memory is looked through has the next look together.
     """
 
+    _log: ClassVar = Logger()
+
     def __init__(self, memory: Memory, clock: IReactorTime) -> None:
         self._memory, self._clock = memory, clock
         self._concerned: Flushed = Several().covers
-        self._look: Iterator[int] | None = None
         self._next = Several()
         # What policies have to be asked about in this look, and in the next.
         self._judging: Judged | None = None
         self._judged: Judged | None = None
         self._stopped = False
-        self._timer: IDelayedCall | None = None
+        self._work: Deferred[None] | None = None
+        self._trimming: Deferred[None] | None = None
 
     def forget(self, what: Flush | Several) -> None:
         """Have memory forget what it concerns; what of that has come so far is not given any more."""
         now = self._clock.seconds()
-        if self._look is not None or self._stopped:
+        if self._work is not None or self._stopped:
             self._next.add(what, now)
             self._memory.flush(self._flushed)
-        elif isinstance(what, Flush):
+            return
+        if isinstance(what, Flush):
             matches = what.matches
-            self._begin(lambda key, came: came <= now and matches(key))
+            self._concerned = lambda key, came: came <= now and matches(key)
         else:
             self._next.add(what, now)
-            self._begin_next()
+            self._take_next()
+        self._begin()
 
     def judge(self, refuses: Refuses, since: float = -inf) -> None:
         """Have memory forget what policies refuse; what of that has come so far is not given any more.
@@ -72,45 +75,65 @@ class Forgetting:
         if self._judged is not None:
             since = min(since, self._judged.since)
         self._judged = Judged(refuses, since, self._clock.seconds())
-        if self._look is not None or self._stopped:
+        if self._work is not None or self._stopped:
             self._memory.flush(self._flushed)
         else:
-            self._begin_next()
+            self._take_next()
+            self._begin()
+
+    def trim(self) -> None:
+        """Have answers leave until what is held is within the limit."""
+        if self._trimming is None and not self._stopped:
+            trimming = self._trimming = Deferred.fromCoroutine(self._trim())
+            trimming.addErrback(self._failed).addBoth(self._trimmed)
 
     def stop(self) -> None:
         """Look no further. What was flushed and not forgotten so far is still not given."""
         self._stopped = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for work in (self._work, self._trimming):
+            if work is not None:
+                work.cancel()
 
-    def _begin_next(self) -> None:
-        flushed, self._next = self._next, Several()
-        judged, self._judged = self._judged, None
-        self._begin(flushed.covers, judged)
+    async def _trim(self) -> None:
+        slices = Slices(self._clock)
+        for _ in self._memory.trim(self._clock.seconds()):
+            await slices.pause()
 
-    def _begin(self, concerned: Flushed, judged: Judged | None = None) -> None:
-        self._concerned, self._judging = concerned, judged
+    def _trimmed(self, _: object) -> None:
+        self._trimming = None
+
+    def _begin(self) -> None:
         self._memory.flush(self._flushed)
-        if judged is None:
-            self._look = self._memory.forget_names(concerned, SIZE)
-        else:
-            self._look = self._memory.forget_names(partial(judged.covers, concerned), JUDGED)
-        self._go_on(self._look)
+        work = self._work = Deferred.fromCoroutine(self._look_through())
+        work.addErrback(self._failed).addBoth(self._over)
 
-    def _go_on(self, look: Iterator[int]) -> None:
-        self._timer = None
-        began = self._clock.seconds()
-        for _ in look:
-            took = self._clock.seconds() - began
-            if took > SLOW:
-                self._timer = self._clock.callLater(min(REST * took, LONGEST), self._go_on, look)
-                return
-        self._look = self._judging = None
-        if self._next or self._judged is not None:
-            self._begin_next()
-        else:
-            self._memory.flush(None)
+    async def _look_through(self) -> None:
+        slices = Slices(self._clock)
+        while True:
+            concerned, judging = self._concerned, self._judging
+            if judging is None:
+                looking = self._memory.forget_names(concerned, SIZE)
+            else:
+                looking = self._memory.forget_names(partial(judging.covers, concerned), JUDGED)
+            for _ in looking:
+                await slices.pause()
+            self._judging = None
+            if not self._next and self._judged is None:
+                break
+            self._take_next()
+        self._memory.flush(None)
+
+    def _take_next(self) -> None:
+        flushed, self._next = self._next, Several()
+        self._judging, self._judged = self._judged, None
+        self._concerned = flushed.covers
+
+    def _failed(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            reporter(self._clock).report(self._log, "memory could not forget all that it has to", failure)
+
+    def _over(self, _: object) -> None:
+        self._work = None
 
     def _flushed(self, key: bytes, came: float) -> bool:
         """Return whether what came under a key at a time was flushed since, and memory may have it still."""

@@ -15,15 +15,17 @@ from typing import Final
 from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from heimdall.bugs import reporter
 from heimdall.cache.frequent import Frequent
 from heimdall.cache.memory import Memory
 from heimdall.cache.ranks import AT_ONCE, PAGE, UNKNOWN, Asked, Ranks, Row, worth
 from heimdall.cache.writer import Trouble
 from heimdall.interfaces import ILink, LinkDown
+from heimdall.slices import Slices
 from heimdall.tally import Count, Gauge, Tally
 
 EVERY: Final = 10.0
@@ -44,10 +46,7 @@ PROOF: Final = 2
 """Asks within one look that make a name hot at once; fewer prove nothing."""
 
 SLICE: Final = 1000
-"""Answers that are looked at in one turn of the reactor."""
-
-REST: Final = 0.01
-"""Seconds between two such turns."""
+"""Answers that are looked at between two looks at the clock."""
 
 
 class Hot:
@@ -131,7 +130,7 @@ class Hot:
             if failure.getErrorMessage().startswith("WRONGTYPE"):  # somebody put something else there
                 self._ranks.clear().addErrback(lambda _: None)
         elif not failure.check(CancelledError):
-            self._log.failure("a look at what is hot failed", failure)
+            reporter(self._clock).report(self._log, "a look at what is hot failed", failure)
 
     async def _look(self) -> None:
         used = [] if self._reader or not self._link.up else await self._used()
@@ -157,9 +156,10 @@ class Hot:
     async def _used(self) -> list[bytes]:
         """Return the keys in memory whose uses grew most."""
         most: list[tuple[int, bytes]] = []
+        slices = Slices(self._clock)
         for grown in self._memory.growth(SLICE):
             most = nlargest(TOLD, most + grown)
-            await deferLater(self._clock, REST)
+            await slices.pause()
         return [key for _, key in most]
 
     async def _tell(self, used: list[bytes], now: float) -> None:

@@ -1,4 +1,4 @@
-"""Look up what both tiers hold for a name, as JSON, for an operator: costs a query nothing."""
+"""Look up what both tiers hold for a name, as JSON, for an operator: in slices, so that it costs a query nothing."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, cast
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from heimdall.cache.entry import NODES, Rubbish, from_bytes, stored_at, stored_by
 from heimdall.cache.keys import NO_TYPE, TYPES, likely, pattern
@@ -18,6 +19,7 @@ from heimdall.cache.shown import Held, contents, shown
 from heimdall.cache.worth import Covers, never
 from heimdall.interfaces import ILink, LinkDown
 from heimdall.message.wire import name_end
+from heimdall.slices import LONGEST, REST, Slices
 
 MOST_HELD: Final = 200
 """Answers that are shown of one tier."""
@@ -25,15 +27,24 @@ MOST_HELD: Final = 200
 AT_ONCE: Final = 1000
 """Keys that Redis looks at in one step of a search."""
 
-SEARCH: Final = 2.0
-"""Seconds after which a search through all keys of Redis ends where it is."""
+SEARCH: Final = 4.0
+"""Seconds after which a search through all keys of Redis ends where it is: it works a fifth of that time."""
+
+SEARCH_MEMORY: Final = 0.5
+"""Seconds after which one through all of memory does: less than other nodes wait for us."""
+
+MOST_WAITING: Final = 16
+"""Looks into memory that wait for their turn; one more is told that nothing could be found."""
+
+IN_A_SLICE: Final = 500
+"""Keys in memory that are looked at between two looks at the clock."""
 
 _VALUES_AT_ONCE: Final = 50
 
 
 @frozen
 class Shelf:
-    """What is found in Redis: ``held``, and whether that is all that was looked for."""
+    """What is found in a tier: ``held``, and whether that is all that was looked for."""
 
     held: Sequence[Held]
     complete: bool
@@ -59,27 +70,65 @@ class Inspection:
         self._memory, self._clock, self._link = memory, clock, link
         self._seal, self._covers = seal or Seal(), covers
         self._head = f"{prefix}:c1:".encode()
-        self._searching = False
+        self._searching = self._searching_memory = False
+        # All looks into memory take turns: they have a fifth of our time together.
+        self._turns = DeferredLock()
+        self._slices = Slices(clock)
 
-    def memory(self, name: bytes, qtype: int = 0, every: bool = False) -> Sequence[Held]:
-        """Return what memory holds for a name.
+    def memory(self, name: bytes, qtype: int = 0, every: bool = False) -> Deferred[Shelf]:
+        """Look up what memory holds for a name; never fails.
 
         :param qtype: this type alone; 0 for all that are common, and the answer that the name does not exist.
-        :param every: look at every key: uncommon types, and answers for a client's subnet.
+        :param every: look at every key: uncommon types, and answers for a client's subnet. While one such search is
+            made, others find what is common, and say that this is not all.
         """
-        keys = None if every else likely(name, NO_TYPE, *((qtype,) if qtype else TYPES))
-        return [
-            {
-                **shown(kept.key, "fresh" if kept.left > 0 else "stale"),
-                **contents(kept.answer, kept.body),
-                "origin": kept.origin,
-                "age": round(kept.age, 3),
-                "ttl": round(kept.left, 3),
-                "uses": kept.uses,
-            }
-            for kept in self._memory.inspect(name, self._clock.seconds(), keys)
-            if _fits(kept.key, name, qtype)
-        ][:MOST_HELD]
+        if len(self._turns.waiting) >= MOST_WAITING:
+            return succeed(Shelf((), False))
+        if not every or self._searching_memory:
+            looking = self._turns.run(lambda: Deferred.fromCoroutine(self._look(name, qtype, False)))
+            return looking.addCallback(lambda found: Shelf(found.held, found.complete and not every))
+        self._searching_memory = True
+        searching = self._turns.run(lambda: Deferred.fromCoroutine(self._look(name, qtype, True)))
+        return searching.addBoth(self._searched)
+
+    def _searched(self, found: Shelf) -> Shelf:
+        self._searching_memory = False
+        return found
+
+    async def _look(self, name: bytes, qtype: int, every: bool) -> Shelf:
+        self._slices.begin()
+        keys: Iterable[bytes] = likely(name, NO_TYPE, *((qtype,) if qtype else TYPES))
+        complete = True
+        if every:
+            found, complete = await self._search_memory(name)
+            keys = sorted(key for key in {*keys, *found} if _fits(key, name, qtype))
+        held: list[Held] = []
+        for kept in self._memory.inspect(keys, self._clock.seconds()):
+            if len(held) >= MOST_HELD:
+                return Shelf(held, False)
+            held.append(
+                {
+                    **shown(kept.key, "fresh" if kept.left > 0 else "stale"),
+                    **contents(kept.answer, kept.body),
+                    "origin": kept.origin,
+                    "age": round(kept.age, 3),
+                    "ttl": round(kept.left, 3),
+                    "uses": kept.uses,
+                }
+            )
+            await self._slices.pause()
+        return Shelf(held, complete)
+
+    async def _search_memory(self, name: bytes) -> tuple[set[bytes], bool]:
+        """Return the keys of a name among all of memory, and whether the search came to its end."""
+        ends = self._clock.seconds() + SEARCH_MEMORY
+        found: set[bytes] = set()
+        for keys in self._memory.keys(IN_A_SLICE):
+            found.update(key for key in keys if key.startswith(name))
+            await self._slices.pause()
+            if len(found) > MOST_HELD or self._clock.seconds() >= ends:
+                return found, False
+        return found, True
 
     def redis(self, name: bytes, qtype: int = 0, every: bool = False) -> Deferred[Shelf]:
         """Look up what Redis holds for a name; params as for :meth:`memory`.
@@ -94,6 +143,7 @@ class Inspection:
 
     async def _redis(self, link: ILink, name: bytes, qtype: int, every: bool) -> Shelf:
         complete = True
+        slices = Slices(self._clock)
         keys: Iterable[bytes] = likely(name, *((qtype,) if qtype else ()))
         if every:
             self._searching = True
@@ -113,11 +163,10 @@ class Inspection:
                 now = link.now()
                 if not isinstance(values, list) or len(values) != len(some) or now is None:
                     raise LinkDown("MGET was answered with rubbish")
-                held += [
-                    self._value(name, key, value, now)
-                    for key, value in zip(some, values, strict=True)
-                    if isinstance(value, bytes)
-                ]
+                for key, value in zip(some, values, strict=True):
+                    if isinstance(value, bytes):
+                        held.append(self._value(name, key, value, now))
+                        await slices.pause()
         return Shelf(held[:MOST_HELD], complete and len(held) <= MOST_HELD)
 
     async def _search(self, link: ILink, name: bytes) -> tuple[set[bytes], bool]:
@@ -126,6 +175,7 @@ class Inspection:
         found: set[bytes] = set()
         cursor: object = b"0"
         while len(found) <= MOST_HELD and self._clock.seconds() < ends:
+            began = self._clock.seconds()
             reply = await link.run("SCAN", cast(bytes, cursor), "MATCH", pattern(self._head + name), "COUNT", AT_ONCE)
             if not isinstance(reply, list) or len(reply) != 2 or not isinstance(reply[1], list):
                 raise LinkDown("SCAN was answered with rubbish")
@@ -133,6 +183,7 @@ class Inspection:
             found.update(key[len(self._head) :] for key in keys if isinstance(key, bytes))
             if cursor == b"0":
                 return found, True
+            await deferLater(self._clock, min(REST * (self._clock.seconds() - began), LONGEST))
         return found, False
 
     def _value(self, name: bytes, key: bytes, value: bytes, now: float) -> Held:

@@ -8,6 +8,7 @@ from typing import ClassVar
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from heimdall.bugs import reporter
 from heimdall.cache.flight import ALONE, Flights
 from heimdall.cache.look import Look
 from heimdall.cache.worth import Worth
@@ -38,6 +39,7 @@ class Learnt:
     ) -> None:
         self._link, self._clock, self._worth, self._writer, self._flights = link, clock, worth, writer, flights
         self._head, self._reader = head, reader
+        self._bugs = reporter(clock)
         self._waiting: list[tuple[Look, Answer]] = []
         self.stored: Callable[[Query, bytes, bytes], object] | None = None
         """Called with each answer that is stored: its question, key without prefix, and value."""
@@ -61,8 +63,8 @@ class Learnt:
         for look, answer in waiting:
             try:
                 self._store(look, answer, now, then - look.since)  # with the doubt, or a flush before might seem older
-            except Exception:
-                self._log.failure("an answer could not be stored")
+            except Exception as bug:
+                self._bugs.report(self._log, "an answer could not be stored", bug)
 
     def _store(self, look: Look, answer: Answer, now: float | None, took: float) -> None:
         worth = self._worth.value(look.query, answer, now, took)

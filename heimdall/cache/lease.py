@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from heimdall.bugs import reporter
 from heimdall.interfaces import INotices
 from heimdall.tally import Count, Gauge, Tally
 
@@ -128,4 +129,7 @@ class Leases:
         size = int.from_bytes(payload[:2], "big")
         key, value = payload[2 : 2 + size], payload[2 + size :]
         for woken in self._waiting.pop(key, ()):
-            woken(value)
+            try:
+                woken(value)
+            except Exception as bug:
+                reporter(self._clock).report(self._log, "who waited for another node met a bug", bug)

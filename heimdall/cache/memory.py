@@ -8,7 +8,7 @@ from typing import Final
 
 from zope.interface import classImplements
 
-from heimdall.cache.eviction import Eviction
+from heimdall.cache.eviction import QUEUES, Eviction
 from heimdall.cache.kept import Kept, kept
 from heimdall.cache.table import EVERY_TYPE, ORIGINS, Table
 from heimdall.interfaces import IHotCache
@@ -17,10 +17,10 @@ from heimdall.message.query import DS, NXDOMAIN, Query
 from heimdall.message.spots import aged
 from heimdall.tally import Count, Gauge, Tally
 
-ENTRY_BYTES: Final = 330
+ENTRY_BYTES: Final = 340
 """What an answer takes besides its key and its records: its place in each table (a test measures it).
 
-A table doubles when it is full, so this is the mean: 310 bytes just before, 370 just behind it.
+The parts of the index double when they are full, so this is the mean: 320 bytes just before, 380 just behind it.
 """
 
 FORM_BYTES: Final = 450
@@ -28,8 +28,17 @@ FORM_BYTES: Final = 450
 
 SPOT_BYTES: Final = 40
 
+PARTS: Final = 1024
+"""Parts of the index, by the hash of the key. A dictionary that is full is written again, all of it. For a million
+names that is a pause of fifty milliseconds, and for a part of them of fifty microseconds."""
+
+STEP: Final = 50_000
+"""Bytes that leave in one step of :meth:`Memory.trim`."""
+
 Flushed = Callable[[bytes, float], bool]
 """Whether what came at a time under a key was flushed since."""
+
+_PART: Final = PARTS - 1
 
 _NUMBERS: Final = {origin: number for number, origin in enumerate(ORIGINS)}
 
@@ -44,7 +53,7 @@ class Memory:
     """
 
     def __init__(self, most: int, *, stale_window: float = 0.0, refresh_share: float = 0.0) -> None:
-        self._index: dict[bytes, int] = {}
+        self._index: list[dict[bytes, int]] = [{} for _ in range(PARTS)]
         self._table = table = Table()
         self._order = Eviction(table, most)
         self._expires, self._until, self._uses = table.expires, table.until, table.uses
@@ -64,13 +73,16 @@ class Memory:
             Gauge("heimdall_cache_memory_entries", "Answers held in memory, stale ones too.", self.__len__),
             Gauge("heimdall_cache_memory_used_bytes", "Bytes that the answers in memory take.", lambda: self.used),
             Gauge("heimdall_cache_memory_limit_bytes", "Bytes that they may take.", lambda: self._order.most),
+            Gauge("heimdall_cache_memory_shared_forms", "Forms that answers share, 1 kB each.", lambda: table.shared),
         ]
 
     def keep(self, most: int, *, stale_window: float, refresh_share: float) -> None:
-        """Set the bounds for what is put in from now on; what is too much then leaves with the next one."""
+        """Set the bounds for what is put in from now on; what is too much then leaves with the next ones, or by
+        :meth:`trim`.
+        """
         self._window = stale_window
         self._fresh_share = 1 - refresh_share
-        self._order.most = most
+        self._order.limit(most)
 
     @property
     def sure_until(self) -> float:
@@ -89,7 +101,7 @@ class Memory:
         self._plain_until = self._sure_until if flushed is None else -inf
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._table) - QUEUES
 
     @property
     def used(self) -> int:
@@ -109,8 +121,16 @@ class Memory:
         The place is less than 0, its number inverted, when nobody was given the answer before in this second. The
         answer has neither question nor records nor TTL of its own.
         """
-        place = self._index.get(query.key)
-        if place is None or query.subnet is not None or now >= self._expires[place]:
+        key = query.key
+        place = self._index[hash(key) & _PART].get(key)
+        if place is None or query.subnet is not None:
+            place = self._elsewhere(query, now)
+            if place is None:
+                return None
+        elif now < self._until[place] and now < self._plain_until:  # nearly always; it is fresh then as well
+            self._uses[place] += 1
+            return self._forms[place], self._bodies[place], place
+        elif now >= self._expires[place]:
             place = self._elsewhere(query, now)
             if place is None:
                 return None
@@ -130,6 +150,10 @@ class Memory:
             return None
         return self._forms[place], self._bodies[place], ~place
 
+    def _find(self, key: bytes) -> int | None:
+        """Return the place of what is held under a key."""
+        return self._index[hash(key) & _PART].get(key)
+
     def _is_flushed(self, place: int) -> bool:
         """Whether the answer in a place was flushed, and is to be forgotten."""
         return self._flushed is not None and self._flushed(self._table.keys[place], self._table.born[place])
@@ -138,7 +162,7 @@ class Memory:
         """Return what answers a query that nothing fresh is held for under its own key."""
         if query.subnet is not None:
             return next((place for place in self._all(query) if now < self._expires[place]), None)
-        place = self._index.get(_any_type(query))
+        place = self._find(_any_type(query))
         return None if place is None or now >= self._expires[place] else place
 
     def _fit(self, place: int, query: Query, now: float) -> bool:
@@ -191,9 +215,10 @@ class Memory:
         size = ENTRY_BYTES + len(key) + len(body)
         if not shared:
             size += FORM_BYTES + SPOT_BYTES * len(form.spots)
-        held = self._index.get(key)
+        part = self._index[hash(key) & _PART]
+        held = part.get(key)
         if held is None:
-            place = self._index[key] = table.enter(key)
+            place = part[key] = table.enter(key)
             self._order.enter(place, size)
         else:
             place = held
@@ -219,57 +244,76 @@ class Memory:
             if until <= expires + 1:  # refreshed, it could be kept no longer
                 table.refresh_at[place] = inf
         if self._order.bytes > self._order.most:
-            for victim in self._order.victims(now):
-                del self._index[table.keys[victim]]
-                table.clear(victim)
-                self._evicted.add()
+            # Twice as much as came: so also what is too much since the limit fell leaves in time.
+            self._evict(now, 2 * size)
+
+    def trim(self, now: float) -> Iterator[None]:
+        """Let answers leave until what is held fits, :data:`STEP` bytes at a time: the limit may have fallen."""
+        while self._order.bytes > self._order.most:
+            self._evict(now, STEP)
+            yield
+
+    def _evict(self, now: float, room: int) -> None:
+        table = self._table
+        for victim in self._order.victims(now, room):
+            key = table.keys[victim]
+            del self._index[hash(key) & _PART][key]
+            table.clear(victim)
+            self._evicted.add()
 
     def forget(self, key: bytes) -> None:
         """Forget what is held under one key."""
-        place = self._index.pop(key, None)
+        place = self._index[hash(key) & _PART].pop(key, None)
         if place is not None:
             self._table.clear(place)
             self._order.leave(place)
 
     def forget_names(self, flushed: Flushed, size: int) -> Iterator[int]:
         """Forget all answers that were flushed; yields how many, of up to ``size`` at a time."""
-        keys, born = self._table.keys, self._table.born
-        for start in range(0, len(keys), size):
-            rows = zip(keys[start : start + size], born[start : start + size], strict=True)
+        table = self._table
+        for start, end in self._slices(size):
+            rows = zip(table.keys[start:end], table.born[start:end], strict=True)
             found = [key for key, came in rows if key and flushed(key, came)]
             for key in found:
                 self.forget(key)
             yield len(found)
 
-    def inspect(self, name: bytes, now: float, keys: Iterable[bytes] | None = None) -> list[Kept]:
-        """Return what is held for a name, stale answers too.
+    def inspect(self, keys: Iterable[bytes], now: float) -> Iterator[Kept]:
+        """Yield what is held under some keys, stale answers too."""
+        for key in keys:
+            place = self._find(key)
+            if place is not None and now < self._table.dies[place] and not self._is_flushed(place):
+                yield kept(self._table, place, now)
 
-        :param keys: look under these alone; None for all, which takes a look at every key.
+    def keys(self, size: int, since: float = -inf) -> Iterator[list[bytes]]:
+        """Yield the keys of all answers, up to ``size`` at a time; answers may come and go between two steps.
+
+        :param since: leave out what came before.
         """
-        wanted = [key for key in self._index if key.startswith(name)] if keys is None else keys
-        found = [place for place in map(self._index.get, wanted) if place is not None and now < self._table.dies[place]]
-        return [kept(self._table, place, now) for place in found if not self._is_flushed(place)]
-
-    def keys(self, size: int) -> Iterator[list[bytes]]:
-        """Yield the keys of all answers, up to ``size`` at a time; answers may come and go between two steps."""
-        keys = self._table.keys
-        for start in range(0, len(keys), size):
-            yield [key for key in keys[start : start + size] if key]
+        table = self._table
+        for start, end in self._slices(size):
+            rows = zip(table.keys[start:end], table.born[start:end], strict=True)
+            yield [key for key, came in rows if key and came >= since]
 
     def growth(self, size: int) -> Iterator[list[tuple[int, bytes]]]:
         """Yield, for up to ``size`` answers at a time, how often each was used since that was noted, and its key.
 
         Those used no more than once are left out. Answers may come and go between two steps.
         """
-        # By place, not by key: a list of a million answers would be a pause.
-        uses, noted, keys = self._table.uses, self._table.noted, self._table.keys
-        for start in range(0, len(keys), size):
-            rows = zip(uses[start : start + size], noted[start : start + size], keys[start : start + size], strict=True)
+        table = self._table
+        for start, end in self._slices(size):
+            rows = zip(table.uses[start:end], table.noted[start:end], table.keys[start:end], strict=True)
             yield [(used - known, key) for used, known, key in rows if used - known > 1]
+
+    def _slices(self, size: int) -> Iterator[tuple[int, int]]:
+        """Yield the bounds of slices of all places. By place, not by key: a list of a million keys would be a pause."""
+        places = self._table.size
+        for start in range(0, places, size):
+            yield start, min(start + size, places)
 
     def note(self, key: bytes) -> tuple[Answer, int] | None:
         """Take note of how often an answer was used; return it, and the uses since the last time."""
-        place = self._index.get(key)
+        place = self._find(key)
         if place is None or self._is_flushed(place):
             return None
         grown = self._table.uses[place] - self._table.noted[place]
@@ -304,21 +348,15 @@ class Memory:
     def _plain(self, key: bytes) -> int | None:
         """Return what answers a question without a client's subnet, be it stale."""
         for one in (key, key[:-5] + EVERY_TYPE + key[-3:]):
-            place = self._index.get(one)
+            place = self._find(one)
             if place is not None and not self._is_flushed(place):
                 return place
         return None
 
     def _all(self, query: Query) -> list[int]:
         """Return what is held for a query, under whatever key, the closest first."""
-        index = self._index
-        if query.subnet is not None:
-            keys = query.keys()
-            return [index[key] for key in keys if key in index]
-        own, other = index.get(query.key), index.get(_any_type(query))
-        if own is None and other is None:
-            return []
-        return [place for place in (own, other) if place is not None]
+        keys = query.keys() if query.subnet is not None else (query.key, _any_type(query))
+        return [place for place in map(self._find, keys) if place is not None]
 
 
 classImplements(Memory, IHotCache)

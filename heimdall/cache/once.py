@@ -11,12 +11,13 @@ from functools import partial
 from typing import ClassVar, Final
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from heimdall.asking import deferred, teller
+from heimdall.bugs import reporter
 from heimdall.cache.waiting import Flight, Waiter
 from heimdall.interfaces import IHotCache, ISource, ITeller, NoAnswer, Ongoing, Passes, Told
 from heimdall.message import edns
@@ -26,8 +27,8 @@ from heimdall.message.query import NXDOMAIN, SERVFAIL, Query
 from heimdall.tally import Count, Gauge, Tally
 from heimdall.waits import Waits
 
-QUIET: Final = 60.0
-"""Seconds in which a source that breaks is logged once."""
+AGAIN: Final = 100
+"""Questions that are asked again in one turn of the reactor, where what they come to would be out of date."""
 
 LATE: Final = 0.05
 """Seconds that a flight may take too long: those under way are looked through no more often."""
@@ -64,6 +65,7 @@ class Once:
         self._memory = memory
         self._tell = teller(source)
         self._clock = clock
+        self.bugs = reporter(clock)
         self._deadline = deadline
         self._most = most
         self._failure_ttl = failure_ttl
@@ -71,6 +73,8 @@ class Once:
         self._patience = deadline if stale_after is None else min(stale_after, deadline)
         self._flights: dict[bytes, Flight] = {}
         self._waiting = 0
+        self._again: dict[Flight, None] = {}
+        self._asking_again: IDelayedCall | None = None
         self._waits = Waits(clock, self._flights.values, self._late, LATE)
         self.landed: Callable[[Query, Answer, int], object] | None = None
         """Called at the end of each flight that somebody waits for: with its question, the answer, and how many do."""
@@ -82,7 +86,6 @@ class Once:
         self._started = self._asked.cell("started")
         self._stale_given = Count("heimdall_cache_once_stale_total", "Stale answers given behind a failure.", "reason")
         self._faults = Count("heimdall_cache_once_faults_total", "Questions whose source met a bug.")
-        self._quiet_until = 0.0
         self.tallies: list[Tally] = [
             self._asked,
             self._stale_given,
@@ -95,6 +98,11 @@ class Once:
     def flights(self) -> Container[bytes]:
         """The keys of the questions that are on their way."""
         return self._flights
+
+    @property
+    def under_way(self) -> int:
+        """How many questions are on their way."""
+        return len(self._flights)
 
     def ask(self, query: Query) -> Deferred[Answer]:
         """Find the answer, together with all others who want it."""
@@ -141,18 +149,35 @@ class Once:
 
         :param wanted: says of a folded wire name whether it is one of them.
         """
-        for flight in list(self._flights.values()):
+        for flight in self._flights.values():
             if wanted(flight.query.name):
                 flight.round += 1
-                if flight.work is not None:
-                    flight.work.cancel()
+                self._again[flight] = None
+        if self._asking_again is None:
+            self._ask_again()
+
+    def _ask_again(self) -> None:
+        """Ask some questions again, and the others in later turns: a flush may concern thousands."""
+        self._asking_again = None
+        for _ in range(min(AGAIN, len(self._again))):
+            flight, _ = self._again.popitem()
+            if flight.open:
+                work, flight.work = flight.work, None
+                if work is not None:
+                    work.cancel()
                 self._ask(flight)
+        if self._again:
+            self._asking_again = self._clock.callLater(0, self._ask_again)
 
     def close(self) -> None:
         """End every flight now; their askers are told SERVFAIL or what is held."""
         for flight in list(self._flights.values()):
             self._end(flight)
         self._waits.close()
+        self._again.clear()
+        if self._asking_again is not None:
+            self._asking_again.cancel()
+            self._asking_again = None
 
     def _start(self, key: bytes, query: Query, waiter: Waiter | None) -> None:
         now = self._clock.seconds()
@@ -163,11 +188,14 @@ class Once:
         self._ask(flight)
 
     def _ask(self, flight: Flight) -> None:
-        told = partial(self._told, flight, flight.round)
+        round = flight.round
         try:
-            work = self._tell(flight.query, told)
-        except Exception:
-            told(Failure())
+            work = self._tell(flight.query, partial(self._told, flight, round))
+        except Exception as bug:
+            if flight.open and flight.round == round:
+                self._told(flight, round, Failure())
+            else:
+                self.bugs.report(self._log, "A source broke when it had told its answer", bug)
             return
         if flight.open:  # else there is nothing to end, and who is done knows each other no more
             flight.work = work
@@ -176,10 +204,15 @@ class Once:
         if not flight.open or flight.round != round:
             return
         flight.work = None
-        if isinstance(outcome, Failure):
-            self._failed(outcome, flight)
-        else:
-            self._learnt(outcome, flight)
+        try:
+            if isinstance(outcome, Failure):
+                self._failed(outcome, flight)
+            else:
+                self._learnt(outcome, flight)
+        except Exception as bug:
+            self.bugs.report(self._log, "what came of type {qtype} met a bug", bug, qtype=flight.query.qtype)
+            if flight.open:
+                self._land(flight, make(flight.query, SERVFAIL, "upstream", _BROKEN))
 
     def _join(self, flight: Flight, waiter: Waiter) -> None:
         flight.waiters.append(waiter)
@@ -231,10 +264,7 @@ class Once:
             error = failure.value.error
         elif not isinstance(failure.value, CancelledError):
             self._faults.add()
-            now = self._clock.seconds()
-            if now >= self._quiet_until:
-                self._quiet_until = now + QUIET
-                self._log.failure("A source failed for type {qtype}", failure, qtype=flight.query.qtype)
+            self.bugs.report(self._log, "A source failed for type {qtype}", failure, qtype=flight.query.qtype)
         self._failed_with(make(flight.query, SERVFAIL, "upstream", error), flight)
 
     def _failed_with(self, answer: Answer, flight: Flight) -> None:
@@ -282,7 +312,10 @@ class Once:
         waiting = len(flight.waiters)
         self._release(flight, answer)
         if waiting and self.landed is not None:
-            self.landed(flight.query, answer, waiting)
+            try:
+                self.landed(flight.query, answer, waiting)
+            except Exception as bug:
+                self.bugs.report(self._log, "an answer could not be counted", bug)
 
     def _release(self, flight: Flight, answer: Answer) -> None:
         waiters, flight.waiters = flight.waiters, []
@@ -291,8 +324,8 @@ class Once:
             if waiter.open:  # one that had its answer may have cancelled this one
                 try:
                     waiter.end(answer)
-                except Exception:
-                    self._log.failure("who asked for type {qtype} met a bug", qtype=flight.query.qtype)
+                except Exception as bug:
+                    self.bugs.report(self._log, "who asked for type {qtype} met a bug", bug, qtype=flight.query.qtype)
 
 
 classImplements(Once, ITeller)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Final, cast
 
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from heimdall.bugs import reporter
 from heimdall.cache.lease import Leases
 from heimdall.cache.scripts import LOOK
 from heimdall.cache.writer import Trouble
-from heimdall.interfaces import ILink
+from heimdall.interfaces import ILink, LinkDown
 from heimdall.tally import Count, Tally, Times
 from heimdall.waits import Waits
 
@@ -24,6 +26,8 @@ LATE: Final = 0.002
 
 MOST_WAITING: Final = 10_000
 """Look-ups that wait for Redis at once; past that it is not asked."""
+
+_FAILED: Final = "a look-up in Redis failed"
 
 Told = Callable[[list[object] | None, float], None]
 """What is called with what was found; see :meth:`Asking.found`."""
@@ -87,6 +91,7 @@ class Reading:
     def __init__(self, link: ILink, clock: IReactorTime, *, budget: float, leases: Leases | None) -> None:
         self._link, self._clock, self._budget = link, clock, budget
         self._leases = leases
+        self._bugs = reporter(clock)
         self._gathered: list[Asking] = []
         self._leased: list[Asking] = []
         self._waiting = 0
@@ -159,17 +164,24 @@ class Reading:
         self._waits.wait(batch.due, now)
         keys = [key for look in looks for key in look.keys]
         if leasing and self._leases is not None:
-            reading = LOOK.run(self._link, keys, self._leases.token, self._leases.lasts)
+            reading = maybeDeferred(LOOK.run, self._link, keys, self._leases.token, self._leases.lasts)
         else:
-            reading = self._link.run(b"MGET", *keys)
+            reading = maybeDeferred(self._link.run, b"MGET", *keys)
         reading.addCallbacks(self._replied, self._refused, callbackArgs=(batch, len(keys)), errbackArgs=(batch,))
+        reading.addErrback(self._bug)
+
+    def _bug(self, failure: Failure) -> None:
+        self._bugs.report(self._log, _FAILED, failure)
 
     def _late(self, batch: _Batch) -> None:
         """Tell those whose budget has passed."""
         if batch in self._under_way:
             self._under_way.discard(batch)
             for look in batch.looks:
-                look.late()
+                try:
+                    look.late()
+                except Exception as bug:
+                    self._bugs.report(self._log, _FAILED, bug)
 
     def _over(self, batch: _Batch) -> None:
         self._waiting -= len(batch.looks)
@@ -193,14 +205,19 @@ class Reading:
                 if isinstance(found[at][0], bytes) is ready:
                     try:
                         look.found(found[at], then)
-                    except Exception:
-                        self._log.failure("a look-up in Redis failed")
+                    except Exception as bug:
+                        self._bugs.report(self._log, _FAILED, bug)
                         self._tell_nothing(look)
             if ready and self.handed_out is not None:
-                self.handed_out()
+                try:
+                    self.handed_out()
+                except Exception as bug:
+                    self._bugs.report(self._log, _FAILED, bug)
 
     def _refused(self, failure: Failure, batch: _Batch) -> None:
         self._over(batch)
+        if not failure.check(LinkDown):
+            self._bug(failure)
         self._trouble.failed(failure)
         if self._leases is not None:
             self._leases.refused(failure.getErrorMessage())
@@ -211,8 +228,8 @@ class Reading:
         """Tell who asked that Redis cannot tell; a bug there costs one query its answer, not the others theirs."""
         try:
             look.found(None, 0.0)
-        except Exception:
-            self._log.failure("a look-up in Redis failed")
+        except Exception as bug:
+            self._bugs.report(self._log, _FAILED, bug)
 
 
 def _parts(values: Sequence[object], looks: Sequence[Asking]) -> list[list[object]]:

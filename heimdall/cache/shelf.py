@@ -36,6 +36,7 @@ class Shelf:
     def __init__(self, shared: Shared, memory: IHotCache, once: Once) -> None:
         self.head = shared.head
         self.reading, self.worth, self._hits = shared.reading, shared.worth, shared.lookups.cell("hit")
+        self.bugs = once.bugs
         self.once, self._memory, self._flights = once, memory, once.flights
         self.askers: dict[bytes, Asker] = {}
         self.ready: list[tuple[Asker, Answer]] = []
@@ -65,16 +66,16 @@ class Shelf:
             if answer.ttl:
                 try:
                     memory.put(asker.query, answer, at)
-                except Exception:
-                    self.log.failure("an answer of Redis could not be held")
+                except Exception as bug:
+                    self.bugs.report(self.log, "an answer of Redis could not be held", bug)
         for asker, answer in ready:
             asker.tell(answer)
         if landed is not None:
             for asker, answer in ready:
                 try:
                     landed(asker.query, answer, 1)
-                except Exception:
-                    self.log.failure("an answer of Redis could not be counted")
+                except Exception as bug:
+                    self.bugs.report(self.log, "an answer of Redis could not be counted", bug)
 
     def close(self) -> None:
         """Let all ask on."""
@@ -115,8 +116,9 @@ class Asker(Asking):
             self._leave()
             try:
                 self.told(answer)
-            except Exception:
-                self._shelf.log.failure("who asked for type {qtype} met a bug", qtype=self.query.qtype)
+            except Exception as bug:
+                shelf = self._shelf
+                shelf.bugs.report(shelf.log, "who asked for type {qtype} met a bug", bug, qtype=self.query.qtype)
 
     def late(self) -> None:
         """Ask on, since Redis takes too long; what it says after all is looked for again."""

@@ -6,6 +6,7 @@ There is no hurry, so Redis and queries have four fifths of the time.
 from __future__ import annotations
 
 import secrets
+from itertools import islice
 from typing import Final, cast
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -15,10 +16,10 @@ from twisted.logger import Logger
 
 from heimdall.cache.flush import Flushes
 from heimdall.cache.flushed import Flush, Several
-from heimdall.cache.forget import REST
 from heimdall.cache.keys import likely, pattern
 from heimdall.interfaces import ILink, LinkDown
 from heimdall.message.wire import Malformed
+from heimdall.slices import REST
 from heimdall.tally import Count, Tally
 
 AT_ONCE: Final = 1000
@@ -76,7 +77,7 @@ class Sweep:
 
     def _again(self) -> None:
         self._next = self._clock.callLater(EVERY, self._again)
-        self._flushes.sync()
+        self._flushes.sync(whole=False)
         self.run()
 
     async def _run(self) -> None:
@@ -91,16 +92,24 @@ class Sweep:
             self._running = False
 
     async def _all(self) -> None:
-        todo = await self._todo()
-        if not todo:
+        if not await self._link.run("ZCARD", self._flushes.todo_key):
             return
+        # Only who sweeps reads what there is to be swept.
         if await self._link.run("SET", self._lease, self._token, "PX", int(LEASE * 1000), "NX") is None:
             return
+        todo = await self._todo()
+        if todo:
+            await self._sweep(todo)
+            await self._link.run("ZREM", self._flushes.todo_key, *todo)
+        await self._link.run("DEL", self._lease)
+
+    async def _sweep(self, todo: dict[bytes, Flush]) -> None:
         # What is asked for most goes at once, the rest when the sweep comes by.
-        keys = [self._head + key for flush in todo.values() if not flush.subtree for key in likely(flush.name)]
-        for first in range(0, len(keys), AT_ONCE):
+        exact = (flush.name for flush in todo.values() if not flush.subtree)
+        keys = (self._head + key for name in exact for key in likely(name))
+        while some := list(islice(keys, AT_ONCE)):
             began = self._clock.seconds()
-            await self._delete(keys[first : first + AT_ONCE])
+            await self._delete(some)
             await self._rest(began)
         flushed = Several(todo.values())
         cursor: object = b"0"
@@ -109,13 +118,11 @@ class Sweep:
             reply = await self._link.run("SCAN", cast(bytes, cursor), "MATCH", pattern(self._head), "COUNT", AT_ONCE)
             if not isinstance(reply, list) or len(reply) != 2 or not isinstance(reply[1], list):
                 raise LinkDown("SCAN was answered with rubbish")
-            cursor, keys = reply
-            await self._delete([key for key in keys if self._wanted(key, flushed)])
+            cursor, found = reply
+            await self._delete([key for key in found if self._wanted(key, flushed)])
             if cursor == b"0":
                 break
             await self._rest(began)
-        await self._link.run("ZREM", self._flushes.todo_key, *todo)
-        await self._link.run("DEL", self._lease)
 
     async def _rest(self, began: float) -> None:
         """Stay the one that sweeps, and let others have their turn, after a step that began at a time."""

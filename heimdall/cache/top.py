@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from heimdall.cache.ranks import HALF, Ranks, Row, number, question
 from heimdall.interfaces import NO_CLOCK, ILink, LinkDown, Member
 from heimdall.message.wire import to_text
+from heimdall.single_flight import SingleFlight
 
 NAMES: Final = 50
 """Names on each list."""
@@ -92,6 +93,7 @@ class Top:
         self._link, self._ranks, self._clock, self._members = link, ranks, clock, members
         self._listed: Mapping[str, Any] = {}
         self._good_until = 0.0
+        self._reading = SingleFlight(self._top)
 
     def top(self) -> Deferred[Mapping[str, Any]]:
         """Fire with the lists, as JSON has them; fails with :class:`LinkDown`.
@@ -106,11 +108,11 @@ class Top:
                     was answered from ``memory``, ``redis``, ``upstream`` or ``stale``
         ``since``   when counting began, in seconds since 1970
         """
-        return Deferred.fromCoroutine(self._top())
+        if self._clock.seconds() < self._good_until:
+            return succeed(self._listed)
+        return self._reading.ask()
 
     async def _top(self) -> Mapping[str, Any]:
-        if self._clock.seconds() < self._good_until:
-            return self._listed
         now = self._link.now()
         if now is None:
             raise LinkDown(NO_CLOCK)

@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from heimdall.bugs import reporter
 from heimdall.cache.memory import Memory
 from heimdall.cache.ranks import PAGE, Ranks, Row, question
 from heimdall.cache.refresh import Judge
@@ -103,7 +104,7 @@ class Warm:
         if failure.check(LinkDown):
             return failure.getErrorMessage()
         if not failure.check(CancelledError):
-            self._log.failure("the memory could not be warmed", failure)
+            reporter(self._clock).report(self._log, "the memory could not be warmed", failure)
         return "given up"
 
     def _over(self, why: str, began: float) -> None:

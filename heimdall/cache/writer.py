@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from itertools import islice
+from typing import ClassVar, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from heimdall.bugs import reporter
 from heimdall.cache.lease import KIND, Leases
 from heimdall.cache.scripts import STORE
-from heimdall.interfaces import ILink
-from heimdall.tally import Count, Tally
+from heimdall.interfaces import ILink, LinkDown
+from heimdall.tally import Count, Gauge, Tally
 
 AT_ONCE: Final = 256
 """Commands sent together; the next ones wait until these were answered, so that Redis sets the pace."""
@@ -72,6 +74,8 @@ class Writer:
     :param leases: who waits for values is woken; None where nobody does.
     """
 
+    _log: ClassVar = Logger()
+
     def __init__(self, link: ILink, clock: IReactorTime, *, most: int = 5000, leases: Leases | None = None) -> None:
         self._link, self._clock, self._most = link, clock, most
         self._leases = leases
@@ -87,7 +91,11 @@ class Writer:
         )
         errors = Count("heimdall_cache_redis_write_errors_total", "Values not written, of those sent.", "reason")
         self._trouble = Trouble(clock.seconds, "write", errors)
-        self.tallies: list[Tally] = [self._writes, errors]
+        self.tallies: list[Tally] = [
+            self._writes,
+            errors,
+            Gauge("heimdall_cache_redis_unwritten_bytes", "Bytes of values that wait for Redis.", lambda: self._bytes),
+        ]
 
     def put(self, key: bytes, value: bytes, milliseconds: int) -> None:
         """Store a value soon, to be forgotten after some milliseconds."""
@@ -117,7 +125,7 @@ class Writer:
 
     def _send(self) -> None:
         self._scheduled = False
-        batch = list(self._waiting.items())[:AT_ONCE]
+        batch = list(islice(self._waiting.items(), AT_ONCE))
         # Counted first: a link that is down answers at once.
         self._under_way = len(batch)
         leases = self._leases if self._leases is not None and self._leases.usable else None
@@ -125,20 +133,21 @@ class Writer:
         for key, what in batch:
             del self._waiting[key]
             if what is None:
-                self._wait_for(self._link.run(b"DEL", key), deleted=1)
+                self._wait_for(maybeDeferred(self._link.run, b"DEL", key), deleted=1)
                 continue
             value, milliseconds = what
             self._bytes -= len(value)
             if leases is not None:
                 values.setdefault(self._link.place(key), []).append((key, value, milliseconds))
             elif milliseconds:
-                self._wait_for(self._link.run(b"SET", key, value, b"PX", milliseconds), stored=1)
+                self._wait_for(maybeDeferred(self._link.run, b"SET", key, value, b"PX", milliseconds), stored=1)
             else:
                 self._answered(1)
         if leases is not None:
             for together in values.values():
                 stored = len([key for key, _, milliseconds in together if milliseconds])
-                self._wait_for(self._store(leases, together), stored=stored, released=len(together) - stored)
+                storing = maybeDeferred(self._store, leases, together)
+                self._wait_for(storing, stored=stored, released=len(together) - stored)
 
     def _store(self, leases: Leases, values: list[tuple[bytes, bytes, int]]) -> Deferred[object]:
         arguments = [part for _, value, milliseconds in values for part in (value, milliseconds)]
@@ -157,6 +166,8 @@ class Writer:
 
     def _failed(self, failure: Failure, size: int) -> None:
         self._writes.add("failed", by=size)
+        if not failure.check(LinkDown):
+            reporter(self._clock).report(self._log, "values could not be written", failure)
         self._trouble.failed(failure)
         if self._leases is not None:
             self._leases.refused(failure.getErrorMessage())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any
 
 import attrs
@@ -62,8 +63,7 @@ SECTIONS: dict[str, type[Any]] = {
 
 def value(settings: Settings, path: str) -> Any:
     """Return the value of a key."""
-    section, _, name = path.partition(".")
-    return getattr(getattr(settings, section), name)
+    return attrgetter(path)(settings)
 
 
 def changed(old: Settings, new: Settings) -> list[str]:

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
+from heimdall.bugs import BugReporter
 from heimdall.fetch.port import Flight, Outcome, Port
 
 EVENTS: Final = 32
@@ -24,8 +25,8 @@ class Poll:
 
     _log: ClassVar = Logger()
 
-    def __init__(self, reactor: IReactorFDSet) -> None:
-        self._reactor = reactor
+    def __init__(self, reactor: IReactorFDSet, bugs: BugReporter) -> None:
+        self._reactor, self._bugs = reactor, bugs
         self._readers: dict[int, Port] = {}
         self._epoll: select.epoll | None = None
         self._fd = -1
@@ -73,14 +74,14 @@ class Poll:
                     landed += reader.read()
                 else:
                     reader.connectionLost(_LOST)
-            except Exception:
-                self._log.failure("a bug in reading a reply of an upstream")
+            except Exception as bug:
+                self._bugs.report(self._log, "a bug in reading a reply of an upstream", bug)
                 reader.connectionLost(Failure())
         for flight, outcome in landed:
             try:
                 flight.land(outcome)
-            except Exception:
-                self._log.failure("a bug behind a reply of an upstream")
+            except Exception as bug:
+                self._bugs.report(self._log, "a bug behind a reply of an upstream", bug)
 
     def connectionLost(self, reason: Failure) -> None:
         """Tell every socket: the reactor stops, or found the descriptor in error."""

@@ -140,8 +140,8 @@ class Port:
         for flight in flights:
             try:
                 pieces.append((self._write(flight.query, flight.identity, flight.form), flight))
-            except Exception:
-                self._log.failure("a bug in asking an upstream")
+            except Exception as bug:
+                self.owner.bugs.report(self._log, "a bug in asking an upstream", bug)
                 self._fail(flight, "socket", "the question cannot be written")
         if not self.owner.cut or len(pieces) < 2:
             return [[piece] for piece in reversed(pieces)]
@@ -226,8 +226,8 @@ class Port:
         try:
             outcome = Failure(silent(reason)) if what == "closed" else unreachable(flight.query, reason)
             flight.end(outcome, what)
-        except Exception:
-            self._log.failure("a bug behind a question that failed")
+        except Exception as bug:
+            self.owner.bugs.report(self._log, "a bug behind a question that failed", bug)
 
     def forget(self, flight: Flight) -> None:
         """Take a question off the list, it waits no more; behind its last one a retired port is closed."""

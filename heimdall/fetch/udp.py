@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTim
 from twisted.logger import Logger
 from zope.interface import classImplements
 
+from heimdall.bugs import reporter
 from heimdall.fetch.dice import Dice
 from heimdall.fetch.inbox import reader
 from heimdall.fetch.judgement import unreachable
@@ -75,7 +76,8 @@ class Udp:
         self._family = found[0][0]
         self._address = found[0][4]
         self._clock = clock
-        self._fds = Poll(fds) if hasattr(select, "epoll") else fds
+        self.bugs = reporter(clock)
+        self._fds = Poll(fds, self.bugs) if hasattr(select, "epoll") else fds
         self._waits = Waits(clock, self._left, Flight.late, LATE)
         self.write, self.receive = write, reader()
         self._ports, self._most = ports, most

@@ -109,7 +109,9 @@ class Group:
         for server in self.servers:
             server.exchange.close()
         while self.flights:
-            next(iter(self.flights)).fail()
+            for flight in tuple(self.flights):
+                if flight in self.flights:  # one that fails may end another
+                    flight.fail()
         self.waits.close()
 
 

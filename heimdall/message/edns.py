@@ -12,6 +12,8 @@ from heimdall.message.wire import Malformed
 OPT: Final = 41
 DO: Final = 0x8000
 CLIENT_SUBNET: Final = 8
+COOKIE: Final = 10
+PADDING: Final = 12
 EXTENDED_ERROR: Final = 15
 
 UDP_SIZE: Final = 1232

@@ -27,6 +27,9 @@ AD: Final = 0x0020
 Client = tuple[str, int] | tuple[str, int, int, int]
 """A client's address as the socket gives it, host and port first; IPv6 has the flow and the scope behind them."""
 
+LONGEST: Final = 512
+"""Bytes of a message that is kept whole while it waits."""
+
 IN: Final = b"\0\1"
 DS: Final = 43
 ANY: Final = 255
@@ -42,7 +45,7 @@ _WITH_ONE_ADDITIONAL: Final = b"\0\1\0\0\0\0\0\1"
 class Query:
     """One question of one client.
 
-    ``wire``      the message as it came (``wire[:2]`` is its id)
+    ``wire``      the message as it came (``wire[:2]`` is its id); of one that waits, what it begins with
     ``flags``     the 16 bits behind the id
     ``question``  name, type and class as the client spelt them
     ``name``      the folded wire name
@@ -125,6 +128,11 @@ class Query:
     def key_for(self, scope: int) -> bytes:
         """Return the key to hold an answer under whose client subnet scope is ``scope`` bits."""
         return self.key if self.subnet is None else self.key + self.subnet.key(scope)
+
+    def shorten(self) -> None:
+        """Keep of a long message the header and the question alone: what waits is bounded by number."""
+        if len(self.wire) > LONGEST:
+            self.wire = self.wire[: HEADER + len(self.question)]
 
     def again(self, least: float) -> Query:
         """Return the same question, to be asked for an answer with more than ``least`` seconds to live."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 from collections.abc import Callable, Mapping, Sequence
 from struct import Struct
 from typing import Any, Final
@@ -42,14 +41,11 @@ MOST_REPLIES: Final = 1000
 MOST_BYTES: Final = 32 << 10
 """Bytes of one reply; what does not fit is left out, and the reply says so."""
 
-MOST_BYTES_IN_ALL: Final = 4 << 20
+MOST_BYTES_IN_ALL: Final = 1 << 20
 """Bytes of all replies to one question; past that they are left out."""
 
 MOST_A_SECOND: Final = 50
 """Questions of others that we reply to in a second."""
-
-SHARE, MOST_AHEAD = 0.1, 0.1
-"""Of our time, what goes into looking for others at most; and the seconds of CPU that may be spent ahead of that."""
 
 NO_FLUSH: Final = bytes(8)
 
@@ -68,7 +64,7 @@ Held = Mapping[str, Any]
 
 @frozen
 class Told:
-    """What a node replied: its name, whether it knows the flush that was asked about, and what it holds.
+    """What a node replied: its name, and whether it knows the flush that was asked about, or what it holds.
 
     ``whole`` is False where something was left out.
     """
@@ -116,10 +112,9 @@ class Inquiries:
     """Asks the other nodes, and replies to them.
 
     :param node: the name of this node, as the registry lists it.
-    :param held: finds what this node holds in memory, and whether it knows a flush: name, type or 0 for all, whether
-        to look at every key, and the id of the flush.
+    :param held: finds what this node holds in memory, in no more of its time than it has for that: name, type or 0 for
+        all, whether to look at every key; or, with the id of a flush, whether that is known.
     :param members: returns who is in the cluster, or fails with :class:`LinkDown`.
-    :param spent: the seconds of CPU that this thread has spent; a machine with other work takes none of them.
     """
 
     def __init__(
@@ -130,14 +125,12 @@ class Inquiries:
         node: str,
         held: Callable[[bytes, int, bool, bytes], Deferred[Told]],
         members: Callable[[], Deferred[Sequence[Member]]],
-        spent: Callable[[], float] = time.thread_time,
     ) -> None:
         self._notices, self._clock, self._node = notices, clock, node
-        self._held, self._members, self._spent = held, members, spent
+        self._held, self._members = held, members
         self._resting = False
         self._asking: dict[bytes, _Asking] = {}
         self._second, self._replied = 0, 0
-        self._ahead = self._ahead_at = 0.0
         self._asked = Count("heimdall_peers_inspect_asked_total", "Questions of other nodes, by end.", "result")
         self._replies = Count("heimdall_peers_inspect_replies_total", "Replies of other nodes, by end.", "result")
         self.tallies: list[Tally] = [self._asked, self._replies]
@@ -212,26 +205,23 @@ class Inquiries:
         except Malformed:
             self._asked.add("malformed")
             return
-        self._ahead = max(self._ahead - SHARE * (now - self._ahead_at), 0.0)
-        self._ahead_at = now
-        if flush == NO_FLUSH and self._ahead > MOST_AHEAD:
-            self._asked.add("many")
-            return
         self._replied += 1
         self._asked.add("replied")
-        began = self._spent()
         self._held(name, qtype, every, flush).addCallback(self._tell, sender, identity)
-        self._ahead += self._spent() - began
 
     def _tell(self, found: Told, sender: bytes, identity: bytes) -> None:
-        held = list(found.held)
-        told: dict[str, Any] = {"node": self._node, "flushed": found.flushed, "held": held, "whole": found.whole}
-        reply = json.dumps(told).encode()
-        while len(reply) > MOST_BYTES:
-            told["whole"] = False
-            del held[len(held) // 2 :]
-            reply = json.dumps(told).encode()
-        self._notices.tell(REPLY, identity + reply, sender)
+        told = {"node": self._node, "flushed": found.flushed, "whole": found.whole}
+        left = MOST_BYTES - len(json.dumps(told)) - len(', "held": []')
+        rows: list[str] = []
+        for held in found.held:
+            row = json.dumps(held)
+            left -= len(row) + 2
+            if left < 1:
+                told["whole"] = False
+                break
+            rows.append(row)
+        reply = f'{json.dumps(told)[:-1]}, "held": [{", ".join(rows)}]}}'
+        self._notices.tell(REPLY, identity + reply.encode(), sender)
 
     # What others reply.
 

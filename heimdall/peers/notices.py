@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from heimdall.bugs import reporter
 from heimdall.interfaces import ILink, INotices, LinkDown
 from heimdall.tally import Count, Tally
 
@@ -19,9 +20,6 @@ TOKEN: Final = 8
 
 MOST: Final = 65535 + 4096
 """Bytes of a payload: the largest answer, with its key and what is said of it."""
-
-QUIET: Final = 60.0
-"""Seconds between two log lines about notices that could not be dealt with."""
 
 _HEAD: Final = 1 + TOKEN
 
@@ -35,9 +33,8 @@ class Notices:
 
     def __init__(self, link: ILink, clock: IReactorTime, *, prefix: str = "heimdall") -> None:
         self.token = secrets.token_bytes(TOKEN)
-        self._link, self._clock, self._prefix = link, clock, prefix
+        self._link, self._prefix, self._bugs = link, prefix, reporter(clock)
         self._hearers: dict[bytes, list[Callable[[bytes, bytes], None]]] = {}
-        self._quiet_until = 0.0
         self._log = Logger()
         self._told = Count("heimdall_peers_notices_told_total", "Notices told, by what came of them.", "result")
         self._heard = Count("heimdall_peers_notices_heard_total", "Notices heard, by what came of them.", "result")
@@ -88,12 +85,7 @@ class Notices:
             for heard in self._hearers[kind]:
                 try:
                     heard(sender, payload)
-                except Exception:
-                    self._mourn(kind)
-
-    def _mourn(self, kind: bytes) -> None:
-        """Count a notice that a hearer failed on, and log the traceback unless that was done just now."""
-        self._heard.add("failed")
-        if self._clock.seconds() >= self._quiet_until:
-            self._quiet_until = self._clock.seconds() + QUIET
-            self._log.failure("a notice of kind {kind} could not be dealt with", kind=kind.decode("latin-1"))
+                except Exception as bug:
+                    self._heard.add("failed")
+                    text = "a notice of kind {kind} could not be dealt with"
+                    self._bugs.report(self._log, text, bug, kind=kind.decode("latin-1"))

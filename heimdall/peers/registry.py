@@ -17,6 +17,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from heimdall.interfaces import NO_CLOCK, ILink, IRegistry, LinkDown, Member
+from heimdall.single_flight import SingleFlight
+from heimdall.slices import Slices
 from heimdall.tally import Count, Gauge, Tally
 
 STATUSES: Final = ("starting", "healthy", "degraded", "unhealthy", "leaving")
@@ -94,6 +96,7 @@ class Registry:
         self._listed: bool | None = None
         self._namesake = False
         self._log = Logger()
+        self._reading: SingleFlight[Sequence[Member]] = SingleFlight(self._members)
         self._loop = LoopingCall(self._beat_if_due)
         self._loop.clock = clock
         self._beats = Count("heimdall_peers_heartbeats_total", "Heartbeats of this node.", "result")
@@ -120,7 +123,7 @@ class Registry:
 
     def members(self) -> Deferred[Sequence[Member]]:
         """Return the nodes that are alive, by id. Fails with :class:`LinkDown`."""
-        return Deferred.fromCoroutine(self._members())
+        return self._reading.ask()
 
     def rest(self) -> None:
         """Beat no more; another one does that for this node from now on, or it has left."""
@@ -214,12 +217,14 @@ class Registry:
         ids = listed[::2]
         values = await self._link.run("MGET", *[self._node.encode() + node for node in ids])
         members = []
+        slices = Slices(self._clock)
         for node, score, value in zip(ids, listed[1::2], values if isinstance(values, list) else [], strict=False):
             if isinstance(value, bytes):
                 try:
                     members.append(_member(node, value, float(score)))
                 except (ValueError, KeyError, OverflowError, RecursionError):
                     self._skipped.add("malformed")
+            await slices.pause()
         return sorted(members, key=lambda member: member.id)
 
     async def _take_off(self) -> None:

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from heimdall.bugs import reporter
 from heimdall.interfaces import LinkDown
 from heimdall.redislink.gone import Gone
 from heimdall.redislink.link import Link
@@ -106,7 +107,7 @@ class Atlas:
             self._looking = None
 
     def _bug(self, failure: Failure) -> None:
-        self._log.failure("the map of {at} could not be drawn", failure, at=self._shown)
+        reporter(self._clock).report(self._log, "the map of {at} could not be drawn", failure, at=self._shown)
 
     def _looked(self, _: object) -> None:
         self._looking = None

@@ -58,7 +58,7 @@ class Cluster:
         self._time: Time | None = None
         self._closed = False
         self._was = (False, False)
-        self._watchers = Watchers()
+        self._watchers = Watchers(clock)
         self._ledger = ledger or Ledger()
         self._redirects = Count("heimdall_redislink_redirects_total", "Commands sent on to another node.", "kind")
 

@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClien
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from heimdall.bugs import reporter
 from heimdall.interfaces import Heard, LinkDown
 from heimdall.redislink.gone import Gone, reasoned
 from heimdall.redislink.greeting import Login
@@ -54,6 +55,7 @@ class Ear:
         self._check: IDelayedCall | None = None
         self._life = Life(clock, self._connection, self._ended)
         self._log = Logger()
+        self._bugs = reporter(clock)
 
     def listen(self, channel: str, heard: Heard) -> None:
         """Call ``heard`` with each message on a channel from now on."""
@@ -143,9 +145,10 @@ class Ear:
         for heard in self._hearers.get(channel, ()):
             try:
                 heard(message)
-            except Exception:
+            except Exception as bug:
                 self._ledger.messages.add("failed")
-                self._log.failure("a message on {channel} could not be dealt with", channel=channel.decode("latin-1"))
+                text = "a message on {channel} could not be dealt with"
+                self._bugs.report(self._log, text, bug, channel=channel.decode("latin-1"))
             else:
                 self._ledger.messages.add("heard")
         return True

@@ -80,7 +80,7 @@ class Link:
         self._news = True
         self._quiet_until = 0.0
         self._readonly_until, self._readonly_wait = 0.0, READONLY_WAITS[0]
-        self._watchers = Watchers()
+        self._watchers = Watchers(clock)
         self._log = Logger()
         self._ledger = ledger or Ledger()
         self._life = Life(clock, self._connection, self._ended)

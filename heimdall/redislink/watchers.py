@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+
+from heimdall.bugs import reporter
 
 
 class Watchers:
@@ -12,7 +15,8 @@ class Watchers:
 
     log = Logger()
 
-    def __init__(self) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
+        self._bugs = reporter(clock)
         self._watchers: list[Callable[[], None]] = []
 
     def add(self, changed: Callable[[], None]) -> None:
@@ -24,5 +28,5 @@ class Watchers:
         for changed in self._watchers:
             try:
                 changed()
-            except Exception:
-                self.log.failure("a change of the link could not be dealt with")
+            except Exception as bug:
+                self._bugs.report(self.log, "a change of the link could not be dealt with", bug)

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from heimdall.bugs import reporter
 from heimdall.interfaces import Member
 from heimdall.tally import Gauge, Tally
 from heimdall.watch.caches import Caches
@@ -139,6 +140,8 @@ class Admin(Resource):
 
     def _send(self, shown: Page | Flow, request: Request) -> Deferred[None] | None:
         if request.channel is None:  # the client has left
+            if isinstance(shown, Flow):
+                shown.drop()
             return None
         if isinstance(shown, Flow):
             return shown.start(request)
@@ -151,7 +154,7 @@ class Admin(Resource):
 
     def _bug(self, failure: Failure) -> Page:
         if not failure.check(CancelledError):
-            self.log.failure("a page of the operator's HTTP failed", failure)
+            reporter(self._clock).report(self.log, "a page of the operator's HTTP failed", failure)
         return page({"error": "this page failed; the log says why"}, 500)
 
     def _show_file(self, request: Request) -> Deferred[Page]:

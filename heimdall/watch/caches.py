@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.web.server import Request
 
 from heimdall.message import query as queries
@@ -17,6 +17,8 @@ from heimdall.watch.trust import Trust
 
 AT_ONCE: Final = 8
 """Requests that are worked at; more are told to come back."""
+
+SEARCHING: Final = "a search through all that is held is under way; ask again when it is done, or without all"
 
 _A: Final = 1
 _HERE: Final = "127.0.0.1"
@@ -46,11 +48,29 @@ class Caches:
     def __init__(self, console: Console, trust: Trust) -> None:
         self._console, self._trust = console, trust
         self._under_way = 0
+        self._searching = False
         self.tallies: list[Tally] = trust.tallies
 
     def show(self, request: Request) -> Deferred[Page]:
-        """Return what every tier and node holds for ``name``, of ``type`` or all; with ``all=1`` uncommon types too."""
-        return self._bounded(lambda: self._inspect(Asked(request, "name", "type", "all")))
+        """Return what every tier and node holds for ``name``, of ``type`` or all; with ``all=1`` uncommon types too.
+
+        That takes a search through all that is held: one is made at a time.
+        """
+        try:
+            asked = Asked(request, "name", "type", "all")
+            every = asked.flag("all")
+        except ValueError as error:
+            return succeed(page({"error": str(error)}, 400))
+        if not every:
+            return self._bounded(lambda: self._inspect(asked, False))
+        if self._searching:
+            return succeed(page({"error": SEARCHING}, 503))
+        self._searching = True
+        return self._bounded(lambda: self._inspect(asked, True)).addBoth(self._searched)
+
+    def _searched(self, result: Any) -> Any:
+        self._searching = False
+        return result
 
     def flush(self, request: Request) -> Deferred[Page]:
         """Flush ``name``, with ``subtree=1`` all below it as well."""
@@ -60,9 +80,9 @@ class Caches:
         """Ask for ``name`` and ``type`` on the path of a query, with ``do=1`` and ``cd=1``, as ``client`` would."""
         return self._trusted(request, lambda: self._ask(Asked(request, "name", "type", "do", "cd", "client")))
 
-    def _inspect(self, asked: Asked) -> Deferred[Mapping[str, Any]]:
+    def _inspect(self, asked: Asked, every: bool) -> Deferred[Mapping[str, Any]]:
         qtype = asked.qtype()
-        return self._console.inspect(asked.name(), 0 if qtype == ANY else qtype, asked.flag("all"))
+        return self._console.inspect(asked.name(), 0 if qtype == ANY else qtype, every)
 
     def _flush(self, asked: Asked) -> Deferred[Mapping[str, Any]]:
         return self._console.flush(asked.name(), asked.flag("subtree"))
@@ -85,6 +105,8 @@ class Caches:
             done = work()
         except ValueError as error:
             return succeed(page({"error": str(error)}, 400))
+        except Exception:
+            done = fail()
         self._under_way += 1
         return done.addBoth(self._over).addCallback(page)
 

@@ -47,7 +47,8 @@ class Carried:
 
     def __init__(self, carrier: Carrier, trust: Trust, clock: IReactorTime) -> None:
         self._carrier, self._trust, self._clock = carrier, trust, clock
-        self._exporting = self._taking = 0
+        self._exporting = False
+        self._taking = 0
 
     def export(self, request: Request) -> Deferred[Page | Flow]:
         """Return all that a tier (``from``) holds, as a file of answers."""
@@ -62,24 +63,28 @@ class Carried:
             return succeed(page({"error": str(error)}, 400))
         if request.method == b"HEAD":
             return succeed(Page(200, KIND, b""))
+        self._exporting = True
         begun: Deferred[Page | Flow] = Deferred.fromCoroutine(self._begin(tier))
-        return begun.addErrback(self._away)
+        return begun.addErrback(self._not_begun)
 
     async def _begin(self, tier: str) -> Page | Flow:
-        return Flow(KIND, self._pieces(tier, await self._carrier.expected(tier)), self._clock)
+        return Flow(KIND, self._pieces(tier, await self._carrier.expected(tier)), self._clock, self._exported)
 
     async def _pieces(self, tier: str, expected: int) -> AsyncGenerator[bytes]:
         count = 0
-        self._exporting += 1
-        try:
-            yield head(expected, self._carrier.now())
-            async for records in self._carrier.out(tier):
-                count += len(records)
-                if records:
-                    yield b"".join(record(key, value) for key, value in records)
-            yield end(count)
-        finally:
-            self._exporting -= 1
+        yield head(expected, self._carrier.now())
+        async for records in self._carrier.out(tier):
+            count += len(records)
+            if records:
+                yield b"".join(record(key, value) for key, value in records)
+        yield end(count)
+
+    def _not_begun(self, failure: Failure) -> Page:
+        self._exported()
+        return self._away(failure)
+
+    def _exported(self) -> None:
+        self._exporting = False
 
     def take(self, request: Request) -> Deferred[Page]:
         """Take the answers of the body into a tier (``into``), and return how many came to what."""

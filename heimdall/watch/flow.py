@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from heimdall.bugs import reporter
 from heimdall.interfaces import LinkDown
 
 PATIENCE: Final = 30.0
@@ -24,19 +25,30 @@ class Flow:
 
     :param kind: the content type.
     :param pieces: makes them.
+    :param ended: called once, when no more pieces are made: all were, or it broke, or nobody wants them.
     """
 
     _log = Logger()
 
-    def __init__(self, kind: str, pieces: AsyncGenerator[bytes], clock: IReactorTime) -> None:
-        self._kind, self._pieces, self._clock = kind, pieces, clock
+    def __init__(
+        self, kind: str, pieces: AsyncGenerator[bytes], clock: IReactorTime, ended: Callable[[], object]
+    ) -> None:
+        self._kind, self._pieces, self._clock, self._ended = kind, pieces, clock, ended
         self._paused: Deferred[None] | None = None
 
     def start(self, request: Request) -> Deferred[None]:
         """Send it; fires when that is done, or cannot be done. Never fails."""
         request.setHeader(b"Content-Type", self._kind.encode())
         request.registerProducer(self, True)
-        return Deferred.fromCoroutine(self._run(request))
+        return Deferred.fromCoroutine(self._run(request)).addBoth(self._over)
+
+    def drop(self) -> None:
+        """Send none of it: the client left before it began."""
+        self._ended()
+
+    def _over(self, result: Any) -> Any:
+        self._ended()
+        return result
 
     async def _run(self, request: Request) -> None:
         try:
@@ -51,8 +63,8 @@ class Flow:
             self._log.info("A page is not read: its connection is cut")
         except LinkDown as error:
             self._log.warn("A page is cut short: {error}", error=error)
-        except Exception:
-            self._log.failure("A page of the operator's HTTP broke")
+        except Exception as bug:
+            reporter(self._clock).report(self._log, "A page of the operator's HTTP broke", bug)
         else:
             request.unregisterProducer()
             request.finish()

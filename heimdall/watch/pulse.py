@@ -15,6 +15,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from heimdall.bugs import reporter
 from heimdall.interfaces import LinkDown, Member
 
 IDLE: Final = 30.0
@@ -142,7 +143,7 @@ class Pulse:
             looking = self._looking = succeed(()) if self._listed is None else self._listed()
             looking.addTimeout(PATIENCE, self._clock)
             looking.addCallbacks(self._listing, self._unlisted)
-            looking.addErrback(lambda failure: self._log.failure("the members cannot be looked at", failure))
+            looking.addErrback(self._bug)
             looking.addBoth(self._looked)
         return waiter
 
@@ -165,6 +166,9 @@ class Pulse:
     def _unlisted(self, failure: Failure) -> None:
         failure.trap(LinkDown, TimeoutError, CancelledError)
         self._see((), failure.getErrorMessage())
+
+    def _bug(self, failure: Failure) -> None:
+        reporter(self._clock).report(self._log, "the members cannot be looked at", failure)
 
     def _looked(self, _: object) -> None:
         self._looking = None

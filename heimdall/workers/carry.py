@@ -24,6 +24,7 @@ class Carriers:
 
     def __init__(self, own: Callable[[], Carry], serving: Callable[[], Sequence[Hand]]) -> None:
         self._own, self._serving = own, serving
+        self._number = 0
 
     def now(self) -> float:
         """Return the seconds since 1970, by the clock that ages are reckoned on."""
@@ -47,11 +48,14 @@ class Carriers:
             async for records in self._own().out(tier):
                 yield records
             return
+        # A worker goes on with each export by its number.
+        self._number += 1
+        number = self._number
         for hand in self._serving():
-            said = await self._ask(hand, "out", tier)
+            said = await self._ask(hand, "out", {"export": number, "tier": tier})
             while isinstance(said, list):
                 yield [(bytes.fromhex(key), bytes.fromhex(value)) for key, value in said]
-                said = await self._ask(hand, "out", None)
+                said = await self._ask(hand, "out", {"export": number, "tier": None})
 
     async def into(self, tier: str, records: Sequence[Record]) -> dict[str, int]:
         """Take answers into a tier, into the memory of every worker; return how many came to what, at the last one.

@@ -14,6 +14,7 @@ from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from heimdall.bugs import reporter
 from heimdall.tally import Count
 
 MOST_ASKED: Final = 1000
@@ -78,8 +79,9 @@ class Channel(Int32StringReceiver):
         self._number += 1
         number = self._number
         waiter: Deferred[Any] = Deferred()
-        self._asked[number] = waiter
+        # First: what is no JSON is not waited for.
         self._send({"ask": verb, "what": what, "number": number})
+        self._asked[number] = waiter
         waiter.addTimeout(within, self._clock)
         return waiter.addErrback(self._unanswered, number)
 
@@ -103,7 +105,8 @@ class Channel(Int32StringReceiver):
         if "ask" in message:
             verb = self._verbs[message["ask"]]
             doing = Deferred.fromCoroutine(_done(verb, message["what"]))
-            doing.addCallbacks(self._reply, self._refuse, callbackArgs=(number,), errbackArgs=(number,))
+            # A reply that is no JSON is refused as well.
+            doing.addCallback(self._reply, number).addErrback(self._refuse, number)
             return
         waiter = self._asked.pop(number, None)
         if waiter is None:
@@ -139,7 +142,7 @@ class Channel(Int32StringReceiver):
 
     def _refuse(self, failure: Failure, number: int) -> None:
         if not failure.check(ValueError, OSError):
-            self._log.failure("a word from another process could not be heeded", failure)
+            reporter(self._clock).report(self._log, "a word from another process could not be heeded", failure)
         if number and self._open:
             self._send({"refused": failure.getErrorMessage(), "number": number})
 

@@ -12,7 +12,9 @@ from twisted.logger import Logger
 
 from heimdall.accept.sockets import Bound
 from heimdall.admit.lifecycle import STOP
+from heimdall.bugs import reporter
 from heimdall.cache.flushed import Flush
+from heimdall.collector import tidy
 from heimdall.config.load import Loaded
 from heimdall.config.settings import Settings
 from heimdall.message.query import Query
@@ -81,6 +83,7 @@ class Crew:
             self._ended,
             Gauge("heimdall_workers_serving_processes", "Workers that serve now.", lambda: len(self._serving())),
             *self._cores.tallies,
+            *reporter(reactor).tallies,
         ]
         self._looking = LoopingCall(self._look)
         self._looking.clock = reactor
@@ -120,7 +123,7 @@ class Crew:
         return bool(self._serving()) or self._started is not None
 
     def held(self, name: bytes, qtype: int = 0, every: bool = False, flush: bytes = NO_FLUSH) -> Deferred[Told]:
-        """Ask all workers what they hold for a name, and whether they know of a flush."""
+        """Ask all workers what they hold for a name, or whether they know of a flush."""
         what = {"name": name.hex(), "type": qtype, "every": every, "flush": flush.hex()}
         hands = self._serving()
         asked = DeferredList([hand.channel.ask("held", what, HELD) for hand in hands], consumeErrors=True)
@@ -129,7 +132,7 @@ class Crew:
     def _found(self, results: Any, hands: Sequence[Hand], flush: bytes) -> Told:
         told = [(hand.number + 1, found) for hand, (done, found) in zip(hands, results, strict=True) if done]
         held = [{**each, "worker": number} for number, found in told for each in found["held"]]
-        whole = len(told) == len(hands)
+        whole = len(told) == len(hands) and all(found["whole"] for _, found in told)
         known = whole and flush != NO_FLUSH and all(found["flushed"] for _, found in told)
         return Told(self._name, known, held, whole)
 
@@ -167,6 +170,11 @@ class Crew:
         """
         return Deferred.fromCoroutine(self._change(settings))
 
+    def settled(self) -> Deferred[None]:
+        """Fire when no worker has anything under way with the settings before these."""
+        asking = [hand.channel.ask("settled", within=START) for hand in self._serving()]
+        return DeferredList(asking, consumeErrors=True).addCallback(lambda _: None)
+
     async def _change(self, settings: Settings) -> None:
         path = self._lay(settings)
         path.start()
@@ -180,7 +188,7 @@ class Crew:
         former.rest()
         path.lead()
         self._past.keep(former.sharing.tallies if former.sharing is not None else ())
-        former.close()
+        former.close().addBoth(lambda _: tidy())
 
     async def _tell(self, settings: Settings) -> None:
         """Tell each worker its new settings; tell those that have taken them the old ones, if one does not."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.interfaces import IListeningPort
@@ -24,6 +24,9 @@ from heimdall.watch.logs import entry
 from heimdall.workers.channel import Channel
 from heimdall.workers.shares import from_json
 
+MOST_EXPORTS: Final = 4
+"""Exports that are gone on with; one more, and the oldest has ended."""
+
 
 class Duty:
     """The worker's end of the channel.
@@ -38,14 +41,15 @@ class Duty:
         self._station: Station | None = None
         self._sets: list[list[Bound]] = []
         self._covering: dict[int, Cover] = {}
-        self._out: AsyncIterator[list[Record]] | None = None
+        # By number, the oldest first.
+        self._exports: dict[int, AsyncIterator[list[Record]]] = {}
         self._ending = False
         self.channel = Channel(
             reactor,
             {
-                "serve": self.serve, "look": self.look, "change": self.change, "held": self.held,
-                "forget": self.forget, "judge": self.judge, "follow": self.follow, "expected": self.expected,
-                "out": self.out, "into": self.into, "cover": self.cover, "end": self.end,
+                "serve": self.serve, "look": self.look, "change": self.change, "settled": self.settled,
+                "held": self.held, "forget": self.forget, "judge": self.judge, "follow": self.follow,
+                "expected": self.expected, "out": self.out, "into": self.into, "cover": self.cover, "end": self.end,
             },
             self.end,
         )  # fmt: skip
@@ -82,11 +86,17 @@ class Duty:
         """Go on with other settings."""
         return self.station.change(from_json(what))
 
+    def settled(self, _: Any) -> Deferred[None]:
+        """Reply when nothing is under way with the settings before these."""
+        return self.station.settled()
+
     def held(self, what: Any) -> Deferred[Any]:
-        """Tell what is held for a name, and whether a flush is known."""
+        """Tell what is held for a name, or whether a flush is known."""
         name, flush = bytes.fromhex(what["name"]), bytes.fromhex(what["flush"])
         finding = self.station.held(name, what["type"], what["every"], flush)
-        return finding.addCallback(lambda found: {"held": list(found.held), "flushed": found.flushed})
+        return finding.addCallback(
+            lambda found: {"held": list(found.held), "flushed": found.flushed, "whole": found.whole}
+        )
 
     def forget(self, what: Any) -> Deferred[None]:
         """Forget a name."""
@@ -115,12 +125,24 @@ class Duty:
         """Tell about how many answers there are to carry out."""
         return await self.station.carry.expected(tier)
 
-    async def out(self, tier: Any) -> Any:
-        """Tell some more of what a tier holds; None at the end. With a tier named it begins anew."""
+    async def out(self, what: Any) -> Any:
+        """Tell some more of what a tier holds; None at the end.
+
+        :param what: the number of the ``export``; with a ``tier`` it begins.
+        :raises ValueError: it has not begun, or too many have since.
+        """
+        number, tier = what["export"], what["tier"]
         if tier is not None:
-            self._out = aiter(self.station.carry.out(tier))
-        records = await anext(self._out, None) if self._out is not None else None
-        return None if records is None else [[key.hex(), value.hex()] for key, value in records]
+            self._exports[number] = aiter(self.station.carry.out(tier))
+            if len(self._exports) > MOST_EXPORTS:  # nobody says that he does not want the rest of one
+                del self._exports[next(iter(self._exports))]
+        if number not in self._exports:
+            raise ValueError("this export has ended")
+        records = await anext(self._exports[number], None)
+        if records is None:
+            self._exports.pop(number, None)
+            return None
+        return [[key.hex(), value.hex()] for key, value in records]
 
     async def into(self, what: Any) -> Any:
         """Take answers into a tier.

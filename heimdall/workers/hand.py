@@ -17,6 +17,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from heimdall.accept.sockets import Bound
+from heimdall.bugs import reporter
 from heimdall.tally import Tally
 from heimdall.totals import heard
 from heimdall.workers.channel import Channel, Refused, Unanswered
@@ -196,7 +197,8 @@ class Hand(ProcessProtocol):
 
     def _looked(self, result: object) -> None:
         if isinstance(result, Failure):
-            self._log.failure("worker {number} tells what cannot be understood", result, number=self.number + 1)
+            text = "worker {number} tells what cannot be understood"
+            reporter(self._reactor).report(self._log, text, result, number=self.number + 1)
         self._looking = False
         lookers, self._lookers = self._lookers, []
         for looker in lookers:

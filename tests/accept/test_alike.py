@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.accept import alike
-from heimdall.accept.alike import Alike
+from heimdall.accept.alike import SHAPE_BYTES, Alike
 from heimdall.cache.memory import Memory
 from heimdall.message.query import Query, make, read
 from heimdall.message.reply import fit
@@ -25,6 +25,9 @@ WAYS: tuple[dict[str, Any], ...] = (
     {"use_edns": 0, "payload": 4096},
     {"use_edns": 0, "payload": 512, "want_dnssec": True},
     {"flags": dns.flags.RD | dns.flags.CD | dns.flags.AD},
+    {"use_edns": 0, "options": [dns.edns.CookieOption(b"client_1", b"")]},
+    {"use_edns": 0, "options": [dns.edns.CookieOption(b"client_2", bytes(16))]},
+    {"use_edns": 0, "options": [dns.edns.GenericOption(dns.edns.OptionType.PADDING, bytes(9))]},
 )
 """How clients ask."""
 
@@ -138,15 +141,52 @@ class Shapes(SynchronousTestCase):
         self.assertIsNone(shapes.read(asked.wire[2:]))
 
     def test_bounded(self) -> None:
-        """However many shapes come, few are remembered, and all are forgotten on demand."""
-        self.patch(alike, "MOST", 4)
+        """However many shapes come, few bytes of them are remembered: the oldest goes for one that comes."""
+        self.patch(alike, "MOST_BYTES", 4 * (SHAPE_BYTES + 50))
         shapes = Alike()
         for size in range(20):
             shapes.learn(learnt(query_wire("a.example", use_edns=0, payload=512 + size)))
+            self.assertLessEqual(shapes.bytes, alike.MOST_BYTES)
             self.assertLessEqual(len(shapes._shapes), 4)
-        self.assertIsNotNone(shapes.read(query_wire("b.example", use_edns=0, payload=531)[2:]))
-        shapes.forget()
+        for size, is_read in ((531, True), (528, True), (512, False)):
+            found = shapes.read(query_wire("b.example", use_edns=0, payload=size)[2:])
+            self.assertEqual(found is not None, is_read)
+        self.assertEqual(len(shapes.forget()), 4)
+        self.assertEqual((shapes.bytes, len(shapes._shapes)), (0, 0))
         self.assertIsNone(shapes.read(query_wire("b.example", use_edns=0, payload=531)[2:]))
+
+    def test_long(self) -> None:
+        """A shape that is long is not remembered: its options hardly come again."""
+        shapes = Alike()
+        for size in (400, 500, 3000):
+            option = dns.edns.GenericOption(dns.edns.OptionType.NSID, bytes(size))
+            shapes.learn(learnt(query_wire("a.example", use_edns=0, request_payload=4096, options=[option])))
+        self.assertEqual(len(shapes._shapes), 1)
+
+    def test_cookies(self) -> None:
+        """Clients that send a cookie each, or pad their messages, are of one shape, with those that do neither."""
+        shapes = Alike()
+        for number in range(1500):
+            cookie = dns.edns.CookieOption(number.to_bytes(8, "big"), b"")
+            padding = dns.edns.GenericOption(dns.edns.OptionType.PADDING, bytes(number % 40))
+            for options in ([cookie], [padding], [cookie, padding], [padding, cookie]):
+                wire = query_wire(f"n{number}.example", use_edns=0, options=options)
+                if number or len(shapes._shapes):
+                    found = shapes.read(wire[2:])
+                    assert found is not None
+                    self.assertEqual(found.name, learnt(wire).name)
+                shapes.learn(learnt(wire))
+        self.assertEqual(len(shapes._shapes), 1)
+        self.assertIsNotNone(shapes.read(query_wire("a.example", use_edns=0)[2:]))
+
+    def test_other_options(self) -> None:
+        """Any other option is part of the shape, beside those that are not."""
+        shapes = Alike()
+        cookie, nsid = dns.edns.CookieOption(b"12345678", b""), dns.edns.GenericOption(dns.edns.OptionType.NSID, b"")
+        shapes.learn(learnt(query_wire("a.example", use_edns=0, options=[nsid, cookie])))
+        self.assertIsNotNone(shapes.read(query_wire("b.example", use_edns=0, options=[nsid])[2:]))
+        for options in ([cookie], [], [nsid, nsid], [dns.edns.ECSOption("192.0.2.0", 24), nsid]):
+            self.assertIsNone(shapes.read(query_wire("b.example", use_edns=0, options=options)[2:]))
 
     def test_short(self) -> None:
         """A message whose name has no end is none of a known shape."""

@@ -8,13 +8,15 @@ import dns.message
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
+from zope.interface import classImplements, implementer
 
+from heimdall.accept import repeats
 from heimdall.accept.front import Front
-from heimdall.accept.repeats import MOST
+from heimdall.asking import deferred
 from heimdall.cache.memory import Memory
-from heimdall.interfaces import DROP, Drop, IGate, ISource
+from heimdall.interfaces import DROP, Drop, IGate, ISource, ITeller, Ongoing, Told
 from heimdall.message.answer import TC, Answer, make
 from heimdall.message.query import REFUSED, Client, Query
 from tests.cache.questions import positive, question
@@ -215,6 +217,91 @@ class Path(Case):
             self.assertEqual((told.rcode(), bool(told.flags & dns.flags.TC)), (rcode, truncated))
 
 
+class Misbehaving:
+    """A source that calls back as no source should: ``does`` says how."""
+
+    def __init__(self) -> None:
+        self.does: list[str] = []
+        self.told: list[Told] = []
+
+    def ask(self, query: Query) -> Deferred[Answer]:
+        """Ask as everybody else does."""
+        return deferred(self.tell, query)
+
+    def tell(self, query: Query, told: Told) -> Ongoing:
+        """Tell, and break."""
+        self.told.append(told)
+        for what in self.does:
+            if what == "raise":
+                raise ZeroDivisionError
+            told(positive() if what == "answer" else Failure(ZeroDivisionError()))
+        return Deferred()
+
+
+classImplements(Misbehaving, ITeller)
+
+
+class Counters(Case):
+    """Whatever a source does, each query is counted as pending once, and gets one reply."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.bad = Misbehaving()
+        self.front = Front([self.clients], self.memory, [self.names], self.bad, self.clock)
+
+    def pending(self) -> int:
+        """How many queries wait."""
+        return self.front._pending
+
+    def replies(self, wire: bytes) -> int:
+        """How many replies one message gets."""
+        before = len(self.later)
+        try:
+            reply = self.take(wire)
+        except ZeroDivisionError:
+            return 1  # the socket that it came by tells SERVFAIL
+        return (reply is not None) + len(self.later) - before
+
+    def test_ways(self) -> None:
+        """Told and raised, told twice, raised and told: none leaves a query pending, or counts one too few."""
+        for does in (
+            ["raise"], ["answer"], ["fail"], ["answer", "raise"], ["fail", "raise"], ["answer", "answer"],
+            ["answer", "fail"], ["fail", "fail", "raise"],
+        ):  # fmt: skip
+            self.bad.does = does
+            self.assertEqual((self.replies(query_wire("a.example")), self.pending()), (1, 0), does)
+            self.bad.told[-1](positive())  # and once more, later
+            self.assertEqual(self.pending(), 0, does)
+            self.successResultOf(self.front.finish())
+        self.flushLoggedErrors(ZeroDivisionError)
+
+    def test_many(self) -> None:
+        """Through all of that others wait, are counted, and their replies end what waits for the last of them."""
+        self.assertEqual(self.replies(query_wire("waits.example")), 0)
+        waits = self.bad.told[-1]
+        for does in (["answer", "raise"], ["raise"], ["answer", "answer"]):
+            self.bad.does = does
+            self.replies(query_wire("a.example"))
+            self.assertEqual(self.pending(), 1)
+        finished = self.front.finish()
+        self.assertNoResult(finished)
+        waits(positive())
+        self.successResultOf(finished)
+        self.flushLoggedErrors(ZeroDivisionError)
+
+    def test_unsent(self) -> None:
+        """A reply that cannot be sent is a bug, reported, and no query waits for it."""
+
+        def broken(reply: bytes, client: Client) -> None:
+            raise ZeroDivisionError
+
+        self.front.take(query_wire("a.example"), CLIENT, False, broken)
+        finished = self.front.finish()
+        self.bad.told[-1](positive())
+        self.successResultOf(finished)
+        self.assertEqual((self.pending(), len(self.flushLoggedErrors(ZeroDivisionError))), (0, 1))
+
+
 class Repeats(Case):
     """The same message again, but for its id."""
 
@@ -271,9 +358,24 @@ class Repeats(Case):
     def test_bounded(self) -> None:
         """However many spellings of a name are asked, what is remembered of them is bounded."""
         self.memory.put(question("abcdefghijklmnop.example"), positive("abcdefghijklmnop.example"), 0.0)
-        for number in range(MOST + 10):
+        self.patch(repeats, "MOST_BYTES", 100_000)
+        for number in range(200):
             name = "".join(
                 letter.upper() if number >> at & 1 else letter for at, letter in enumerate("abcdefghijklmnop")
             )
             self.assertTrue(self.front.take(query_wire(f"{name}.example"), CLIENT, False, print))
-        self.assertLessEqual(len(self.front.repeats._repeats), MOST)
+        self.assertLessEqual(self.front.repeats._bytes, 100_000)
+        self.assertLess(len(self.front.repeats._repeats), 150)
+
+    def test_waits(self) -> None:
+        """Of a long message that waits for its answer, no more is kept than its header and its question."""
+        padding = dns.edns.GenericOption(dns.edns.OptionType.PADDING, bytes(3000))
+        wire = query_wire("a.example", use_edns=0, request_payload=4096, options=[padding])
+        for rush in (False, True):
+            self.front.rush.on = rush
+            self.assertIsNone(self.take(wire))
+        self.front.rush.catch_up()
+        self.assertEqual([asked.wire for asked in self.source.queries], [wire[:27]] * 2)
+        for answer in self.source.asked:
+            answer.callback(positive())
+        self.assertEqual([reply[:2] for reply, _ in self.later], [wire[:2]] * 2)

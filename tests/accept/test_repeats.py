@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 
+import dns.edns
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -16,6 +20,7 @@ from heimdall.admit.acl import Acl
 from heimdall.admit.limit import Limit
 from heimdall.cache.memory import Memory
 from heimdall.interfaces import DROP
+from heimdall.message import query
 from heimdall.message.answer import make
 from heimdall.message.query import REFUSED
 from tests.accept.echo import NO_BATCHES
@@ -26,6 +31,48 @@ from tests.message.messages import query_wire
 NAMES = ("a.example", "b.example", "C.eXample")
 
 Step = tuple[str, int]
+
+GROWN = """
+import gc, os, sys
+from twisted.internet.task import Clock
+from heimdall.accept import alike, repeats
+from heimdall.accept.alike import Alike
+from heimdall.accept.front import Front
+from heimdall.cache.memory import Memory
+from heimdall.message import query
+from tests.accept.test_front import Source
+from tests.cache.questions import positive, question
+from tests.message.messages import query_wire
+from tests.running import resident
+repeats.MOST_BYTES = alike.MOST_BYTES = 1 << 40
+memory = Memory(1_000_000)
+memory.put(question("a.example"), positive(), 0.0)
+front = Front([], memory, [], Source(), Clock())
+name = b"abcdefghijklmnop"
+def spelt(number):
+    letters = bytes(byte - 32 * (number >> at & 1) for at, byte in enumerate(name))
+    return query_wire("a.example", use_edns=0).replace(b"\\x01a\\x07example", b"\\x10" + letters)
+memory.put(query.make(b"\\x10" + name + b"\\0", 1), positive(), 0.0)
+def grown():
+    gc.collect()
+    return resident(os.getpid())
+def take(wire):
+    front.take(wire, ("192.0.2.1", 53), False, print)
+if sys.argv[1] == "messages":
+    wires = [spelt(number) for number in range(20_000)]
+    take(wires[0])
+    before = grown()
+    for wire in wires:
+        take(wire)
+    print((grown() - before) / front.repeats.used)
+else:
+    shapes = Alike()
+    wires = [query_wire("a.example", use_edns=0, payload=512 + number) for number in range(20_000)]
+    before = grown()
+    for wire in wires:
+        shapes.learn(query.read(wire))
+    print((grown() - before) / shapes.bytes)
+"""
 
 
 class Case(SynchronousTestCase):
@@ -86,7 +133,7 @@ class Known(Case):
         self.assertEqual(self.front.queries.counts, {("udp",): 6})
         self.assertEqual(self.front.answers.counts, {("memory", "noerror"): 6})
         self.assertEqual(sum(self.front._times.buckets), 6)
-        (kept,) = self.memory.inspect(question().name, 0.0)
+        (kept,) = self.memory.inspect([question().key], 0.0)
         self.assertEqual(kept.uses, 6)
 
     def test_read_once(self) -> None:
@@ -97,13 +144,13 @@ class Known(Case):
         self.client.send(self.wire)
         self.memory.forget(question().key)
         left, _ = self.front.repeats.answer(self.slots, self.slots.receive())
-        for (_, query, _), name in zip(left, ("b.example", "a.example"), strict=True):
-            assert query is not None
-            self.assertEqual(query.key, question(name).key)
-        query = left[0][1]
-        assert query is not None
-        query.client = ("192.0.2.1", 53)
-        self.assertIsNone(self.front.take_new(query, False, print))
+        for (_, asked, _), name in zip(left, ("b.example", "a.example"), strict=True):
+            assert asked is not None
+            self.assertEqual(asked.key, question(name).key)
+        asked = left[0][1]
+        assert asked is not None
+        asked.client = ("192.0.2.1", 53)
+        self.assertIsNone(self.front.take_new(asked, False, print))
         self.assertEqual([(asked.wire, asked.client) for asked in self.source.queries], [(other, ("192.0.2.1", 53))])
 
     def test_ages(self) -> None:
@@ -164,14 +211,15 @@ class Known(Case):
         self.assertEqual((len(replies), left, len(silent)), (9, [], 11))
 
     def test_bounded(self) -> None:
-        """However many hosts ask and messages come, what is remembered of them is bounded."""
-        self.patch(repeats, "MOST", 4)
+        """However many hosts ask and messages come, what is remembered of them is bounded, in bytes."""
+        self.patch(repeats, "MOST_BYTES", 5000)
         self.patch(passing, "MOST_HOSTS", 2)
         for number in range(20):
             self.memory.put(question(f"n{number}.example"), positive(f"n{number}.example"), 0.0)
             for _ in range(3):
                 self.taken(query_wire(f"n{number}.example"))
-            self.assertLessEqual(len(self.front.repeats._repeats), 4)
+            self.assertLessEqual(self.front.repeats._bytes, 5000)
+            self.assertLessEqual(len(self.front.repeats._repeats), 6)
         self.assertIsNotNone(self.front.repeats.get(query_wire("n19.example")))
         for number in range(1, 9):
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -179,6 +227,44 @@ class Known(Case):
                 client.sendto(query_wire("n19.example"), self.udp.getsockname())
                 self.front.repeats.answer(self.slots, self.slots.receive())
         self.assertLessEqual(len(self.front.repeats._passing._hosts), 2)
+
+    def test_counted_bytes(self) -> None:
+        """What is counted is what is there, whatever comes, ages and leaves; all of it is gone with other rules."""
+        self.patch(repeats, "MOST_BYTES", 20_000)
+        known = self.front.repeats
+        for number in range(60):
+            name = f"n{number % 15}.{'x' * (number % 40 + 1)}.example"
+            self.memory.put(question(name), positive(name), self.clock.seconds())
+            for _ in range(3):
+                self.ask(query_wire(name))
+                self.taken(query_wire(name, use_edns=0, payload=1232 + number))
+            self.clock.advance(0.7)
+            sizes = [2 * len(rest) + repeat.size for rest, repeat in known._repeats.items()]
+            self.assertEqual(known._bytes, sum(sizes))
+        self.assertGreater(known.used, known._bytes)
+        known.lead([self.gate], 1232)
+        self.assertEqual((known.used, len(known._repeats)), (0, 0))
+
+    def test_long_messages(self) -> None:
+        """A message that is padded to many bytes is answered as any other, and not remembered."""
+        padding = dns.edns.GenericOption(dns.edns.OptionType.PADDING, bytes(3000))
+        wire = query_wire("a.example", use_edns=0, request_payload=4096, options=[padding])
+        for _ in range(3):
+            self.taken(wire)
+        self.assertEqual(len(self.ask(*[wire] * 3)[0]), 3)
+        self.assertEqual(len(self.front.repeats._repeats), 0)
+
+    def test_bytes_are_real(self) -> None:
+        """What is counted is what the process grows by, within a quarter: for messages, and for shapes."""
+        for what in ("messages", "shapes"):
+            run = subprocess.run(
+                [sys.executable, "-c", GROWN, what],
+                capture_output=True,
+                text=True,
+                check=True,
+                env={**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+            self.assertTrue(0.75 < float(run.stdout) < 1.25, (what, run.stdout))
 
 
 class First(Case):
@@ -215,6 +301,69 @@ class First(Case):
         """When what comes in is led another way, nothing is taken for known that was read before."""
         self.front.repeats.lead([self.gate], 512)
         self.assertEqual(self.ask(query_wire("b.example", use_edns=0)), ([], [0], []))
+
+
+def option(code: int, data: bytes) -> bytes:
+    """Return an option as it stands on the wire."""
+    return code.to_bytes(2, "big") + len(data).to_bytes(2, "big") + data
+
+
+COOKIES = st.binary(min_size=0, max_size=41).map(lambda data: option(10, data))
+PADDINGS = st.integers(0, 700).map(lambda size: option(12, bytes(size)))
+SUBNETS = st.sampled_from(
+    [option(8, data) for data in (b"\0\1\x18\0\xc0\0\2", b"\0\0\0\0", b"\0\1\x18\0\xc0\0", b"\0\2\x08\0\x20", b"\0")]
+)
+OTHERS = st.tuples(st.sampled_from((3, 9, 11, 15, 65001)), st.binary(max_size=5)).map(lambda one: option(*one))
+OPTIONS = st.lists(st.one_of(COOKIES, COOKIES, PADDINGS, SUBNETS, OTHERS), max_size=4).map(b"".join)
+"""The options of a message, as clients send them, and as they must not."""
+
+
+class Options(Case):
+    """Messages with options, against the long way."""
+
+    def message(self, data: st.DataObject) -> bytes:
+        """Return a message, perhaps with a few bytes that are wrong."""
+        name = data.draw(st.sampled_from(("a.example", "B.example", "unknown.example")))
+        size = data.draw(st.sampled_from((512, 1232, 4096)))
+        do = data.draw(st.sampled_from((0, 0x80)))
+        options = data.draw(OPTIONS)
+        opt = b"\0\0\x29" + size.to_bytes(2, "big") + bytes((0, 0, do, 0)) + len(options).to_bytes(2, "big") + options
+        head = bytes((0, 7, 1, data.draw(st.sampled_from((0, 0x10))), 0, 1, 0, 0, 0, 0, 0, 1))
+        wire = bytearray(head + query_wire(name)[12:] + opt)
+        for at in data.draw(st.lists(st.integers(2, len(wire) - 1), max_size=2)):
+            wire[at] = data.draw(st.sampled_from((0, 1, 8, 10, 12, wire[at] ^ 1, 255)))
+        cut = data.draw(st.sampled_from((0, 0, 0, 1, 5)))
+        more = data.draw(st.sampled_from((b"", b"", b"", b"\0", opt)))
+        return bytes(wire[: len(wire) - cut]) + more
+
+    @settings(max_examples=250, deadline=None)
+    @given(st.data())
+    def test_same(self, data: st.DataObject) -> None:
+        """Whatever options come, well-formed or not, both ways give the same bytes: an answer, a refusal or nothing."""
+        self.setUp()
+        subnets = data.draw(st.booleans())
+        self.front = Front([self.gate], self.memory, [], self.source, self.clock, client_subnet=subnets)
+        for name in ("a.example", "b.example"):
+            self.memory.put(question(name), positive(name), 0.0)
+            self.memory.put(query.make(question(name).name, 1, do=True), positive(name, data="192.0.2.9"), 0.0)
+        for _ in range(data.draw(st.integers(1, 12))):
+            wire = self.message(data)
+            plain = Front([], self.memory, [], Source(), self.clock, client_subnet=subnets)
+            wanted = plain.take(wire, self.client.getsockname(), False, lambda *_: None)
+            replies, left, silent = self.ask(wire)
+            self.assertEqual(silent, [])
+            self.assertEqual(replies[0] if replies else self.taken(wire), wanted)
+            self.assertEqual(bool(left), not replies)
+
+    def test_many_clients(self) -> None:
+        """Of 1,500 clients with a cookie each, and names that memory has, every message but the first is met here."""
+        for number in range(100):
+            self.memory.put(question(f"n{number}.example"), positive(f"n{number}.example"), 0.0)
+        self.taken(query_wire("n0.example", use_edns=0, options=[dns.edns.CookieOption(b"client00", b"")]))
+        for number in range(1500):
+            cookie = dns.edns.CookieOption(number.to_bytes(8, "big"), b"")
+            replies, left, _ = self.ask(query_wire(f"n{number % 100}.example", use_edns=0, options=[cookie]))
+            self.assertEqual((len(replies), left), (1, []))
 
 
 class Alike(Case):

@@ -143,7 +143,7 @@ class Prefixes(SynchronousTestCase):
         self.patch(limit, "MOST_KNOWN", 30)
         gate = Limit(Clock(), rate=1, burst=3)
         passed(gate, 3, "198.51.100.1")
-        (count,) = [tally for tally in gate.tallies if isinstance(tally, Gauge)]
+        count, clients = [tally for tally in gate.tallies if isinstance(tally, Gauge)]
         for number in range(1000):
             self.assertEqual(passed(gate, 1, f"10.{number // 250}.{number % 250}.1"), 1)
             if number % 40 == 0:  # in use: it comes by more often than half the buckets change
@@ -152,6 +152,9 @@ class Prefixes(SynchronousTestCase):
             assert isinstance(held, int)
             self.assertLessEqual(held, 100)
             self.assertLessEqual(len(gate._prefixes), 30)
+        self.assertEqual(clients.read(), 30)
+        gate.forget(Clock())
+        self.assertEqual((count.read(), clients.read()), (0, 0))
 
     def test_forgotten_prefix(self) -> None:
         """A prefix is forgotten once two halves of the table came after it, and begins anew with a burst."""

@@ -24,7 +24,7 @@ from heimdall.redislink import connect_to
 from heimdall.sharing import share
 from heimdall.tally import Count
 from tests.cache.questions import question
-from tests.rediscase import PATIENT, RedisCase, reactor, until
+from tests.rediscase import PATIENT, RedisCase, pause, reactor, until
 from tests.redisserver import RedisServer
 
 
@@ -92,12 +92,13 @@ class One:
         await until(lambda: self.count("heimdall_cache_redis_writes_total", "stored") >= answers)
 
     async def ask(self, *names: str) -> list[str]:
-        """Ask as clients do, memory first; return who knew."""
+        """Ask as clients do, memory first; return who knew, once it is counted as well."""
         origins = []
         for query in map(question, names):
             found = self.memory.get(query, reactor.seconds())
             known = found[0] if found else await self.shelf.ask(query)
             origins.append(known.origin)
+        await pause(0)
         return origins
 
 

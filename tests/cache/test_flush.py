@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.cache.assure import FROZEN, GRACE, PATIENCE, TICK, Assurance
-from heimdall.cache.flush import KEPT, ONLY_READS, SLACK, Flushes, Unlogged
+from heimdall.cache.flush import AT_ONCE, KEPT, ONLY_READS, OVERLAP, PAGE, SLACK, TOLD, Flushes, Unlogged
 from heimdall.cache.flushed import MOST, Flush, Several
 from heimdall.cache.forget import Forgetting
 from heimdall.cache.memory import Memory
@@ -34,12 +34,17 @@ class LoggingLink(FakeLink):
         name, key = str(command[0]), str(command[1])
         if self.refusal:
             return super()._result(command)
-        if name == "ZADD" and isinstance(command[3], bytes):
-            self.sets.setdefault(key, {})[command[3]] = float(command[2])
+        if name == "ZADD":
+            for score, member in zip(command[2::2], command[3::2], strict=True):
+                if isinstance(member, bytes):
+                    self.sets.setdefault(key, {})[member] = float(score)
         elif name == "ZREVRANGEBYSCORE":
-            high, low = float(command[2]), float(command[3])
+            high, low, first, count = (float(command[at]) for at in (2, 3, 5, 6))
             found = [(score, member) for member, score in self.sets.get(key, {}).items() if low <= score <= high]
-            return succeed([member for _, member in sorted(found, reverse=True)])
+            members = [member for _, member in sorted(found, reverse=True)]
+            return succeed(members[int(first) : int(first + count)])
+        elif name == "ZCARD":
+            return succeed(len(self.sets.get(key, {})))
         elif name == "PUBLISH":
             return super()._result(command)
         return succeed(1)
@@ -302,6 +307,137 @@ class Flushing(Case):
         self.one.link.refusal = {}
         self.one.link.run = lambda *command: succeed(None)  # type: ignore[method-assign]
         self.assertTrue(self.successResultOf(self.one.flushes.sync()))
+
+
+class Log(Case):
+    """What a log of many flushes costs."""
+
+    many = 3 * PAGE
+
+    def setUp(self) -> None:
+        super().setUp()
+        for number in range(self.many):
+            self.one.flushes.flush(from_text(f"n{number}.example"), False)
+            self.clock.advance(0.001)
+        self.settle()
+
+    def settle(self) -> None:
+        """Have both nodes read all there is, long after it was written: the next reading begins behind it."""
+        for _ in range(2):
+            for node in (self.one, self.two):
+                self.successResultOf(node.flushes.sync())
+            self.clock.advance(2 * OVERLAP)
+
+    def sync(self, node: Node, whole: bool = False) -> tuple[int, int]:
+        """Have a node read the log; return how many commands that took, and how many flushes were told or written."""
+        node.link.commands.clear()
+        self.told = 0
+        result = node.link._result
+
+        def count(reply: object) -> object:
+            self.told += len(reply) if isinstance(reply, list) else 0
+            return reply
+
+        def counted(command: tuple[bytes | str | int, ...]) -> Deferred[object]:
+            done = result(command)
+            done.addCallback(count)
+            return done
+
+        node.link._result = counted  # type: ignore[method-assign]
+        self.successResultOf(node.flushes.sync(whole))
+        node.link._result = result  # type: ignore[method-assign]
+        written = sum(len(command) // 2 - 1 for command in node.link.commands if command[0] == "ZADD")
+        return len(node.link.commands), self.told + written
+
+    def test_read_on(self) -> None:
+        """What is new in a long log is read, and no more of it, however often."""
+        for _ in range(3):
+            self.successResultOf(self.one.flushes.sync(False))
+            self.assertEqual(self.sync(self.two), (2, 0))
+            self.clock.advance(2 * OVERLAP)
+
+    def test_written_late(self) -> None:
+        """A flush that came into the log long after it was ordered is found, though nobody told of it."""
+        self.sync(self.two)
+        late = Flush(b"late" * 2, self.now() - 1000, from_text("late.example"), False)
+        self.one.link.sets[self.one.flushes.log_key][late.to_bytes()] = self.now() * 1000
+        self.clock.advance(5)
+        self.assertEqual(self.sync(self.two), (2, 1))
+        self.assertTrue(self.two.flushes.knows(late.id))
+
+    def test_away(self) -> None:
+        """What a node ordered while it was cut off is found by others that were not, once it is back."""
+        self.sync(self.two)
+        self.one.link.become(up=False)
+        self.one.flushes.flush(NAME, False).addErrback(lambda _: None)
+        self.clock.advance(1000)
+        self.sync(self.two)
+        self.one.link.become(up=True)
+        self.sync(self.one)
+        self.clock.advance(5)
+        self.sync(self.two)
+        self.assertTrue(self.two.flushes.covers(NAME, self.now() - 2000))
+
+    def test_new_redis(self) -> None:
+        """A Redis that lost the log gets it back by few commands, one step behind the other."""
+        self.one.link.sets.clear()
+        commands, told = self.sync(self.one)
+        self.assertEqual(told, 2 * self.many)
+        self.assertLessEqual(commands, 2 + 4 * (self.many // AT_ONCE + 1))
+        longest = max(len(command) for command in self.one.link.commands)
+        self.assertLessEqual(longest, 2 + 2 * AT_ONCE)
+        self.assertEqual(len(self.one.link.sets[self.one.flushes.log_key]), self.many)
+        self.settle()
+        self.assertEqual(self.sync(self.one), (2, 0))
+
+    def test_slow_redis(self) -> None:
+        """The next step waits until Redis took the one before: its queue is not filled."""
+        self.one.link.sets.clear()
+        self.successResultOf(self.one.flushes.sync(False).addCallback(lambda _: None))
+        self.one.link.sets.clear()
+        run = self.one.link.run
+
+        def slowly(*command: bytes | str | int) -> Deferred[object]:
+            self.one.link.holding = command[0] == "ZADD"
+            return run(*command)
+
+        self.one.link.run = slowly  # type: ignore[method-assign]
+        self.one.link.commands.clear()
+        self.successResultOf(self.one.flushes.sync(False))
+        self.assertEqual(self.one.link.names().count("ZADD"), 2)
+        self.successResultOf(self.one.flushes.sync(False))
+        self.assertEqual(self.one.link.names().count("ZADD"), 2, "one is under way")
+        self.one.link.run = run  # type: ignore[method-assign]
+        self.one.link.release()
+        self.assertEqual(len(self.one.link.sets[self.one.flushes.log_key]), self.many)
+
+    def test_clock_set_back(self) -> None:
+        """Where the clock of Redis was set back, the log is read whole: what is new may seem older."""
+        self.one.link.offset -= 300
+        self.assertEqual(self.sync(self.one)[1], self.many)
+
+    def test_owed(self) -> None:
+        """Many flushes that had no time yet are made some at a time; the first are told of, the others are logged."""
+        now, self.one.link.now = self.one.link.now, lambda: None  # type: ignore[method-assign]
+        for number in range(2 * PAGE):
+            self.failureResultOf(self.one.flushes.flush(from_text(f"owed{number}.example"), False), Unlogged)
+        self.one.link.now = now  # type: ignore[method-assign]
+        before = len(self.one.flushes)
+        self.sync(self.one)
+        self.assertEqual(len(self.one.flushes) - before, PAGE)
+        self.assertEqual(self.one.link.names().count("PUBLISH"), TOLD)
+        self.clock.advance(5)
+        self.sync(self.one)
+        self.sync(self.two)
+        self.assertTrue(self.two.flushes.covers(from_text("owed7.example"), self.now() - 60))
+        self.assertEqual(len(self.two.flushes) - before, 2 * PAGE)
+
+    def test_inherited(self) -> None:
+        """Who takes the place of another knows what that knew, and which names are flushed by it."""
+        heir = Flushes(self.one.link, self.one.notices, self.clock)
+        heir.inherit(self.one.flushes)
+        self.assertEqual(len(heir), self.many)
+        self.assertTrue(heir.covers(from_text("n7.example"), self.now() - 1000))
 
 
 class Missing(Case):

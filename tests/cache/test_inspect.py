@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,11 +14,12 @@ from heimdall.cache.inspect import Inspection, named
 from heimdall.cache.memory import Memory
 from heimdall.cache.ranks import number as number_of
 from heimdall.cache.seal import Seal
-from heimdall.cache.shown import MOST_RECORDS, Held, contents, shown
+from heimdall.cache.shown import MOST_DATA, MOST_RECORDS, MOST_TEXT, Held, contents, shown
 from heimdall.interfaces import LinkDown
 from heimdall.message.answer import Answer
 from heimdall.message.query import NXDOMAIN
 from heimdall.message.wire import from_text
+from tests.busy import Busy
 from tests.cache.questions import negative, positive, question
 from tests.fakelink import FakeLink
 from tests.rediscase import RedisCase, reactor, until
@@ -26,6 +27,9 @@ from tests.rediscase import RedisCase, reactor, until
 TEXT = "www.a.example"
 NAME = from_text(TEXT)
 HEAD = b"heimdall:c1:"
+
+MANY = 20 * inspect.IN_A_SLICE
+"""Answers that are not looked through in one go."""
 
 
 class Shown(SynchronousTestCase):
@@ -48,6 +52,17 @@ class Shown(SynchronousTestCase):
         """Any key can be told of."""
         for key in (b"", b"\3", b"\3www", NAME, NAME + b"\0", NAME + b"\0\1\0\1\0\7\7", b"\xff" * 40, NAME + bytes(40)):
             self.assertEqual(shown(key, "rubbish")["state"], "rubbish", key)
+
+    def test_long_data(self) -> None:
+        """Data is shown in words up to a number of bytes, the rest as bytes: no answer takes long to tell."""
+        text = b"\xff" + bytes(255)
+        body = b"".join(b"\xc0\x0c\0\x10\0\1\0\0\0\x3c\1\0" + text for _ in range(40))
+        answer = positive(TEXT).replace(question=NAME + b"\0\x10\0\1", counts=(40, 0, 0), body=body)
+        records = contents(answer, body)["records"]
+        in_words = [record for record in records if ' TXT "' in record]
+        self.assertEqual((len(records), len(in_words)), (40, MOST_DATA // 256))
+        self.assertIn(" TXT \\# 256 ff00", records[-1])
+        self.assertLessEqual(max(map(len, records)), MOST_TEXT)
 
     def test_records(self) -> None:
         """Records are told as in a zone file, not too many; data that cannot be read are none."""
@@ -76,19 +91,25 @@ class InMemory(SynchronousTestCase):
         """Hold an answer."""
         self.memory.put(question(name, qtype), positive(name), self.clock.seconds())
 
+    def look(self, qtype: int = 0, every: bool = False) -> list[Any]:
+        """Return what is found: all that is looked for."""
+        found = self.successResultOf(self.inspection.memory(NAME, qtype, every))
+        self.assertTrue(found.complete)
+        return list(found.held)
+
     def test_times(self) -> None:
         """Age and what is left of the TTL are told, of records too; stale answers as such, and where each is from."""
         self.hold()
         self.memory.get(question(TEXT), 0.0)
         self.clock.advance(20.5)
-        [held] = self.inspection.memory(NAME, 1)
+        [held] = self.look(1)
         self.assertEqual((held["state"], held["age"], held["ttl"], held["uses"]), ("fresh", 20.5, 39.5, 1))
         self.assertEqual((held["origin"], held["records"]), ("upstream", [f"{TEXT}. 40 IN A 192.0.2.1"]))
         self.clock.advance(50)
-        [held] = self.inspection.memory(NAME)
+        [held] = self.look()
         self.assertEqual((held["state"], held["ttl"]), ("stale", -10.5))
         self.clock.advance(100)
-        self.assertEqual(self.inspection.memory(NAME), [])
+        self.assertEqual(self.look(), [])
 
     def test_stale_again(self) -> None:
         """An answer given past its TTL is as old as it is in truth, however often it is held anew, and from where."""
@@ -97,7 +118,7 @@ class InMemory(SynchronousTestCase):
             self.clock.advance(70.0 if not twice else 35.0)
             known, expires, _ = self.held()
             self.memory.put(question(TEXT), known.stale(self.clock.seconds() - expires), self.clock.seconds())
-            [held] = self.inspection.memory(NAME, 1)
+            [held] = self.look(1)
             self.assertEqual((held["state"], held["age"], held["ttl"]), ("stale", late + 60, -late))
             self.assertEqual((held["origin"], held["records"]), ("upstream", [f"{TEXT}. 30 IN A 192.0.2.1"]))
 
@@ -107,7 +128,7 @@ class InMemory(SynchronousTestCase):
         known = positive(TEXT).replace(origin="redis")
         self.memory.put(question(TEXT), known.stale(100.0, 400.0), self.clock.seconds())
         self.clock.advance(31)
-        [held] = self.inspection.memory(NAME, 1)
+        [held] = self.look(1)
         self.assertEqual((held["state"], held["age"], held["ttl"], held["origin"]), ("stale", 431.0, -131.0, "redis"))
 
     def held(self) -> tuple[Answer, float, float]:
@@ -122,7 +143,7 @@ class InMemory(SynchronousTestCase):
             self.hold(qtype=qtype)
         self.hold("www.a.example.com")
         self.hold("x.www.a.example")
-        types = [[held["type"] for held in self.inspection.memory(NAME, *asked)] for asked in (
+        types = [[held["type"] for held in self.look(*asked)] for asked in (
             (1, False), (0, False), (0, True), (999, False), (999, True), (15, True),
         )]  # fmt: skip
         self.assertEqual(types, [["A"], ["A", "AAAA"], ["A", "AAAA", "TYPE999"], ["TYPE999"], ["TYPE999"], []])
@@ -132,12 +153,104 @@ class InMemory(SynchronousTestCase):
         self.memory.put(question(TEXT), negative(TEXT, NXDOMAIN), 0.0)
         for qtype in (0, 1, 28):
             for every in (False, True):
-                [held] = self.inspection.memory(NAME, qtype, every)
+                [held] = self.look(qtype, every)
                 self.assertEqual((held["type"], held["rcode"]), ("any", "NXDOMAIN"))
 
     def test_no_redis(self) -> None:
         """Where there is no Redis, that is said."""
         self.failureResultOf(self.inspection.redis(NAME), LinkDown)
+
+
+class Much(SynchronousTestCase):
+    """A memory that holds much: whoever looks into it, queries have their turn."""
+
+    def setUp(self) -> None:
+        self.clock = Busy()
+        self.memory = Memory(100_000_000)
+        for number in range(MANY):
+            name = question(f"n{number}.example")
+            self.memory.put(name, positive(), 0.0)
+        for number in range(30):
+            self.memory.put(question(TEXT, 1000 + number), positive(TEXT), 0.0)
+        self.inspection = Inspection(self.memory, self.clock)
+        self.clock.takes = 0.0005
+
+    def test_search(self) -> None:
+        """A search looks at some hundred keys between two looks at the clock, and queries have their turn again."""
+        self.patch(self.memory, "keys", self.counted(self.memory.keys))
+        searching = self.inspection.memory(NAME, 0, True)
+        self.assertGreater(self.clock.turns(searching), MANY // inspect.IN_A_SLICE // 4)
+        self.assertLessEqual(max(self.sizes), inspect.IN_A_SLICE)
+        found = self.successResultOf(searching)
+        self.assertEqual((len(found.held), found.complete), (30, True))
+
+    def counted(self, keys: Any) -> Any:
+        """Note how many keys are looked at in each step."""
+        self.sizes: list[int] = []
+
+        def counting(size: int) -> Any:
+            for some in keys(size):
+                self.sizes.append(len(some))
+                yield some
+
+        return counting
+
+    def test_search_ends(self) -> None:
+        """A search that takes too long ends where it is, and says so."""
+        self.clock.takes = 0.02
+        searching = self.inspection.memory(NAME, 0, True)
+        self.clock.turns(searching)
+        self.assertFalse(self.successResultOf(searching).complete)
+
+    def test_one_search(self) -> None:
+        """While one searches, another one finds what is common, and says that this is not all."""
+        self.memory.put(question(TEXT), positive(TEXT), 0.0)
+        first, second = (self.inspection.memory(NAME, 0, True) for _ in range(2))
+        self.clock.turns(second)
+        found = self.successResultOf(second)
+        self.assertEqual(([held["type"] for held in found.held], found.complete), (["A"], False))
+        self.assertTrue(self.successResultOf(first).complete)
+        third = self.inspection.memory(NAME, 0, True)
+        self.clock.turns(third)
+        self.assertTrue(self.successResultOf(third).complete)
+
+    def test_many_wait(self) -> None:
+        """Of many looks at once each waits for its turn; past a number of them one is told that nothing was found."""
+        looking = [self.inspection.memory(NAME, 0, True) for _ in range(inspect.MOST_WAITING + 2)]
+        found = self.successResultOf(looking.pop())
+        self.assertEqual((list(found.held), found.complete), ([], False))
+        for one in looking:
+            self.clock.turns(one)
+            self.successResultOf(one)
+
+    def test_given_up(self) -> None:
+        """Who gives a search up ends it, and it keeps no other from its turn."""
+        searching = self.inspection.memory(NAME, 0, True)
+        searching.cancel()
+        self.failureResultOf(searching, CancelledError)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        again = self.inspection.memory(NAME, 0, True)
+        self.clock.turns(again)
+        self.assertTrue(self.successResultOf(again).complete)
+
+    def test_short_looks(self) -> None:
+        """Many short looks in a row have no more of our time than a long one."""
+        self.memory.put(question(TEXT), positive(TEXT), 0.0)
+        waits = 0
+        for _ in range(20):
+            looking = self.inspection.memory(NAME, 1)
+            waits += self.clock.turns(looking)
+            self.successResultOf(looking)
+        self.assertGreater(waits, 5)
+
+    def test_many_answers(self) -> None:
+        """However much is held for a name, so much is shown and no more."""
+        for number in range(2 * inspect.MOST_HELD):
+            self.memory.put(question(TEXT, 2000 + number), positive(TEXT), 0.0)
+        searching = self.inspection.memory(NAME, 0, True)
+        self.clock.turns(searching)
+        found = self.successResultOf(searching)
+        self.assertEqual((len(found.held), found.complete), (inspect.MOST_HELD, False))
 
 
 class InRedis(SynchronousTestCase):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from heimdall.cache.memory import Memory
+from heimdall.cache.memory import ENTRY_BYTES, PARTS, STEP, Memory
 from heimdall.interfaces import IHotCache
 from heimdall.message import query
 from heimdall.message.passed import Changes, terms
@@ -168,6 +168,29 @@ class Bounds(SynchronousTestCase):
         self.assertLessEqual(memory.used, 100_000)
         self.assertGreater(len(memory), 80)
         self.assertEqual(memory._evicted.total() + len(memory), 1000)
+
+    def test_limit_falls(self) -> None:
+        """A limit that has fallen is kept in small steps."""
+        memory = Memory(1_000_000)
+        for number in range(3000):
+            memory.put(question(f"n{number}.example"), positive(f"n{number}.example"), 0.0)
+        memory.keep(100_000, stale_window=0.0, refresh_share=0.0)
+        held = len(memory)
+        for _ in memory.trim(0.0):
+            self.assertLess(held - len(memory), STEP // ENTRY_BYTES + 2)
+            held = len(memory)
+        self.assertLessEqual(memory.used, 100_000)
+        self.assertGreater(memory.used, 90_000)
+
+    def test_parts(self) -> None:
+        """The index is in parts: the largest of 200,000 names has few of them, and so has no step much to write."""
+        memory = Memory(200_000_000)
+        known = positive()
+        for number in range(200_000):
+            name = question(f"n{number}.example")
+            memory.put(name, known.replace(question=name.key[:-1]), 0.0)
+        self.assertEqual(len(memory), 200_000)
+        self.assertLess(max(map(len, memory._index)), 2 * 200_000 // PARTS)
 
     def test_bytes_are_real(self) -> None:
         """What is counted is what the process grows by, within a quarter: for answers of one record and of many."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from twisted.internet.base import DelayedCall
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
+from zope.interface import classImplements, implementer
 from zope.interface.verify import verifyObject
 
 from heimdall.cache.memory import Memory
-from heimdall.cache.once import LATE, Once
-from heimdall.interfaces import ISource, NoAnswer
+from heimdall.cache.once import AGAIN, LATE, Once
+from heimdall.interfaces import IHotCache, ISource, ITeller, NoAnswer, Ongoing, Told
 from heimdall.message.answer import Answer
 from heimdall.message.edns import ExtendedError
 from heimdall.message.passed import terms
@@ -179,6 +180,105 @@ class Flights(Case):
         self.assertIsNone(self.known())
         self.once.refresh(question(), 1.0)
         self.assertEqual(len(self.source.asked), 5)
+
+
+@implementer(IHotCache)
+class Forgetful:
+    """A memory that can hold nothing."""
+
+    def get(self, query: Query, now: float) -> None:
+        """Know nothing."""
+
+    def held(self, query: Query, now: float) -> None:
+        """Hold nothing."""
+
+    def again(self, place: int, body: bytes, now: float) -> bool:
+        """Know nothing."""
+        return False
+
+    def put(self, query: Query, answer: Answer, now: float, dies: float | None = None) -> None:
+        """Break."""
+        raise ZeroDivisionError
+
+    def forget(self, key: bytes) -> None:
+        """Nothing."""
+
+
+class Broken(Case):
+    """What breaks on either side of a flight."""
+
+    def test_memory(self) -> None:
+        """Where memory meets a bug, who asked is told SERVFAIL at once, and nobody is left waiting."""
+        once = Once(Forgetful(), self.source, self.clock)
+        waiting = [once.ask(question()) for _ in range(2)]
+        self.source.give(positive())
+        self.assertEqual([self.successResultOf(one).rcode for one in waiting], [2, 2])
+        self.assertEqual((len(once._flights), once._waiting), (0, 0))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_count(self) -> None:
+        """A bug in the count of what is hot keeps the answer from nobody, and does not come back to the source."""
+
+        def broken(*_: object) -> None:
+            raise ZeroDivisionError
+
+        self.once.landed = broken
+        asked = self.once.ask(question())
+        self.source.give(positive())
+        self.assertEqual(self.successResultOf(asked).rcode, 0)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_raises_behind_its_answer(self) -> None:
+        """A source that tells and then raises has told; its bug is reported."""
+
+        class Raising(Source):
+            def tell(self, query: Query, told: Told) -> Ongoing:
+                told(positive())
+                raise ZeroDivisionError
+
+        classImplements(Raising, ITeller)
+        once = Once(self.memory, Raising(), self.clock)
+        self.assertEqual(self.successResultOf(once.ask(question())).rcode, 0)
+        self.assertEqual((len(once._flights), once._waiting), (0, 0))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class Flushed(Case):
+    """What is being asked while it is flushed."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.once = Once(self.memory, self.source, self.clock, most=10_000)
+        self.asked = [self.once.ask(question(f"n{number}.example")) for number in range(10 * AGAIN)]
+
+    def test_turns(self) -> None:
+        """Many questions are asked again some at a time; meanwhile no answer to an old one is taken."""
+        old = list(self.source.asked)
+        self.once.forget(lambda name: True)
+        self.assertEqual(len(self.source.asked), len(old) + AGAIN)
+        for query, answer in old:
+            if not answer.called:
+                answer.callback(positive(query.name.decode("latin-1")))
+        self.assertEqual([one for one in self.asked if one.called], [])
+        before = len(self.source.asked)
+        while isinstance(call := self.once._asking_again, DelayedCall):
+            again = call.func
+            call.cancel()  # the clock of a test makes all calls of the same moment in one go
+            again()
+            self.assertLessEqual(len(self.source.asked) - before, AGAIN)
+            before = len(self.source.asked)
+        self.assertEqual(len(self.source.asked), 2 * len(old))
+        for query, answer in self.source.asked[len(old) :]:
+            answer.callback(positive().replace(question=query.question))
+        self.assertEqual([self.successResultOf(one).rcode for one in self.asked], [0] * len(old))
+
+    def test_flushed_again(self) -> None:
+        """However often they are flushed meanwhile, each is on the list of what is to be asked once."""
+        for _ in range(50):
+            self.once.forget(lambda name: True)
+        self.assertLessEqual(len(self.once._again), len(self.asked))
+        self.once.close()
+        self.assertEqual((len(self.once._again), self.once._asking_again), (0, None))
 
 
 class Keeping(Case):

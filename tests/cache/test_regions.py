@@ -6,9 +6,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.cache.flush import KEPT
+from heimdall.cache.flush import AT_ONCE, KEPT, OVERLAP, PAGE
 from heimdall.cache.flushed import Flush
-from heimdall.cache.regions import DRIFT, EVERY, TOLD, WAITING, Regions
+from heimdall.cache.regions import DRIFT, EVERY, TOLD, TOLD_OF, WAITING, Regions
 from heimdall.interfaces import NO_CLOCK
 from heimdall.message.wire import from_text
 from heimdall.tally import Gauge
@@ -92,6 +92,46 @@ class Sharing(Case):
         self.regions.stop()
         self.regions.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_many(self) -> None:
+        """A region that was away is told of many flushes by few commands, and then of what is new."""
+        self.to_there.become(up=False)
+        for number in range(2 * AT_ONCE):
+            self.here.flushes.flush(from_text(f"n{number}.example"), False)
+        self.to_there.become(up=True)
+        for told in (2 * 2 * AT_ONCE, 0):
+            self.to_there.commands.clear()
+            self.successResultOf(self.regions.compare())
+            written = sum(len(command) // 2 - 1 for command in self.to_there.commands if command[0] == "ZADD")
+            self.assertEqual(written, told)
+            self.assertLessEqual(self.to_there.names().count("PUBLISH"), TOLD_OF)
+            self.clock.advance(2 * OVERLAP)
+        self.assertEqual(len(self.there.link.sets[self.there.flushes.log_key]), 2 * AT_ONCE)
+        self.assertEqual(self.lacked(), 0.0)
+
+    def test_read_on(self) -> None:
+        """Of a long log of a region what is new is read, and learnt; of one that lost it all of it is told again."""
+        for number in range(2 * PAGE):
+            self.there.flushes.flush(from_text(f"n{number}.example"), False)
+        self.successResultOf(self.regions.compare())
+        self.assertEqual(len(self.here.flushes), 2 * PAGE)
+        for _ in range(2):
+            self.clock.advance(2 * OVERLAP)
+            self.to_there.commands.clear()
+            self.successResultOf(self.regions.compare())
+        self.assertEqual(self.to_there.names(), ["ZCARD", "ZREVRANGEBYSCORE"])
+        self.there.link.sets.clear()
+        self.successResultOf(self.regions.compare())
+        self.assertEqual(len(self.there.link.sets[self.there.flushes.log_key]), 2 * PAGE)
+
+    def test_one_reading(self) -> None:
+        """While the log of a region is being read, it is not read again."""
+        self.to_there.holding = True
+        comparing = self.regions.compare()
+        self.successResultOf(self.regions.compare())
+        self.assertEqual(len(self.to_there.commands), 1)
+        self.to_there.release()
+        self.successResultOf(comparing)
 
     def test_hostile(self) -> None:
         """A log that holds rubbish, is no log, or cannot be read changes nothing here."""

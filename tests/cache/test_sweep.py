@@ -9,10 +9,10 @@ from unittest import mock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from heimdall.cache.flush import Flushes
-from heimdall.cache.forget import REST
 from heimdall.cache.sweep import AT_ONCE, Sweep
 from heimdall.message.wire import from_text
 from heimdall.peers.notices import Notices
+from heimdall.slices import REST
 from tests.cache.questions import question
 from tests.rediscase import RedisCase, reactor, until
 
@@ -114,8 +114,29 @@ class Sweeping(RedisCase):
         await self.start()
         self.redis.command("SET", "heimdall:flushes:sweeper", "somebody", "PX", 10_000)
         await self.flushes.flush(from_text("a.example"), False)
+        run = self.patch_run()
         await self.sweep.run()
+        self.assertEqual(run, ["ZCARD", "SET"])
         self.assertEqual(len(self.left()), 15)
+
+    async def test_nothing_to_do(self) -> None:
+        """While there is nothing to be swept, that is all that is asked."""
+        await self.start()
+        run = self.patch_run()
+        await self.sweep.run()
+        self.assertEqual(run, ["ZCARD"])
+
+    def patch_run(self) -> list[object]:
+        """Return a list of the commands that are run from now on."""
+        names: list[object] = []
+        run = self.link.run
+
+        def noted(*command: bytes | str | int) -> Any:
+            names.append(command[0])
+            return run(*command)
+
+        self.patch(self.link, "run", noted)
+        return names
 
     async def test_rubbish(self) -> None:
         """Rubbish among what is to be swept is thrown away."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.cache import table
-from heimdall.cache.table import NOTHING, Table
+from heimdall.cache.table import GROWTH, MOST_SPOTS, NOTHING, SPARE, Table
 from tests.cache.questions import positive
 
 
@@ -30,12 +32,21 @@ class Forms(SynchronousTestCase):
         self.assertEqual([shared for _, shared in forms], [False, False])
 
     def test_bounded(self) -> None:
-        """However many forms come, so many are remembered and no more."""
+        """However many forms come, so many are remembered and no more; the oldest goes for one that comes."""
         self.patch(table, "MOST_FORMS", 3)
         held = Table()
         for rcode in range(10):
             held.form(positive().replace(rcode=rcode))
-        self.assertEqual(len(held._shared), 1)
+        self.assertEqual(held.shared, 3)
+        self.assertTrue(held.form(positive().replace(rcode=7))[1])
+        self.assertFalse(held.form(positive().replace(rcode=6))[1])
+
+    def test_many_records(self) -> None:
+        """The form of an answer of many records is its own: it goes with the answer, and nobody remembers it."""
+        held = Table()
+        many = positive().replace(spots=tuple(range(6, 6 + 16 * (MOST_SPOTS + 1), 16)))
+        self.assertEqual([held.form(many)[1], held.form(positive())[1], held.form(many)[1]], [False, False, False])
+        self.assertEqual(held.shared, 1)
 
 
 class Places(SynchronousTestCase):
@@ -53,3 +64,16 @@ class Places(SynchronousTestCase):
         self.assertEqual(held.enter(b"three"), place)
         self.assertEqual((held.keys[place], held.bodies[place], held.forms[place]), (b"three", b"", NOTHING))
         self.assertEqual((held.uses[place], held.noted[place], held.until[place]), (0, 0, 0.0))
+
+    def test_growth(self) -> None:
+        """Each new place makes one column longer at most, and there is always one left."""
+        held = Table()
+        columns: list[Sized] = [*held._numbers, *held._links, held.forms, held.bodies, held.keys]
+        self.assertLess(len(columns), SPARE)
+        held.enter(b"first")
+        for number in range(5 * GROWTH):
+            before = sum(len(column) for column in columns)
+            place = held.enter(b"%d" % number)
+            self.assertLessEqual(sum(len(column) for column in columns) - before, GROWTH)
+            self.assertTrue(all(place < len(column) for column in columns))
+            self.assertEqual(len(held), number + 2)

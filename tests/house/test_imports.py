@@ -31,8 +31,9 @@ ORDER = (
         "totals",
         "collector",
     },
-    {"asking"},
-    {"config", "gso", "interfaces", "mmsg", "tally", "waits"},
+    {"asking", "single_flight", "slices", "waits"},
+    {"bugs"},
+    {"config", "gso", "interfaces", "mmsg", "tally"},
     {"message"},
 )
 """Who may import whom: only what stands further down. Parts of one step do not know each other."""

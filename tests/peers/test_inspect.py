@@ -40,10 +40,7 @@ class Node:
         self.everyone: list[str] = beside.everyone if beside else []
         self.everyone.append(name)
         self.members: Deferred[list[Member]] | None = None
-        self.spent = 0.0
-        self.inquiries = Inquiries(
-            self.notices, clock, node=name, held=self.look, members=self.listed, spent=lambda: self.spent
-        )
+        self.inquiries = Inquiries(self.notices, clock, node=name, held=self.look, members=self.listed)
 
     def look(self, name: bytes, qtype: int, every: bool, flush: bytes) -> Deferred[Told]:
         """Note what is asked for."""
@@ -237,40 +234,6 @@ class Hostile(Case):
         self.assertEqual((self.one.asked, self.one.count("asked", "malformed")), ([], 6))
         self.two.notices.tell(ASK, head + NAME.upper())
         self.assertEqual(self.one.asked, [(NAME, 1, False)])
-
-    def test_long_looks(self) -> None:
-        """Looks that take long are a tenth of our time at most, whoever asks for them; flushes are confirmed anyway."""
-        self.slow(0.06, 0.06)
-        for _ in range(300):
-            self.question(NO_FLUSH)
-            self.clock.advance(0.05)
-        self.assertTrue(1.0 < self.one.spent < 0.1 * (15 + self.one.spent) + 0.3, self.one.spent)
-        before = len(self.one.asked)
-        self.question(NO_FLUSH)
-        self.question(FLUSH)
-        self.assertEqual(len(self.one.asked), before + 1)
-
-    def test_busy_machine(self) -> None:
-        """What other programs take of the machine during a look is not our time: every question is replied to."""
-        self.slow(0.2, 0.0001)
-        for _ in range(50):
-            self.question(NO_FLUSH)
-        self.assertEqual((len(self.one.asked), self.one.count("asked", "many")), (50, 0))
-
-    def slow(self, took: float, spent: float) -> None:
-        """Have the looks of the first node take so long, and so much of the CPU."""
-        look = self.one.inquiries._held
-
-        def slowly(*asked: Any) -> Deferred[Told]:
-            self.clock.advance(took)
-            self.one.spent += spent
-            return look(*asked)
-
-        self.one.inquiries._held = slowly
-
-    def question(self, flush: bytes) -> None:
-        """Have the second node ask the first whether it knows a flush."""
-        self.two.notices.tell(ASK, bytes(8) + flush + b"\0\0\1" + NAME)
 
     def test_flood(self) -> None:
         """Of many questions in a second only so many are replied to; in the next one there are replies again."""

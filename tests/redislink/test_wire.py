@@ -60,6 +60,16 @@ class Writing(TestCase):
         await until(lambda: there.transport is not None)
         return wire, there
 
+    async def test_cannot_be_packed(self) -> None:
+        """What is no command takes no place in the order: the replies of others stay theirs."""
+        wire, there = await self.connect(2)
+        first = wire.send("GET", "first")
+        self.assertRaises(TypeError, wire.send, "GET", None)
+        last = wire.send("GET", "last")
+        self.assertEqual(len(wire.waiting), 2)
+        there.read()
+        await gatherResults([first, last])
+
     async def test_at_once(self) -> None:
         """In a hurry, a command is in the socket when ``send`` returns: the reactor need not come round for that."""
         wire, there = await self.connect(1)

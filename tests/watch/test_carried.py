@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 
 from heimdall.interfaces import LinkDown
@@ -29,18 +29,21 @@ class Pages(Served):
         self.held: list[list[Record]] = RECORDS
         self.taken: list[tuple[str, list[Record]]] = []
         self.wait: Deferred[None] | None = None
+        self.counting: Deferred[None] | None = None
         self.broken: Exception | None = None
         self.given = 0
+        self.carried = Carried(self, Trust(), self.clock)
         self.admin = Admin(
-            clock=self.clock, tallies=[], ready=lambda: (True, []), own=lambda: OWN,
-            carried=Carried(self, Trust(), self.clock),
-        )  # fmt: skip
+            clock=self.clock, tallies=[], ready=lambda: (True, []), own=lambda: OWN, carried=self.carried
+        )
         self.serve(self.admin)
 
     def now(self) -> float:
         return 1000.0
 
     async def expected(self, tier: str) -> int:
+        if self.counting is not None:
+            await self.counting
         if self.broken is not None:
             raise self.broken
         return 3
@@ -83,6 +86,34 @@ class Pages(Served):
         talker.transport.loseConnection()
         await self.until(0)
         self.wait = None
+        self.assertEqual((await self.ask("/api/v1/export")).status, 200)
+
+    async def test_export_one_at_once(self) -> None:
+        """Of two that are asked for at the same moment, before the first begins, one is made."""
+        self.counting = Deferred()
+        first = Deferred.fromCoroutine(self.ask("/api/v1/export"))
+        second = Deferred.fromCoroutine(self.ask("/api/v1/export"))
+        done: Any = await DeferredList([first, second], fireOnOneCallback=True)
+        self.assertEqual(done[0].status, 503)
+        self.counting.callback(None)
+        self.assertEqual((await (second if done[1] == 0 else first)).status, 200)
+
+    async def test_export_places(self) -> None:
+        """However an export ends, before it begins or in the middle, the next one may begin."""
+        request = b"GET /api/v1/export HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        for wait in ("counting", "wait"):
+            setattr(self, wait, Deferred())
+            talker = await self.talk()
+            talker.transport.write(request)
+            while not self.carried._exporting:
+                await deferLater(reactor, 0.005)
+            talker.transport.loseConnection()
+            await self.until(0)
+            self.assertFalse(self.carried._exporting, wait)
+            setattr(self, wait, None)
+        self.broken = LinkDown("away")
+        self.assertEqual((await self.ask("/api/v1/export")).status, 503)
+        self.broken = None
         self.assertEqual((await self.ask("/api/v1/export")).status, 200)
 
     async def test_export_broken(self) -> None:

@@ -111,6 +111,16 @@ class Asking(Case):
         self.assertTrue(transport.disconnecting or transport.disconnected)
         self.clock.advance(1)
 
+    def test_no_json(self) -> None:
+        """What is no JSON is neither asked nor waited for; as a reply it is refused."""
+        self.assertRaises(TypeError, self.parent.ask, "echo", {1, 2})
+        self.assertEqual(len(self.parent._asked), 0)
+        asked = self.ask("slow")
+        self.slow.callback({1, 2})
+        self.pass_on()
+        self.failureResultOf(asked, Unanswered)
+        self.flushLoggedErrors(TypeError)
+
 
 class Telling(Case):
     """Words without a reply."""

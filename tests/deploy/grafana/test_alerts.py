@@ -74,8 +74,7 @@ HEALTHY: tuple[tuple[str, str], ...] = (
     metric("accept_query_seconds_bucket", rising(90), 'le="0.0005"'),
     metric("accept_query_seconds_bucket", rising(99.5), 'le="0.25"'),
     metric("accept_query_seconds_bucket", rising(100), 'le="+Inf"'),
-    metric("accept_faults_total", flat(3)),
-    metric("cache_once_faults_total", flat(0)),
+    metric("bugs_met_total", flat(3)),
     metric("watch_scrape_errors_total", flat(0)),
     metric("workers_ended_total", flat(1)),
     metric("fetch_upstream_up", flat(1), 'server="192.0.2.1:53"'),
@@ -128,7 +127,7 @@ CASES = (
     Case(
         "HeimdallFaults",
         "a met a bug of its own",
-        (metric("accept_faults_total", f"3+0x{LENGTH - 5} 4+0x4"),),
+        (metric("bugs_met_total", f"3+0x{LENGTH - 5} 4+0x4"),),
         rests="10m",
     ),
     Case(

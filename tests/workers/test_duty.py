@@ -1,0 +1,70 @@
+"""What a worker does for its parent: exports that go on side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+
+from heimdall.cache.carry import AT_ONCE
+from heimdall.config.settings import Fetch, Redis, Settings
+from heimdall.pipeline import lay
+from heimdall.station import Station
+from heimdall.workers.duty import MOST_EXPORTS, Duty
+from tests.cache.questions import positive, question
+from tests.rediscase import reactor
+
+HELD = 3 * AT_ONCE
+
+
+class Exports(TestCase):
+    """A worker that holds more than is told in one go."""
+
+    def setUp(self) -> None:
+        path = lay(Settings(fetch=Fetch(upstreams=("127.0.0.1:1",)), redis=Redis(enabled=False)), reactor)
+        self.addCleanup(path.close)
+        for number in range(HELD):
+            path.memory.put(question(f"n{number}.example"), positive(f"n{number}.example"), reactor.seconds())
+        self.duty = Duty(Clock(), lambda: None)
+        self.duty._station = Station(path, reactor, (), "one")
+
+    async def begin(self, number: int) -> list[Any]:
+        """Begin an export; return the first of what it tells."""
+        return await self.told(number, "memory")
+
+    async def told(self, number: int, tier: str | None = None) -> list[Any]:
+        """Return some more of what an export tells."""
+        some = await self.duty.out({"export": number, "tier": tier})
+        return [] if some is None else list(some)
+
+    async def test_side_by_side(self) -> None:
+        """Two exports at once both tell all that is held: neither begins the other again, nor ends it."""
+        found: dict[int, list[Any]] = {number: await self.begin(number) for number in (1, 2)}
+        while some := {number: await self.told(number) for number in (1, 2) if number in self.duty._exports}:
+            for number, records in some.items():
+                found[number] += records
+        for records in found.values():
+            self.assertEqual((len(records), len({key for key, _ in records})), (HELD, HELD))
+        self.assertEqual(self.duty._exports, {})
+
+    async def test_unknown(self) -> None:
+        """An export that did not begin here, or is over, has no end that could be taken for one."""
+        await self.assertFailure(self.deferred(7), ValueError)
+        await self.begin(7)
+        while 7 in self.duty._exports:
+            await self.told(7)
+        await self.assertFailure(self.deferred(7), ValueError)
+
+    def deferred(self, number: int) -> Any:
+        """Go on with an export."""
+        return Deferred.fromCoroutine(self.told(number))
+
+    async def test_bounded(self) -> None:
+        """Exports that nobody goes on with are let go of: of too many the oldest has ended."""
+        for number in range(MOST_EXPORTS + 3):
+            await self.begin(number)
+        self.assertEqual(list(self.duty._exports), list(range(3, MOST_EXPORTS + 3)))
+        await self.assertFailure(self.deferred(0), ValueError)
+        self.assertEqual(len(await self.told(3)), AT_ONCE)
