@@ -6,11 +6,10 @@ from collections.abc import Generator
 from typing import Any
 
 import dns.message
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -27,6 +26,8 @@ from heimdall.message.answer import make as answer_of
 from heimdall.message.query import FORMERR, NOTIMP, Query, make
 from heimdall.message.wire import from_text
 from heimdall.testing import Scripted
+from tests.virtual_time import CLOCK as reactor
+from tests.virtual_time import VirtualCase
 
 Steps = Generator[Deferred[Any], Any, None]
 
@@ -36,10 +37,11 @@ def ask(text: str = "www.example", qtype: int = 1, **more: Any) -> Query:
     return make(from_text(text), qtype, **more)
 
 
-class Case(TestCase):
+class Case(VirtualCase):
     """An upstream and a server."""
 
     def setUp(self) -> None:
+        super().setUp()
         self.upstream = Scripted(reactor).start()
         self.addCleanup(self.upstream.stop)
         self.upstream.when("*", say=["192.0.2.1"])
