@@ -58,7 +58,7 @@ class VirtualTime:
         self._echo = socket.socket(type=socket.SOCK_DGRAM)
         self._echo.bind(("127.0.0.1", 0))
         self._echo.connect(self._echo.getsockname())
-        self._began = time.time()
+        self._wall = time.time() - BEGIN
         directlyProvides(self, *providedBy(reactor))
 
     def __getattr__(self, name: str) -> Any:
@@ -70,7 +70,7 @@ class VirtualTime:
 
     def wall(self) -> float:
         """Return the seconds since 1970, by the clock that Redis is made to tell."""
-        return self._began + self.seconds() - BEGIN
+        return self._wall + self.seconds()
 
     def callLater(self, delay: float, what: Callable[..., object], *more: Any, **most: Any) -> IDelayedCall:
         """Set a timer."""
@@ -108,7 +108,8 @@ class VirtualTime:
         self._settle()
 
     def start(self) -> None:
-        """Let time pass where nobody has anything to do."""
+        """Let time pass where nobody has anything to do, from what the clock on the wall says now."""
+        self._wall = time.time() - self.seconds()
         self._next = self._reactor.callLater(0, self._turn)
 
     async def stop(self) -> None:
