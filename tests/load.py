@@ -1,12 +1,14 @@
 """A steady load of queries from a process of its own: each is timed by the kernel, and each answer checked.
 
 The process asks as a stub resolver does: a node that is not there, or silent for a second, is not waited for, the
-next one is asked. ``python -m tests.load PLAN RESULTS`` runs a plan; it ends early when its standard input does.
+next one is asked. ``python -m tests.load FOLDER`` runs the plan in a folder, and ends early when its standard input
+does.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 import selectors
 import socket
 import struct
@@ -29,6 +31,9 @@ PATIENCE: Final = 1.0
 
 LOST: Final = 5.0
 """Seconds after which a query without an answer is lost."""
+
+PATIENT: Final[Any] = {"patience": 60.0, "lost": 120.0}
+"""What a load waits for where a test is about answers, not about how long they take."""
 
 GOOD, WRONG, FAILED, NEVER = "good", "wrong", "failed", "lost"
 """What may come of a query: the answer to it, another answer, another response code, nothing."""
@@ -123,7 +128,9 @@ class _Client:
 class _Load:
     """The load in its process."""
 
-    def __init__(self, plan: dict[str, Any]) -> None:
+    def __init__(self, plan: dict[str, Any], sent: mmap.mmap) -> None:
+        self.patience, self.lost = plan["patience"], plan["lost"]
+        self.sent = sent
         self.wait = selectors.DefaultSelector()
         self.clients = [_Client(port, plan["sockets"], self.wait) for port in plan["ports"]]
         self.asks = [Ask(*row) for row in plan["asks"]]
@@ -146,7 +153,8 @@ class _Load:
                 self.queries.append(query)
                 self.send(query, asks[at].node)
                 at += 1
-                look = time.monotonic() + LOST
+                self.sent[:8] = at.to_bytes(8, "little")
+                look = time.monotonic() + self.lost
             soon = max(asks[at].at - now, 0.0) if at < len(asks) else 0.05
             for key, _ in self.wait.select(min(soon, 0.05)):
                 if key.data is not None:
@@ -170,7 +178,7 @@ class _Load:
         for number in range(len(self.clients)):
             at = (node + number) % len(self.clients)
             if self.clients[at].send(query):
-                self.flying.append((time.monotonic() + PATIENCE, query, at))
+                self.flying.append((time.monotonic() + self.patience, query, at))
                 return
             query.retries += 1
 
@@ -182,7 +190,7 @@ class _Load:
         over = [one for one in self.flying if one[0] <= now]
         self.flying = [one for one in self.flying if one[0] > now]  # in order, as what is sent now is due last
         for _, query, node in over:
-            if query.open and now - query.began < LOST:
+            if query.open and now - query.began < self.lost:
                 query.retries += 1
                 self.send(query, node + 1)
 
@@ -246,6 +254,11 @@ class Load:
     process: subprocess.Popen[bytes] = field(repr=False)
     folder: Path
 
+    @property
+    def sent(self) -> int:
+        """How many queries were sent so far."""
+        return int.from_bytes((self.folder / "sent").read_bytes(), "little")
+
     def end(self, *, now: bool = False) -> list[Told]:
         """Wait for its end, or have it ask nothing more; return what came of each query that was sent."""
         if now and self.process.stdin is not None:
@@ -264,7 +277,14 @@ class Load:
 
 
 def start(
-    ports: Sequence[int], asks: Sequence[Ask], *, sockets: int = 4, shown: str = "", ages: Sequence[int] = (0,)
+    ports: Sequence[int],
+    asks: Sequence[Ask],
+    *,
+    sockets: int = 4,
+    shown: str = "",
+    ages: Sequence[int] = (0,),
+    patience: float = PATIENCE,
+    lost: float = LOST,
 ) -> Load:
     """Start a load.
 
@@ -273,6 +293,8 @@ def start(
     :param sockets: that each node is asked from.
     :param shown: what progress is told as, on the standard error; empty for none.
     :param ages: which data of a name are right; see :func:`tests.slowup.address`.
+    :param patience: seconds without a reply after which the next node is asked.
+    :param lost: seconds after which a query without an answer is lost.
     """
     folder = Path(tempfile.mkdtemp(prefix="heimdall-load-"))
     plan = {
@@ -280,11 +302,14 @@ def start(
         "sockets": sockets,
         "shown": shown,
         "ages": list(ages),
+        "patience": patience,
+        "lost": lost,
         "asks": [(ask.at, ask.node, ask.text, ask.kind, ask.qtype) for ask in asks],
     }
     (folder / "plan").write_text(json.dumps(plan))
+    (folder / "sent").write_bytes(bytes(8))
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.load", str(folder / "plan"), str(folder / "results")],
+        [sys.executable, "-m", "tests.load", str(folder)],
         cwd=Path(__file__).resolve().parent.parent,
         stdin=subprocess.PIPE,
     )
@@ -299,9 +324,11 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 def main() -> None:
     """Run a plan."""
-    load = _Load(json.loads(Path(sys.argv[1]).read_bytes()))
-    load.run()
-    Path(sys.argv[2]).write_text(json.dumps(load.results()))
+    folder = Path(sys.argv[1])
+    with (folder / "sent").open("r+b") as file, mmap.mmap(file.fileno(), 8) as sent:
+        load = _Load(json.loads((folder / "plan").read_bytes()), sent)
+        load.run()
+    (folder / "results").write_text(json.dumps(load.results()))
 
 
 if __name__ == "__main__":

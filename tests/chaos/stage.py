@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import deque
 from collections.abc import Sequence
 from math import inf
@@ -132,9 +133,10 @@ class Stage(Cluster):
         return self.proxy
 
     def change(self, node: int) -> None:
-        """Give all names other data, and have a node flush them."""
+        """Give all names other data, and have a node flush them, until all have done so but the one in trouble."""
         self.upstream.change(1)
-        self.changed = self.flush(node, "example")
+        self.wait(lambda: {*self.flush(node, "example")["silent"]} <= {f"node{LAST}"})
+        self.changed = time.monotonic()
 
     @property
     def _clock_file(self) -> Path:
