@@ -234,6 +234,8 @@ class _Load:
             return
         kind, query.ttl, size = struct.unpack_from("!HxxIH", reply, end + 2)
         data = reply[end + 12 : end + 12 + size]
+        if not self.ages:
+            query.verdict, query.detail = GOOD, ""
         for age in self.ages:
             if kind == query.question[-3] and data == address(query.question, age):
                 query.verdict, query.detail, query.age = GOOD, "", age
@@ -258,6 +260,14 @@ class Load:
     def sent(self) -> int:
         """How many queries were sent so far."""
         return int.from_bytes((self.folder / "sent").read_bytes(), "little")
+
+    def pass_queries(self, count: int) -> None:
+        """Wait until so many more were sent."""
+        until, ends = self.sent + count, time.monotonic() + 120
+        while self.sent < until:
+            if time.monotonic() > ends or self.process.poll() is not None:
+                raise AssertionError(f"{self.sent} queries were sent, and not {until}")
+            time.sleep(0.01)
 
     def end(self, *, now: bool = False) -> list[Told]:
         """Wait for its end, or have it ask nothing more; return what came of each query that was sent."""
@@ -292,7 +302,7 @@ def start(
     :param asks: the plan, in order of time.
     :param sockets: that each node is asked from.
     :param shown: what progress is told as, on the standard error; empty for none.
-    :param ages: which data of a name are right; see :func:`tests.slowup.address`.
+    :param ages: which data of a name are right; see :func:`tests.slowup.address`. None for any.
     :param patience: seconds without a reply after which the next node is asked.
     :param lost: seconds after which a query without an answer is lost.
     """
@@ -314,6 +324,11 @@ def start(
         stdin=subprocess.PIPE,
     )
     return Load(asks, process, folder)
+
+
+def steady(names: Sequence[str], rate: float, seconds: float = 60.0) -> list[Ask]:
+    """Return a plan that asks a node for these names in turn, so many a second."""
+    return [Ask(number / rate, 0, names[number % len(names)]) for number in range(int(rate * seconds))]
 
 
 def quantile(values: Sequence[float], share: float) -> float:

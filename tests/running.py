@@ -36,8 +36,27 @@ TRIES = 3
 SHOWN = 2000
 """The characters of a log, its last, that an error shows: of a longer one those who run the tests may see no end."""
 
-PATIENT = {"HEIMDALL_REDIS_READ_BUDGET": "1"}
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def constants(**values: Any) -> dict[str, str]:
+    """Return variables of a process in which constants of modules have other values.
+
+    :param values: by the names of module and constant, with ``__`` for each dot; for a function the arguments, as a
+        mapping, that it is called with where it is not given others.
+    """
+    told = {f"heimdall.{name.replace('__', '.')}": value for name, value in values.items()}
+    return {"PYTHONPATH": f"{ROOT}/tests/constants:{ROOT}", "TESTS_CONSTANTS": json.dumps(told)}
+
+
+WAITS: dict[str, Any] = {"sharing__connect_to": {"slow": 5.0, "time_limit": 15.0, "silent": 30.0}}
+"""How long a busy machine may let Redis take before a node does without it."""
+
+PATIENT = {"HEIMDALL_REDIS_READ_BUDGET": "10", "HEIMDALL_FETCH_DEADLINE": "30", **constants(**WAITS)}
 """What has a node wait for Redis where a test is about what it finds there, not about how long that takes."""
+
+CONFIRMING = {**PATIENT, **constants(**WAITS, peers__inspect__WAIT=5.0, console__WAIT=5.0)}
+"""The same for a node that also gives the others more time to reply."""
 
 
 def resident(pid: int) -> int:
@@ -59,8 +78,7 @@ class Running:
         self._log = self._folder / "log"
         self._before, self._arguments = before, arguments
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("HEIMDALL_", "REDIS_"))}
-        root = str(Path(__file__).resolve().parent.parent)
-        self._environ = {**clean, "PYTHONPATH": root, **(environ or {})}
+        self._environ = {**clean, "PYTHONPATH": str(ROOT), **(environ or {})}
         self._start(TRIES)
 
     def _start(self, tries: int) -> None:
@@ -189,15 +207,15 @@ class Dnsperf:
         self._questions = Path(path)
         with os.fdopen(handle, "w") as questions:
             questions.writelines(f"{name} A\n" for name in names)
-        command = ["dnsperf", "-s", "127.0.0.1", "-p", str(port), "-d", path, "-t", "15", *arguments]
+        command = ["dnsperf", "-s", "127.0.0.1", "-p", str(port), "-d", path, "-t", "60", *arguments]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
     def result(self) -> tuple[int, int, str]:
         """Wait for the end; return how many queries were sent, how many lost, and the response codes as told."""
-        told, _ = self._process.communicate(timeout=300)
+        told, _ = self._process.communicate(timeout=600)
         self._questions.unlink()
-        counts = dict(re.findall(r"Queries (sent|lost): +(\d+)", told))
+        counts = {what: int(count) for what, count in re.findall(r"Queries (\w+): +(\d+)", told)}
         codes = re.search(r"Response codes: +(.*)", told)
-        return int(counts["sent"]), int(counts["lost"]), codes[1] if codes else ""
+        return counts["sent"], counts["lost"], codes[1] if codes else ""

@@ -86,19 +86,14 @@ def play_counted(fault: Fault, well: Callable[[Stage], Callable[[], object]]) ->
         stage.lasts = during / RATE
         stage.warm(sum(QUERIES) / RATE)
         load = stage.load(LASTS, **PATIENT)
-
-        def pass_queries(count: int) -> None:
-            until = load.sent + count
-            stage.wait(lambda: load.sent >= until)
-
         try:
-            pass_queries(before)
+            load.pass_queries(before)
             began = time.monotonic()
             with fault.inflict(stage):
-                pass_queries(during)
+                load.pass_queries(during)
             ended = time.monotonic()
             true = well(stage)
-            pass_queries(behind)
+            load.pass_queries(behind)
             stage.wait(true)
         finally:
             told = load.end(now=True)
