@@ -58,6 +58,9 @@ PATIENT = {"HEIMDALL_REDIS_READ_BUDGET": "10", "HEIMDALL_FETCH_DEADLINE": "30", 
 CONFIRMING = {**PATIENT, **constants(**WAITS, peers__inspect__WAIT=5.0, console__WAIT=5.0)}
 """The same for a node that also gives the others more time to reply."""
 
+QUICK = {**PATIENT, **constants(**WAITS, cache__hot__EVERY=1.0), "HEIMDALL_PEERS_HEARTBEAT": "0.5"}
+"""The same for a node that tells every second what is hot, and twice as often that it lives: tests wait less for it."""
+
 
 def resident(pid: int) -> int:
     """Return the bytes of memory that a process has in use: what statm says may be megabytes off on many CPUs."""
