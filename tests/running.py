@@ -49,16 +49,21 @@ def constants(**values: Any) -> dict[str, str]:
     return {"PYTHONPATH": f"{ROOT}/tests/constants:{ROOT}", "TESTS_CONSTANTS": json.dumps(told)}
 
 
-WAITS: dict[str, Any] = {"sharing__connect_to": {"slow": 5.0, "time_limit": 15.0, "silent": 30.0}}
-"""How long a busy machine may let Redis take before a node does without it."""
+_LINK: dict[str, Any] = {"sharing__connect_to": {"slow": 5.0, "time_limit": 15.0, "silent": 30.0}}
+_WAITS = _LINK | {"cache__assure__FROZEN": 30.0}
+_LIMITS = {"HEIMDALL_REDIS_READ_BUDGET": "10", "HEIMDALL_FETCH_DEADLINE": "30"}
 
-PATIENT = {"HEIMDALL_REDIS_READ_BUDGET": "10", "HEIMDALL_FETCH_DEADLINE": "30", **constants(**WAITS)}
-"""What has a node wait for Redis where a test is about what it finds there, not about how long that takes."""
+PATIENT = {**_LIMITS, **constants(**_WAITS)}
+"""What has a node wait for Redis, and not call it a freeze when it stood still for a moment: for tests about where an
+answer is from, on a machine that may be busy."""
 
-CONFIRMING = {**PATIENT, **constants(**WAITS, peers__inspect__WAIT=5.0, console__WAIT=5.0)}
+FREEZING = {**_LIMITS, **constants(**_LINK, cache__assure__GRACE=60.0)}
+"""The same for a node that will be frozen, and has more time to find its Redis again after that."""
+
+CONFIRMING = {**PATIENT, **constants(**_WAITS, peers__inspect__WAIT=5.0, console__WAIT=5.0)}
 """The same for a node that also gives the others more time to reply."""
 
-QUICK = {**PATIENT, **constants(**WAITS, cache__hot__EVERY=1.0), "HEIMDALL_PEERS_HEARTBEAT": "0.5"}
+QUICK = {**PATIENT, **constants(**_WAITS, cache__hot__EVERY=1.0), "HEIMDALL_PEERS_HEARTBEAT": "0.5"}
 """The same for a node that tells every second what is hot, and twice as often that it lives: tests wait less for it."""
 
 

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.live.test_reload import wait
 from tests.mutator import start
 from tests.redisserver import RedisServer
-from tests.running import Running
+from tests.running import PATIENT, Running
 
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 DAY = 86_400
@@ -39,11 +39,12 @@ class Steps(SynchronousTestCase):
             "FAKETIME_TIMESTAMP_FILE": str(self.clock),
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "FAKETIME_NO_CACHE": "1",
+            **PATIENT,
+            "HEIMDALL_FETCH_DEADLINE": "1.5",
+            "HEIMDALL_REDIS_READ_BUDGET": "1",
         }
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
-            config.write(
-                f'[fetch]\ndeadline = 1.5\n[fetch.routes]\n"silent.example" = ["127.0.0.1:{silent.getsockname()[1]}"]\n'
-            )
+            config.write(f'[fetch.routes]\n"silent.example" = ["127.0.0.1:{silent.getsockname()[1]}"]\n')
             config.write("[cache]\nstale = false\nrefresh = false\n[peers]\nheartbeat = 0.5\nexpiry = 2\n")
             config.flush()
             self.node = Running(

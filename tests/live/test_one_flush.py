@@ -20,7 +20,7 @@ from tests.cable import Cable
 from tests.cluster import Cluster
 from tests.house.tree import ROOT
 from tests.redisserver import RedisServer
-from tests.running import CONFIRMING, PATIENT, Running
+from tests.running import CONFIRMING, FREEZING, PATIENT, Running
 from tests.slowup import address
 
 OLD, NEW = 0, 1
@@ -267,6 +267,8 @@ class Flying(Case):
 class Missing(Case):
     """Nodes that miss a flush."""
 
+    environ = FREEZING
+
     def test_frozen(self) -> None:
         """A node that was frozen during a flush does not give the old data when it is woken."""
         cluster = self.cluster()
@@ -301,7 +303,10 @@ class Missing(Case):
         self.addCleanup(cable.cut)
         cluster = self.cluster(redis=redis, nodes=2)
         lonely = Running(
-            f"--upstream={cluster.upstream.text}", f"--redis=redis://127.0.0.1:{cable.port}", "--node=lonely"
+            f"--upstream={cluster.upstream.text}",
+            f"--redis=redis://127.0.0.1:{cable.port}",
+            "--node=lonely",
+            environ=self.environ,
         )
         cluster.nodes.append(lonely)
         cluster.wait(lambda: self.linked(lonely))

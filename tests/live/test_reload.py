@@ -5,14 +5,15 @@ from __future__ import annotations
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.load import GOOD, PATIENT, start, steady
+from tests.load import GOOD, start, steady
+from tests.load import PATIENT as ANSWERED
 from tests.redisserver import RedisServer
-from tests.running import Running
+from tests.running import PATIENT, Running
 from tests.slowup import SlowUpstream
 
 LOADED = "Loaded the configuration again"
@@ -31,6 +32,7 @@ class Case(SynchronousTestCase):
     """A node with a configuration in a file."""
 
     arguments: tuple[str, ...] = ()
+    environ: Mapping[str, str] | None = None
 
     def setUp(self) -> None:
         self.upstream = SlowUpstream(0.0, 3600)
@@ -43,7 +45,7 @@ class Case(SynchronousTestCase):
         self.file.write_text(text)
         self.node = Running(
             f"--upstream={self.upstream.text}", f"--config={self.file}", *(arguments or ("--no-redis",)),
-            *self.arguments,
+            *self.arguments, environ=self.environ,
         )  # fmt: skip
         self.addCleanup(self.node.clean)
         return self.node
@@ -124,7 +126,7 @@ class Lossless(Case):
         """Under a load of cached and uncached names, reloads lose no query, and each is answered."""
         self.start()
         asks = steady([f"n{number}.example" for number in range(5000)], 1500)
-        load = start([self.node.port], asks, sockets=8, **PATIENT)
+        load = start([self.node.port], asks, sockets=8, **ANSWERED)
         for number in range(5):
             load.pass_queries(700)
             self.reload(f'[admit]\nblock = ["b{number}.example"]\n')
@@ -135,6 +137,8 @@ class Lossless(Case):
 
 class Shared(Case):
     """With Redis."""
+
+    environ = PATIENT
 
     def test_one_member(self) -> None:
         """The node stays on the list under its name; another Redis is another list; a flush holds across a reload."""

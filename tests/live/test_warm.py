@@ -52,8 +52,8 @@ class Warm(SynchronousTestCase):
 
     def busy(self, cluster: Cluster) -> None:
         """Have the nodes asked enough for their memories to be full of what is hot, until all of that was told."""
-        for node in range(len(cluster.nodes)):
-            cluster.ask(self.zipf(6000, node), **ANSWERED)
+        for number in range(len(cluster.nodes)):
+            cluster.ask(self.zipf(6000, number), **ANSWERED)
         for node in cluster.nodes:
             while self.tells(cluster, node):
                 pass
