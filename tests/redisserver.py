@@ -131,7 +131,7 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._hung = self._held = False
         self._control: socket.socket | None = None
-        self._settled = 0.0, 0.0
+        self._aged: tuple[float, float] | None = None
         if tls and like is None:
             make_certificates(self.folder)
         if users:
@@ -204,28 +204,34 @@ class RedisServer:
             raise reply
         return reply
 
-    def settle(self, now: float) -> None:
-        """Wait until it has done all that it was told, unless it hangs; let its keys age by the clock of a test.
+    def settle(self) -> None:
+        """Wait until it has done all that it was told, unless it hangs."""
+        # With the first reply all that lay in its sockets before is read; with the second all of that is answered.
+        self._tell("PING")
+        self._tell("PING")
 
-        :param now: the seconds on that clock.
+    def age(self, now: float) -> None:
+        """Let its keys age by the clock of a test, not by its own.
+
+        :param now: the seconds on that clock; the first time nothing has passed yet.
         """
-        if self._hung:
-            return
+        real = time.monotonic()
+        then, really_then = self._aged or (now, real)
+        passed = round(1000 * (now - then - (real - really_then)))
+        if self._aged is None or (passed and not self._held and self._tell("EVAL", AGE, 0, passed) == 1):
+            self._aged = now, real
+
+    def _tell(self, *command: str | int) -> object:
+        """Run a command on a connection that is kept; return its reply, None where it hangs."""
         for _ in range(2):  # somebody may have had it close all connections
             with suppress(OSError):
-                self._settle(now, time.monotonic())
-                return
+                if self._hung:
+                    break
+                if self._control is None:
+                    self._control = self._connect()
+                return self._run_on(self._control, *command)
             self._let_go()
-
-    def _settle(self, now: float, real: float) -> None:
-        if self._control is None:
-            self._control, self._settled = self._connect(), (now, real)
-        then, really_then = self._settled
-        passed = round(1000 * (now - then - (real - really_then)))
-        # With the first reply all that lay in its sockets before is read; with the second all of that is answered.
-        self._run_on(self._control, "PING")
-        if self._run_on(self._control, *(("EVAL", AGE, 0, passed) if passed and not self._held else ("PING",))) != 0:
-            self._settled = now, real
+        return None
 
     def _let_go(self) -> None:
         if self._control is not None:
@@ -285,6 +291,7 @@ class RedisServer:
         """Kill it at once, paused or not, and reap it."""
         self.all.discard(self)
         self._let_go()
+        self._aged = None
         self._hung = self._held = False
         if self._process is not None:
             self._process.kill()

@@ -105,7 +105,7 @@ class VirtualTime:
         self._clock.rightNow += seconds
         for call in self._clock.calls:
             call.delay(seconds)
-        self._settle()
+        self._age()
 
     def start(self) -> None:
         """Let time pass where nobody has anything to do, from what the clock on the wall says now."""
@@ -131,6 +131,7 @@ class VirtualTime:
         if self._do_due() or not self._idle() or not self._clock.calls:
             return
         self._clock.rightNow = max(self._clock.calls[0].getTime(), self._clock.rightNow)
+        self._age()
         self._do_due()
 
     def _do_due(self) -> bool:
@@ -156,15 +157,16 @@ class VirtualTime:
         if (pool is not None and pool.working) or not self._clock.calls:
             self._readable(BUSY)
             return False
-        self._settle()
+        for server in list(RedisServer.all):
+            server.settle()
         # What was sent before this datagram is where it was sent to, once this one is.
         self._echo.send(b"!")
         self._echo.recv(1)
         return not self._readable()
 
-    def _settle(self) -> None:
+    def _age(self) -> None:
         for server in list(RedisServer.all):
-            server.settle(self.seconds())
+            server.age(self.seconds())
 
     def _readable(self, milliseconds: int = 0) -> bool:
         """Return whether the reactor has a descriptor to treat, or soon."""
