@@ -113,7 +113,7 @@ class Cluster:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.nodes[number].http}/api/v1/cache?name={name}&subtree=1", method="DELETE"
         )
-        with urllib.request.urlopen(request, timeout=30) as done:
+        with urllib.request.urlopen(request, timeout=120) as done:
             told: dict[str, Any] = json.load(done)
         return told
 

@@ -151,7 +151,7 @@ class Running:
     def get(self, path: str) -> tuple[int, str]:
         """Return status and text of a page."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=30) as page:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=120) as page:
                 return page.status, page.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -170,7 +170,7 @@ class Running:
                 total += float(found[2])
         return total
 
-    def ask(self, name: str, qtype: str = "A", *, tcp: bool = False, timeout: float = 30.0) -> dns.message.Message:
+    def ask(self, name: str, qtype: str = "A", *, tcp: bool = False, timeout: float = 120.0) -> dns.message.Message:
         """Ask it a question as a client does."""
         query = dns.message.make_query(name, qtype, use_edns=0)
         over = dns.query.tcp if tcp else dns.query.udp
