@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
 from typing import Any, Final, Self
@@ -57,6 +57,7 @@ class Stage(Cluster):
     :param password: of Redis.
     :param secret: of the nodes; ``tls`` how they speak to Redis; ``stepped`` whether its clock can be set.
     :param clocks: seconds that the wall clock of each node is ahead; none for the true time.
+    :param environ: variables of every node.
     :ivar lasts: seconds that the fault will last.
     :ivar changed: when every node must have known that names have other data; infinite while they have not.
     """
@@ -73,12 +74,15 @@ class Stage(Cluster):
         tls: bool = False,
         stepped: bool = False,
         clocks: tuple[int, ...] = (0,),
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self._store, self._pool = store, 0
         self.fleet: list[RedisServer] = []
         self.proxy: Proxy | None = None
         redis = RedisServer(password=password, tls=tls) if store in ("one", "proxy", "partly") else None
-        every = {"HEIMDALL_REDIS_SECRET": secret} if secret else {}
+        every = dict(environ or {})
+        if secret:
+            every["HEIMDALL_REDIS_SECRET"] = secret
         if tls and redis:
             every["HEIMDALL_REDIS_CA_FILE"] = redis.ca_file
         super().__init__(
