@@ -129,7 +129,7 @@ class _Load:
     """The load in its process."""
 
     def __init__(self, plan: dict[str, Any], sent: mmap.mmap) -> None:
-        self.patience, self.lost = plan["patience"], plan["lost"]
+        self.patience, self.lost, self.most = plan["patience"], plan["lost"], plan["most"]
         self.sent = sent
         self.wait = selectors.DefaultSelector()
         self.clients = [_Client(port, plan["sockets"], self.wait) for port in plan["ports"]]
@@ -147,7 +147,7 @@ class _Load:
         asks, at, look = self.asks, 0, 0.0
         while at < len(asks) or (self.answered < len(self.queries) and time.monotonic() < look):
             now = time.monotonic() - began
-            while at < len(asks) and asks[at].at <= now:
+            while at < len(asks) and asks[at].at <= now and len(self.queries) - self.answered < self.most:
                 query = _Query(at, question(asks[at]))
                 query.began, query.sent = time.monotonic(), time.time()
                 self.queries.append(query)
@@ -156,6 +156,8 @@ class _Load:
                 self.sent[:8] = at.to_bytes(8, "little")
                 look = time.monotonic() + self.lost
             soon = max(asks[at].at - now, 0.0) if at < len(asks) else 0.05
+            if len(self.queries) - self.answered >= self.most:
+                soon = 0.05
             for key, _ in self.wait.select(min(soon, 0.05)):
                 if key.data is not None:
                     self.read(*key.data)
@@ -295,6 +297,7 @@ def start(
     ages: Sequence[int] = (0,),
     patience: float = PATIENCE,
     lost: float = LOST,
+    most: int = 1_000_000,
 ) -> Load:
     """Start a load.
 
@@ -305,6 +308,7 @@ def start(
     :param ages: which data of a name are right; see :func:`tests.slowup.address`. None for any.
     :param patience: seconds without a reply after which the next node is asked.
     :param lost: seconds after which a query without an answer is lost.
+    :param most: queries without an answer at once: the others wait, so that no node is asked more than it bears.
     """
     folder = Path(tempfile.mkdtemp(prefix="heimdall-load-"))
     plan = {
@@ -314,6 +318,7 @@ def start(
         "ages": list(ages),
         "patience": patience,
         "lost": lost,
+        "most": most,
         "asks": [(ask.at, ask.node, ask.text, ask.kind, ask.qtype) for ask in asks],
     }
     (folder / "plan").write_text(json.dumps(plan))

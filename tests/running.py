@@ -51,7 +51,10 @@ def constants(**values: Any) -> dict[str, str]:
 
 _LINK: dict[str, Any] = {"sharing__connect_to": {"slow": 5.0, "time_limit": 15.0, "silent": 30.0}}
 _WAITS = _LINK | {"cache__assure__FROZEN": 30.0}
-_LIMITS = {"HEIMDALL_REDIS_READ_BUDGET": "10", "HEIMDALL_FETCH_DEADLINE": "30"}
+ANSWERING = {"HEIMDALL_FETCH_DEADLINE": "30"}
+"""What has a node wait for its upstreams where no answer may be missing, on a machine that may be busy."""
+
+_LIMITS = {"HEIMDALL_REDIS_READ_BUDGET": "10", **ANSWERING}
 
 PATIENT = {**_LIMITS, **constants(**_WAITS)}
 """What has a node wait for Redis, and not call it a freeze when it stood still for a moment: for tests about where an

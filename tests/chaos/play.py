@@ -15,7 +15,7 @@ from tests.chaos.faults import Fault
 from tests.chaos.stage import LAST, RATE, Stage
 from tests.chaos.verdict import Row, judge
 from tests.load import PATIENT
-from tests.running import constants
+from tests.running import ANSWERING, constants
 
 BEFORE: Final = 2.5
 START: Final = 0.5
@@ -73,6 +73,9 @@ def play(fault: Fault, *, shown: bool = False, seconds: float = 0.0, before: flo
 QUERIES: Final = 400, 800, 1200
 """Of a load, before a fault, during it, and behind it."""
 
+MOST: Final = 600
+"""Of them without an answer at once: more than a node in trouble is asked, and no more than the others bear."""
+
 LASTS: Final = 60.0
 """Seconds that the load goes on at most, for a machine that is slow."""
 
@@ -84,10 +87,10 @@ def play_counted(fault: Fault, well: Callable[[Stage], Callable[[], object]]) ->
     """
     before, during, behind = QUERIES
     # Woken, a node may have to wait for its Redis longer than a second, as the machine for all of us.
-    with Stage(**fault.stage, environ=constants(cache__assure__GRACE=60.0)) as stage:
+    with Stage(**fault.stage, environ=ANSWERING | constants(cache__assure__GRACE=60.0)) as stage:
         stage.lasts = during / RATE
         stage.warm(sum(QUERIES) / RATE)
-        load = stage.load(LASTS, **PATIENT)
+        load = stage.load(LASTS, most=MOST, **PATIENT)
         try:
             load.pass_queries(before)
             began = time.monotonic()

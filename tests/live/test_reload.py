@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.load import GOOD, start, steady
 from tests.load import PATIENT as ANSWERED
 from tests.redisserver import RedisServer
-from tests.running import PATIENT, Running
+from tests.running import ANSWERING, PATIENT, Running
 from tests.slowup import SlowUpstream
 
 LOADED = "Loaded the configuration again"
@@ -122,11 +122,13 @@ class Reload(Case):
 class Lossless(Case):
     """Under load."""
 
+    environ = ANSWERING
+
     def test_nothing_lost(self) -> None:
         """Under a load of cached and uncached names, reloads lose no query, and each is answered."""
         self.start()
         asks = steady([f"n{number}.example" for number in range(5000)], 1500)
-        load = start([self.node.port], asks, sockets=8, **ANSWERED)
+        load = start([self.node.port], asks, sockets=8, most=100, **ANSWERED)
         for number in range(5):
             load.pass_queries(700)
             self.reload(f'[admit]\nblock = ["b{number}.example"]\n')

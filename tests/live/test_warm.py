@@ -34,7 +34,7 @@ class Warm(SynchronousTestCase):
     def memory_share(self, cluster: Cluster, node: int) -> float:
         """Ask a node the next queries of the load; return which share of them memory knew."""
         before = self.from_memory(cluster.nodes[node])
-        told = cluster.ask(self.zipf(FIRST, node), **ANSWERED)
+        told = cluster.ask(self.zipf(FIRST, node), most=50, **ANSWERED)
         self.assertEqual({one.verdict for one in told}, {"good"})
         return (self.from_memory(cluster.nodes[node]) - before) / FIRST
 
@@ -53,7 +53,7 @@ class Warm(SynchronousTestCase):
     def busy(self, cluster: Cluster) -> None:
         """Have the nodes asked enough for their memories to be full of what is hot, until all of that was told."""
         for number in range(len(cluster.nodes)):
-            cluster.ask(self.zipf(6000, number), **ANSWERED)
+            cluster.ask(self.zipf(6000, number), most=50, **ANSWERED)
         for node in cluster.nodes:
             while self.tells(cluster, node):
                 pass

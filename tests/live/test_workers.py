@@ -22,7 +22,7 @@ from tests.cores import on_core
 from tests.live.test_reload import Case, wait
 from tests.load import GOOD, NEVER, PATIENT, Load, start, steady
 from tests.redisserver import RedisServer
-from tests.running import CONFIRMING, Running, resident
+from tests.running import ANSWERING, CONFIRMING, Running, resident
 from tests.slowup import SlowUpstream
 
 
@@ -190,11 +190,13 @@ class Serving(Pair):
 class Falling(Pair):
     """Workers that die, hang, or are told to end."""
 
+    environ = ANSWERING
+
     def load(self) -> Load:
         """Ask for names that are held, from many ports; some were asked for when this returns."""
         names = [f"n{number}.example" for number in range(20)]
         dealt(lambda number: self.node.ask(names[number // 8]), 8 * len(names))
-        load = start([self.node.port], steady(names, 1000), sockets=16, **(PATIENT | {"lost": 15.0}))
+        load = start([self.node.port], steady(names, 1000), sockets=16, most=3 * BATCH, **(PATIENT | {"lost": 15.0}))
         load.pass_queries(500)
         return load
 
