@@ -64,7 +64,9 @@ class Regions(SynchronousTestCase):
         """A region that hangs is named, with a code that tells of failure, and told when it comes back."""
         self.fill()
         self.stores[1].pause()
-        self.assertEqual(self.flush("www.a.example"), (1, "not told, it has not answered within 1 s"))
+        # Which of the two depends on how long the command takes to start.
+        reasons = ("it has not answered within 1 s", "it is away")
+        self.assertIn(self.flush("www.a.example"), [(1, f"not told, {reason}") for reason in reasons])
         self.assertEqual(self.nodes[0].metric("heimdall_cache_regions_lacked_flushes"), 1)
         self.assertTrue(self.forgotten(0))
         self.assertFalse(self.forgotten(1))
