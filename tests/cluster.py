@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 import urllib.request
@@ -107,14 +108,14 @@ class Cluster:
             time.sleep(0.01)
         return time.monotonic() - began
 
-    def flush(self, number: int, name: str) -> float:
-        """Have a node flush a name and all below it on every node; return when that was done."""
+    def flush(self, number: int, name: str) -> dict[str, Any]:
+        """Have a node flush a name and all below it on every node; return what it tells of that."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.nodes[number].http}/api/v1/cache?name={name}&subtree=1", method="DELETE"
         )
-        with urllib.request.urlopen(request, timeout=30) as done:
-            done.read()
-        return time.monotonic()
+        with urllib.request.urlopen(request, timeout=120) as done:
+            told: dict[str, Any] = json.load(done)
+        return told
 
     def trouble(self) -> list[str]:
         """Return the lines of all logs that tell of an exception."""

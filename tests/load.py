@@ -1,12 +1,14 @@
 """A steady load of queries from a process of its own: each is timed by the kernel, and each answer checked.
 
 The process asks as a stub resolver does: a node that is not there, or silent for a second, is not waited for, the
-next one is asked. ``python -m tests.load PLAN RESULTS`` runs a plan; it ends early when its standard input does.
+next one is asked. ``python -m tests.load FOLDER`` runs the plan in a folder, and ends early when its standard input
+does.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 import selectors
 import socket
 import struct
@@ -29,6 +31,9 @@ PATIENCE: Final = 1.0
 
 LOST: Final = 5.0
 """Seconds after which a query without an answer is lost."""
+
+PATIENT: Final[Any] = {"patience": 60.0, "lost": 120.0}
+"""What a load waits for where a test is about answers, not about how long they take."""
 
 GOOD, WRONG, FAILED, NEVER = "good", "wrong", "failed", "lost"
 """What may come of a query: the answer to it, another answer, another response code, nothing."""
@@ -123,7 +128,9 @@ class _Client:
 class _Load:
     """The load in its process."""
 
-    def __init__(self, plan: dict[str, Any]) -> None:
+    def __init__(self, plan: dict[str, Any], sent: mmap.mmap) -> None:
+        self.patience, self.lost, self.most = plan["patience"], plan["lost"], plan["most"]
+        self.sent = sent
         self.wait = selectors.DefaultSelector()
         self.clients = [_Client(port, plan["sockets"], self.wait) for port in plan["ports"]]
         self.asks = [Ask(*row) for row in plan["asks"]]
@@ -140,14 +147,17 @@ class _Load:
         asks, at, look = self.asks, 0, 0.0
         while at < len(asks) or (self.answered < len(self.queries) and time.monotonic() < look):
             now = time.monotonic() - began
-            while at < len(asks) and asks[at].at <= now:
+            while at < len(asks) and asks[at].at <= now and len(self.queries) - self.answered < self.most:
                 query = _Query(at, question(asks[at]))
                 query.began, query.sent = time.monotonic(), time.time()
                 self.queries.append(query)
                 self.send(query, asks[at].node)
                 at += 1
-                look = time.monotonic() + LOST
+                self.sent[:8] = at.to_bytes(8, "little")
+                look = time.monotonic() + self.lost
             soon = max(asks[at].at - now, 0.0) if at < len(asks) else 0.05
+            if len(self.queries) - self.answered >= self.most:
+                soon = 0.05
             for key, _ in self.wait.select(min(soon, 0.05)):
                 if key.data is not None:
                     self.read(*key.data)
@@ -170,7 +180,7 @@ class _Load:
         for number in range(len(self.clients)):
             at = (node + number) % len(self.clients)
             if self.clients[at].send(query):
-                self.flying.append((time.monotonic() + PATIENCE, query, at))
+                self.flying.append((time.monotonic() + self.patience, query, at))
                 return
             query.retries += 1
 
@@ -182,7 +192,7 @@ class _Load:
         over = [one for one in self.flying if one[0] <= now]
         self.flying = [one for one in self.flying if one[0] > now]  # in order, as what is sent now is due last
         for _, query, node in over:
-            if query.open and now - query.began < LOST:
+            if query.open and now - query.began < self.lost:
                 query.retries += 1
                 self.send(query, node + 1)
 
@@ -226,6 +236,8 @@ class _Load:
             return
         kind, query.ttl, size = struct.unpack_from("!HxxIH", reply, end + 2)
         data = reply[end + 12 : end + 12 + size]
+        if not self.ages:
+            query.verdict, query.detail = GOOD, ""
         for age in self.ages:
             if kind == query.question[-3] and data == address(query.question, age):
                 query.verdict, query.detail, query.age = GOOD, "", age
@@ -246,6 +258,19 @@ class Load:
     process: subprocess.Popen[bytes] = field(repr=False)
     folder: Path
 
+    @property
+    def sent(self) -> int:
+        """How many queries were sent so far."""
+        return int.from_bytes((self.folder / "sent").read_bytes(), "little")
+
+    def pass_queries(self, count: int) -> None:
+        """Wait until so many more were sent."""
+        until, ends = self.sent + count, time.monotonic() + 120
+        while self.sent < until:
+            if time.monotonic() > ends or self.process.poll() is not None:
+                raise AssertionError(f"{self.sent} queries were sent, and not {until}")
+            time.sleep(0.01)
+
     def end(self, *, now: bool = False) -> list[Told]:
         """Wait for its end, or have it ask nothing more; return what came of each query that was sent."""
         if now and self.process.stdin is not None:
@@ -264,7 +289,15 @@ class Load:
 
 
 def start(
-    ports: Sequence[int], asks: Sequence[Ask], *, sockets: int = 4, shown: str = "", ages: Sequence[int] = (0,)
+    ports: Sequence[int],
+    asks: Sequence[Ask],
+    *,
+    sockets: int = 4,
+    shown: str = "",
+    ages: Sequence[int] = (0,),
+    patience: float = PATIENCE,
+    lost: float = LOST,
+    most: int = 1_000_000,
 ) -> Load:
     """Start a load.
 
@@ -272,7 +305,10 @@ def start(
     :param asks: the plan, in order of time.
     :param sockets: that each node is asked from.
     :param shown: what progress is told as, on the standard error; empty for none.
-    :param ages: which data of a name are right; see :func:`tests.slowup.address`.
+    :param ages: which data of a name are right; see :func:`tests.slowup.address`. None for any.
+    :param patience: seconds without a reply after which the next node is asked.
+    :param lost: seconds after which a query without an answer is lost.
+    :param most: queries without an answer at once: the others wait, so that no node is asked more than it bears.
     """
     folder = Path(tempfile.mkdtemp(prefix="heimdall-load-"))
     plan = {
@@ -280,15 +316,24 @@ def start(
         "sockets": sockets,
         "shown": shown,
         "ages": list(ages),
+        "patience": patience,
+        "lost": lost,
+        "most": most,
         "asks": [(ask.at, ask.node, ask.text, ask.kind, ask.qtype) for ask in asks],
     }
     (folder / "plan").write_text(json.dumps(plan))
+    (folder / "sent").write_bytes(bytes(8))
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.load", str(folder / "plan"), str(folder / "results")],
+        [sys.executable, "-m", "tests.load", str(folder)],
         cwd=Path(__file__).resolve().parent.parent,
         stdin=subprocess.PIPE,
     )
     return Load(asks, process, folder)
+
+
+def steady(names: Sequence[str], rate: float, seconds: float = 60.0) -> list[Ask]:
+    """Return a plan that asks a node for these names in turn, so many a second."""
+    return [Ask(number / rate, 0, names[number % len(names)]) for number in range(int(rate * seconds))]
 
 
 def quantile(values: Sequence[float], share: float) -> float:
@@ -299,9 +344,11 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 def main() -> None:
     """Run a plan."""
-    load = _Load(json.loads(Path(sys.argv[1]).read_bytes()))
-    load.run()
-    Path(sys.argv[2]).write_text(json.dumps(load.results()))
+    folder = Path(sys.argv[1])
+    with (folder / "sent").open("r+b") as file, mmap.mmap(file.fileno(), 8) as sent:
+        load = _Load(json.loads((folder / "plan").read_bytes()), sent)
+        load.run()
+    (folder / "results").write_text(json.dumps(load.results()))
 
 
 if __name__ == "__main__":

@@ -1,46 +1,38 @@
-"""What the tests that run against real servers on the real reactor share."""
+"""What the tests that run against real servers on real sockets share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet import reactor as global_reactor
 from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
-from twisted.trial.unittest import TestCase
 
 from heimdall.redislink import Startable, connect_to
 from tests.redisserver import RedisServer
+from tests.virtual_time import CLOCK, VirtualCase, until_of
 
-reactor: Any = global_reactor
+real_reactor: Any = global_reactor
+reactor: Any = CLOCK
+"""The reactor of these tests: no test waits on it, and none is late on a busy machine."""
 
 PATIENT: dict[str, Any] = {"slow": 5.0, "time_limit": 15.0, "silent": 30.0}
-"""How long a link waits for a Redis that is well: a busy machine may stand still for a while."""
+"""How long a link waits for a Redis that is well, in real time: a busy machine may stand still for a while."""
+
+pause, really_pause = partial(deferLater, reactor), partial(deferLater, real_reactor)
+"""Let so many seconds pass."""
+
+until, really_until = until_of(reactor), until_of(real_reactor)
+"""Wait until something is true; return the seconds it took."""
 
 
-async def pause(seconds: float) -> None:
-    """Let real time pass."""
-    await deferLater(reactor, seconds)
-
-
-async def until(true: Callable[[], object], seconds: float = 60.0) -> float:
-    """Wait until something is true; return the seconds it took."""
-    began = reactor.seconds()
-    while not true():
-        if reactor.seconds() - began > seconds:
-            raise AssertionError(f"not true after {seconds} s")
-        await pause(0.005)
-    return float(reactor.seconds() - began)
-
-
-class RedisCase(TestCase):
+class RedisCase(VirtualCase):
     """Starts servers and links, and takes both down again; what our own log said is in ``events``."""
-
-    timeout = 300
 
     def setUp(self) -> None:
         """Listen to the log."""
+        super().setUp()
         self.events: list[str] = []
         observer: ILogObserver = self._observe  # type: ignore[assignment]
         globalLogPublisher.addObserver(observer)
@@ -58,7 +50,7 @@ class RedisCase(TestCase):
 
     def linked(self, url: str, **settings: Any) -> Startable:
         """Start a link, as patient as its settings do not say otherwise."""
-        link = connect_to(reactor, url, **PATIENT | settings)
+        link = connect_to(self.reactor, url, **PATIENT | settings)
         self.addCleanup(link.close)
         link.start()
         return link

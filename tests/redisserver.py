@@ -14,11 +14,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, Final, cast
 
 import hiredis
 from cryptography import x509
@@ -28,6 +29,19 @@ from cryptography.x509.oid import NameOID
 from twisted.trial.unittest import SkipTest
 
 from tests.ports import free_port
+
+AGE: Final = """
+if math.abs(ARGV[1]) < 1000 and redis.call('DBSIZE') > 1000 then return 0 end
+for _, key in ipairs(redis.call('KEYS', '*')) do
+    local left = redis.call('PTTL', key)
+    if left >= 0 and (left < 5000 or tonumber(ARGV[1]) > 0) then redis.call('PEXPIRE', key, left - ARGV[1]) end
+end
+return 1
+"""
+"""Takes so many milliseconds from the life of every key, or gives them back to those that live for a moment only.
+
+A few are not worth the work where there are many keys.
+"""
 
 
 def binary() -> str:
@@ -90,6 +104,9 @@ class RedisServer:
     :param like: another server, whose certificates to use.
     """
 
+    all: ClassVar[set[RedisServer]] = set()
+    """Those that run."""
+
     def __init__(
         self,
         *,
@@ -112,6 +129,9 @@ class RedisServer:
         self.environ: dict[str, str] = {}
         """Variables that it is started with, beside those of this process."""
         self._process: subprocess.Popen[bytes] | None = None
+        self._hung = self._held = False
+        self._control: socket.socket | None = None
+        self._aged: tuple[float, float] | None = None
         if tls and like is None:
             make_certificates(self.folder)
         if users:
@@ -128,6 +148,7 @@ class RedisServer:
     def start(self) -> RedisServer:
         """Start it, and wait until it answers."""
         arguments = {"save": "", "appendonly": "no", "bind": "127.0.0.1", "dir": str(self.folder)}
+        arguments["repl_diskless_sync_delay"] = "0"  # who wants to be a replica need not wait for others
         arguments |= self._listening()
         if self.password:
             arguments |= {"requirepass": self.password, "masterauth": self.password}
@@ -157,6 +178,7 @@ class RedisServer:
                 preexec_fn=_end_with_parent,
             )
         self._wait_for_it()
+        self.all.add(self)
 
     def _wait_for_it(self) -> None:
         end = time.monotonic() + 60
@@ -176,21 +198,63 @@ class RedisServer:
 
     def command(self, *command: bytes | str | int) -> Any:
         """Run one command over a connection of its own; an error reply is raised."""
-        reader = hiredis.Reader()
-        plain = socket.socket(socket.AF_UNIX if self.path else socket.AF_INET)
-        plain.settimeout(30)
-        plain.connect(self.path or ("127.0.0.1", self.port))
-        with self._secured(plain) as connection:
-            commands = [("AUTH", self.password)] * bool(self.password) + [command]
-            connection.sendall(b"".join(hiredis.pack_command(cast(Any, one)) for one in commands))
-            reply: Any = None
-            for _ in commands:
-                while (reply := reader.gets()) is False:
-                    if not (data := connection.recv(65536)):
-                        raise ConnectionError("redis-server closed the connection")
-                    reader.feed(data)
+        with self._connect() as connection:
+            reply = self._run_on(connection, *command)
         if isinstance(reply, Exception):
             raise reply
+        return reply
+
+    def settle(self) -> None:
+        """Wait until it has done all that it was told, unless it hangs."""
+        # With the first reply all that lay in its sockets before is read; with the second all of that is answered.
+        self._tell("PING")
+        self._tell("PING")
+
+    def age(self, now: float) -> None:
+        """Let its keys age by the clock of a test, not by its own.
+
+        :param now: the seconds on that clock; the first time nothing has passed yet.
+        """
+        real = time.monotonic()
+        then, really_then = self._aged or (now, real)
+        passed = round(1000 * (now - then - (real - really_then)))
+        if self._aged is None or (passed and not self._held and self._tell("EVAL", AGE, 0, passed) == 1):
+            self._aged = now, real
+
+    def _tell(self, *command: str | int) -> object:
+        """Run a command on a connection that is kept; return its reply, None where it hangs."""
+        for _ in range(2):  # somebody may have had it close all connections
+            with suppress(OSError):
+                if self._hung:
+                    break
+                if self._control is None:
+                    self._control = self._connect()
+                return self._run_on(self._control, *command)
+            self._let_go()
+        return None
+
+    def _let_go(self) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+
+    def _connect(self) -> socket.socket:
+        plain = socket.socket(socket.AF_UNIX if self.path else socket.AF_INET)
+        plain.settimeout(60)
+        plain.connect(self.path or ("127.0.0.1", self.port))
+        connection = self._secured(plain)
+        if self.password and isinstance(refused := self._run_on(connection, "AUTH", self.password), Exception):
+            connection.close()
+            raise refused
+        return connection
+
+    def _run_on(self, connection: socket.socket, *command: bytes | str | int) -> Any:
+        connection.sendall(hiredis.pack_command(cast(Any, command)))
+        reader = hiredis.Reader()
+        while (reply := reader.gets()) is False:
+            if not (data := connection.recv(65536)):
+                raise ConnectionError("redis-server closed the connection")
+            reader.feed(data)
         return reply
 
     def _secured(self, plain: socket.socket) -> socket.socket:
@@ -202,14 +266,33 @@ class RedisServer:
 
     def pause(self) -> None:
         """Hang it: its sockets stay open, and nothing answers."""
-        self._signal(signal.SIGSTOP)
+        if not self._hung:
+            self._hung = True
+            self._signal(signal.SIGSTOP, os.WSTOPPED)
 
     def resume(self) -> None:
         """Let it go on."""
-        self._signal(signal.SIGCONT)
+        if self._hung:
+            self._signal(signal.SIGCONT, os.WCONTINUED)
+            self._hung = False
+
+    def hold(self) -> None:
+        """Have it answer nothing that may write, by CLIENT PAUSE: what is sent behind such a command waits as well."""
+        need(7)
+        self.command("CLIENT", "PAUSE", 600_000, "WRITE")
+        self._held = True
+
+    def release(self) -> None:
+        """Have it answer everything again."""
+        self.command("CLIENT", "UNPAUSE")
+        self._held = False
 
     def kill(self) -> None:
         """Kill it at once, paused or not, and reap it."""
+        self.all.discard(self)
+        self._let_go()
+        self._aged = None
+        self._hung = self._held = False
         if self._process is not None:
             self._process.kill()
             self._process.wait(60)
@@ -225,9 +308,11 @@ class RedisServer:
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _signal(self, number: signal.Signals, state: int) -> None:
+        """Send a signal, and wait until it has done what it does."""
         if self._process is not None:
             os.kill(self._process.pid, number)
+            os.waitid(os.P_PID, self._process.pid, state)
 
 
 def make_certificates(folder: Path, host: str = "localhost") -> None:
@@ -338,7 +423,8 @@ def watched(sentinels: int = 3, **settings: Any) -> tuple[RedisServer, RedisServ
 def cluster(masters: int = 3, *, replicas: bool = True, **options: str) -> list[RedisServer]:
     """Start a Redis Cluster, and return its masters, then their replicas in the same order.
 
-    A node that is away for a second is failed over; the slots of the others are served meanwhile.
+    A node that is away for as long as ``cluster_node_timeout`` says is failed over; the slots of the others are served
+    meanwhile.
     """
     settings: dict[str, Any] = {
         "cluster_enabled": "yes",

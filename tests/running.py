@@ -36,8 +36,38 @@ TRIES = 3
 SHOWN = 2000
 """The characters of a log, its last, that an error shows: of a longer one those who run the tests may see no end."""
 
-PATIENT = {"HEIMDALL_REDIS_READ_BUDGET": "1"}
-"""What has a node wait for Redis where a test is about what it finds there, not about how long that takes."""
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def constants(**values: Any) -> dict[str, str]:
+    """Return variables of a process in which constants of modules have other values.
+
+    :param values: by the names of module and constant, with ``__`` for each dot; for a function the arguments, as a
+        mapping, that it is called with where it is not given others.
+    """
+    told = {f"heimdall.{name.replace('__', '.')}": value for name, value in values.items()}
+    return {"PYTHONPATH": f"{ROOT}/tests/constants:{ROOT}", "TESTS_CONSTANTS": json.dumps(told)}
+
+
+_LINK: dict[str, Any] = {"sharing__connect_to": {"slow": 5.0, "time_limit": 15.0, "silent": 30.0}}
+_WAITS = _LINK | {"cache__assure__FROZEN": 30.0}
+ANSWERING = {"HEIMDALL_FETCH_DEADLINE": "30"}
+"""What has a node wait for its upstreams where no answer may be missing, on a machine that may be busy."""
+
+_LIMITS = {"HEIMDALL_REDIS_READ_BUDGET": "10", **ANSWERING}
+
+PATIENT = {**_LIMITS, **constants(**_WAITS)}
+"""What has a node wait for Redis, and not call it a freeze when it stood still for a moment: for tests about where an
+answer is from, on a machine that may be busy."""
+
+FREEZING = {**_LIMITS, **constants(**_LINK, cache__assure__GRACE=60.0)}
+"""The same for a node that will be frozen, and has more time to find its Redis again after that."""
+
+CONFIRMING = {**PATIENT, **constants(**_WAITS, peers__inspect__WAIT=5.0, console__WAIT=5.0)}
+"""The same for a node that also gives the others more time to reply."""
+
+QUICK = {**PATIENT, **constants(**_WAITS, cache__hot__EVERY=1.0), "HEIMDALL_PEERS_HEARTBEAT": "0.5"}
+"""The same for a node that tells every second what is hot, and twice as often that it lives: tests wait less for it."""
 
 
 def resident(pid: int) -> int:
@@ -59,8 +89,7 @@ class Running:
         self._log = self._folder / "log"
         self._before, self._arguments = before, arguments
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("HEIMDALL_", "REDIS_"))}
-        root = str(Path(__file__).resolve().parent.parent)
-        self._environ = {**clean, "PYTHONPATH": root, **(environ or {})}
+        self._environ = {**clean, "PYTHONPATH": str(ROOT), **(environ or {})}
         self._start(TRIES)
 
     def _start(self, tries: int) -> None:
@@ -125,7 +154,7 @@ class Running:
     def get(self, path: str) -> tuple[int, str]:
         """Return status and text of a page."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=30) as page:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=120) as page:
                 return page.status, page.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -144,7 +173,7 @@ class Running:
                 total += float(found[2])
         return total
 
-    def ask(self, name: str, qtype: str = "A", *, tcp: bool = False, timeout: float = 30.0) -> dns.message.Message:
+    def ask(self, name: str, qtype: str = "A", *, tcp: bool = False, timeout: float = 120.0) -> dns.message.Message:
         """Ask it a question as a client does."""
         query = dns.message.make_query(name, qtype, use_edns=0)
         over = dns.query.tcp if tcp else dns.query.udp
@@ -189,15 +218,15 @@ class Dnsperf:
         self._questions = Path(path)
         with os.fdopen(handle, "w") as questions:
             questions.writelines(f"{name} A\n" for name in names)
-        command = ["dnsperf", "-s", "127.0.0.1", "-p", str(port), "-d", path, "-t", "15", *arguments]
+        command = ["dnsperf", "-s", "127.0.0.1", "-p", str(port), "-d", path, "-t", "60", *arguments]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
     def result(self) -> tuple[int, int, str]:
         """Wait for the end; return how many queries were sent, how many lost, and the response codes as told."""
-        told, _ = self._process.communicate(timeout=300)
+        told, _ = self._process.communicate(timeout=600)
         self._questions.unlink()
-        counts = dict(re.findall(r"Queries (sent|lost): +(\d+)", told))
+        counts = {what: int(count) for what, count in re.findall(r"Queries (\w+): +(\d+)", told)}
         codes = re.search(r"Response codes: +(.*)", told)
-        return int(counts["sent"]), int(counts["lost"]), codes[1] if codes else ""
+        return counts["sent"], counts["lost"], codes[1] if codes else ""

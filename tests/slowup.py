@@ -47,6 +47,7 @@ class _Server:
 
     def __init__(self, port: int) -> None:
         self.delay, self.ttl, self.age, self.silent = 0.0, 3600, 0, False
+        self.held = False
         self.last: dict[bytes, float] = {}
         self.asked = self.again = self.early = 0
         self.late: deque[tuple[float, bytes, Any]] = deque()
@@ -60,7 +61,7 @@ class _Server:
         print("ready", flush=True)
         late = self.late
         while True:
-            soon = max(late[0][0] - time.monotonic(), 0.0) if late else None
+            soon = max(late[0][0] - time.monotonic(), 0.0) if late and not self.held else None
             # Not epoll: that waits for whole milliseconds.
             ready, _, _ = select.select((self.udp, sys.stdin), (), (), soon)
             if self.udp in ready:
@@ -68,7 +69,7 @@ class _Server:
             if sys.stdin in ready and not self.obey(sys.stdin.readline()):
                 return
             now = time.monotonic()
-            while late and late[0][0] <= now:
+            while late and late[0][0] <= now and not self.held:
                 _, reply, client = late.popleft()
                 self.send(reply, client)
 
@@ -85,7 +86,7 @@ class _Server:
             self.count(question[:-4].lower() + question[-4:], now + self.delay)
             if self.silent:
                 continue
-            if self.delay:
+            if self.delay or self.held:
                 self.late.append((now + self.delay, self.reply(query, question), client))
             else:
                 self.send(self.reply(query, question), client)
@@ -174,6 +175,10 @@ class SlowUpstream:
     def change(self, age: int) -> None:
         """Give every name other data from now on."""
         self._order(age=age)
+
+    def hold(self, held: bool = True) -> None:
+        """Keep all replies back, as they are by now, or let them go."""
+        self._order(held=held)
 
     def silence(self, silent: bool = True) -> None:
         """Answer nothing, or answer again."""

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from twisted.trial.unittest import TestCase
-
 from heimdall.cache.flushed import Flush
 from heimdall.config.settings import Fetch, Redis, Settings
 from heimdall.console import Console
@@ -19,11 +17,12 @@ from heimdall.station import Station
 from heimdall.testing import Scripted
 from tests.cache.questions import positive, question
 from tests.rediscase import reactor, until
+from tests.virtual_time import VirtualCase
 
 NAME = from_text("www.a.example")
 
 
-class Alone(TestCase):
+class Alone(VirtualCase):
     """One node."""
 
     def console(self, redis: Redis, port: int = 1) -> Console:

@@ -6,7 +6,8 @@ import socket
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.load import FAILED, GOOD, NEVER, WRONG, Ask, Told, quantile, start
+from tests.load import FAILED, GOOD, NEVER, PATIENT, WRONG, Ask, Told, quantile, start
+from tests.redisserver import wait_for
 from tests.slowup import AAAA, SlowUpstream
 
 
@@ -19,7 +20,7 @@ class Loads(SynchronousTestCase):
 
     def ask(self, *asks: Ask, ports: tuple[int, ...] = (), ages: tuple[int, ...] = (0,)) -> list[Told]:
         """Ask, and wait for the end."""
-        return start(ports or (self.upstream.port,), asks, ages=ages).end()
+        return start(ports or (self.upstream.port,), asks, ages=ages, lost=60.0).end()
 
     def server(self) -> socket.socket:
         """A socket of a node."""
@@ -34,7 +35,7 @@ class Loads(SynchronousTestCase):
         told = self.ask(*asks)
         self.assertEqual([one.verdict for one in told], [GOOD] * 50, told[0])
         self.assertEqual({one.ttl for one in told}, {20})
-        self.assertTrue(all(0.05 <= one.took < 10.0 for one in told))
+        self.assertTrue(all(one.took >= 0.05 for one in told))
 
     def test_counts(self) -> None:
         """The upstream counts what it is asked, in whatever case, and what it is asked again within the TTL."""
@@ -53,7 +54,8 @@ class Loads(SynchronousTestCase):
     def test_failed(self) -> None:
         """Another response code is a failure; the question of another name is a wrong answer."""
         server = self.server()
-        load = start((server.getsockname()[1],), [Ask(0.0, 0, "one.example"), Ask(0.2, 0, "two.example")])
+        asks = [Ask(0.0, 0, "one.example"), Ask(0.2, 0, "two.example")]
+        load = start((server.getsockname()[1],), asks, **PATIENT)
         for spoil in (
             lambda q: q[:2] + b"\x81\x82" + q[4:],
             lambda q: q[:2] + b"\x81\x80" + q[4:].replace(b"two", b"six"),
@@ -72,11 +74,13 @@ class Loads(SynchronousTestCase):
         told = self.ask(Ask(0.0, 0, "one.example"), Ask(0.1, 1, "two.example"), ports=(port, silent, there))
         self.assertEqual([one.verdict for one in told], [GOOD, GOOD])
         self.assertEqual([one.retries for one in told], [2, 1])
-        self.assertTrue(all(1.0 <= one.took < 10.0 for one in told), told)
+        self.assertTrue(all(one.took >= 1.0 for one in told), told)
 
     def test_lost(self) -> None:
         """A query that nobody answers is lost; a load that is told to end asks nothing more."""
-        load = start((self.server().getsockname()[1],), [Ask(0.0, 0, "one.example"), Ask(60.0, 0, "two.example")])
+        asks = [Ask(0.0, 0, "one.example"), Ask(600.0, 0, "two.example")]
+        load = start((self.server().getsockname()[1],), asks, lost=0.1)
+        wait_for(lambda: load.sent == 1)
         self.assertEqual([one.verdict for one in load.end(now=True)], [NEVER])
 
     def test_quantile(self) -> None:

@@ -7,13 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from attrs import evolve
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.names import dns, hosts
 from twisted.names import error as names
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from heimdall.config.settings import Accept, Admit, Fetch, Redis, Settings
@@ -24,6 +21,8 @@ from heimdall.pipeline import lay
 from heimdall.testing import Scripted
 from tests.cache.questions import positive, question
 from tests.gso import NOT_CUT, UDP_GRO
+from tests.rediscase import pause, reactor
+from tests.virtual_time import VirtualCase
 
 SETTINGS = Settings(redis=Redis(enabled=False), fetch=Fetch(upstreams=()))
 
@@ -155,7 +154,7 @@ class Own(SynchronousTestCase):
         self.assertTrue(any("admit_limited" in tally.name for tally in path.tallies))
 
 
-class Inside(TestCase):
+class Inside(VirtualCase):
     """The path as the resolver of another Twisted program."""
 
     async def test_resolver(self) -> None:
@@ -176,7 +175,7 @@ class Inside(TestCase):
         await self.assertFailure(resolver.lookupAddress("no.example", [1]), names.DNSNameError)
 
 
-class Questions(TestCase):
+class Questions(VirtualCase):
     """How questions leave for an upstream."""
 
     skip = NOT_CUT
@@ -192,7 +191,7 @@ class Questions(TestCase):
                 path = lay(evolve(SETTINGS, fetch=evolve(fetch, upstreams=(upstream,))), reactor)
                 self.addCleanup(path.close)
                 asked = [path.inside.ask(question(name)) for name in ("one.example", "two.example")]
-                await deferLater(IReactorTime(reactor), 0.01)
+                await pause(0.01)
                 came = [server.recv(4096) for _ in range(messages)]
                 self.assertEqual([b"".join(came).count(label) for label in (b"\3one", b"\3two")], [1, 1])
                 server.setblocking(False)

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests import running
 from tests.ports import free_port
-from tests.running import Running
+from tests.running import Running, constants
+
+
+class Constants(SynchronousTestCase):
+    """What a process that a test starts takes for granted."""
+
+    def test_other(self) -> None:
+        """Constants have the values that the test gives, functions are called with other arguments, where none are."""
+        program = (
+            "from heimdall.peers import inspect; from heimdall import sharing;"
+            "print(inspect.WAIT, sharing.connect_to.keywords)"
+        )
+        environ = {**os.environ, **constants(peers__inspect__WAIT=7.5, sharing__connect_to={"slow": 3.0})}
+        done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True)
+        self.assertEqual(done.stdout, "7.5 {'slow': 3.0}\n")
 
 
 class Starting(SynchronousTestCase):

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -242,17 +241,17 @@ class ServerTests(SynchronousTestCase):
     def ask(self) -> bytes:
         """Ask for the address of localhost until there is an answer; return it."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.settimeout(0.1)
+            client.settimeout(0.5)
             client.connect(("127.0.0.1", self.port))
-            for _ in range(600):
-                try:
-                    client.send(LOCALHOST)
-                    return client.recv(512)
-                except ConnectionRefusedError:
-                    time.sleep(0.02)
-                except TimeoutError:
-                    pass
-        raise AssertionError("no answer within a minute")
+            answers: list[bytes] = []
+
+            def answered() -> bool:
+                client.send(LOCALHOST)
+                answers.append(client.recv(512))
+                return True
+
+            wait_for(answered)
+            return answers[0]
 
     def end(self, process: subprocess.Popen[str]) -> str:
         """End a server with SIGTERM; return what it printed, once its status is found to be 0."""

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
+from math import inf
 from typing import Any, Final
 
 from attrs import frozen
@@ -20,6 +21,7 @@ from benchmarks.beside.peers import BARE, CONTESTANTS, ECHO, Contestant, Heimdal
 from benchmarks.beside.quiet import Quiet
 from benchmarks.beside.store import Store
 from benchmarks.beside.works import Lines, Work, new_to, random_subdomains
+from tests.redisserver import wait_for
 
 Run = dict[str, Any]
 
@@ -177,8 +179,10 @@ class Stage:
         tag = f"q{self._tag}"
         lines = self.work.ask(self._dice, tag, count)
         if self._other is not None:
-            ask(self._other.port, [line for line in lines if line.startswith(f"{tag}r")])
-            time.sleep(0.5)  # it writes to Redis behind its answers
+            part = [line for line in lines if line.startswith(f"{tag}r")]
+            other, written = self._other, _written(self._other) + len(part)
+            ask(other.port, part)
+            wait_for(lambda: _written(other) >= written)  # it writes to Redis behind its answers
         return lines
 
     def _subdomains(self) -> Lines:
@@ -236,6 +240,11 @@ def _times(found: Found) -> Run:
     places = {"median": 0.5, "p99": 0.99, "p999": 0.999}
     ranks = {name: min(int(len(times) * at), len(times) - 1) for name, at in places.items()} | {"most": -1}
     return {name: round(1000 * times[rank], 3) for name, rank in ranks.items()}
+
+
+def _written(server: Server) -> float:
+    """Return how many answers Heimdall has written to Redis, or could not."""
+    return server.metric("heimdall_cache_redis_writes_total") if isinstance(server, Heimdall) else inf
 
 
 def _origins(server: Server) -> dict[str, float]:

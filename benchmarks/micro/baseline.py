@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.micro.clock import least, unit
+from benchmarks.micro.clock import least, operations, unit
 from benchmarks.micro.steps import Step
 
 FILE = Path(__file__).resolve().parent.parent.parent / "docs" / "measured" / "micro.json"
@@ -20,14 +20,19 @@ def load() -> dict[str, Any]:
 
 
 def measure(steps: Sequence[Step], repeats: int, seconds: float) -> dict[str, dict[str, float]]:
-    """Time each step between two of the loop; return nanoseconds and ratio."""
+    """Time each step between two of the loop; return nanoseconds, ratio, and operations of the interpreter."""
     found = {}
     for step in steps:
         before = unit(repeats, seconds)
         took = least(step.call, repeats, seconds) / step.times
         loop = min(before, unit(repeats, seconds))
-        found[step.name] = {"ns": round(took * 1e9, 1), "ratio": round(took / loop, 3)}
+        found[step.name] = {"ns": round(took * 1e9, 1), "ratio": round(took / loop, 3), "operations": counted(step)}
     return found
+
+
+def counted(step: Step) -> float:
+    """Return how many operations of the interpreter a step takes."""
+    return round(operations(step.call) / step.times, 1)
 
 
 def slower(found: Mapping[str, Mapping[str, float]], kept: Mapping[str, Mapping[str, float]], most: float) -> list[str]:

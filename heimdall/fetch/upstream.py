@@ -317,9 +317,11 @@ class Attempt:
         flight, server = self.flight, self.server
         if outcome.said:
             self._replied(outcome.answer.rcode)
+        elif outcome.blamed:
+            self.miss()
         if flight.query.trace is not None:
             flight.query.trace.note("upstream", f"of no use: {outcome.text}", server=server.text)
-        if outcome.blamed and server.health.failed():
+        if outcome.said and outcome.blamed and server.health.failed():
             flight.group.log.warn(
                 "upstream {server} gives no answers: it is asked last; the last failure was: {reason}",
                 server=server.text,

@@ -63,8 +63,8 @@ async def redis(reactor: Any, link: Startable, prefix: str, *, shown: str, reade
 
 
 async def _until(reactor: Any, true: Callable[[], object], seconds: float) -> None:
-    ends = time.monotonic() + seconds
-    while not true() and time.monotonic() < ends:
+    ends = reactor.seconds() + seconds
+    while not true() and reactor.seconds() < ends:
         await deferLater(reactor, 0.01)
 
 
@@ -86,10 +86,10 @@ async def _refused(running: Deferred[object]) -> str:
 async def _there(reactor: Any, link: Startable, shown: str) -> Found:
     times = []
     for _ in range(5):
-        began = time.monotonic()
+        began = reactor.seconds()
         if why := await _refused(link.run("PING")):
             return Found("redis", shown, FAIL, why, {"up": False, "reason": why})
-        times.append(time.monotonic() - began)
+        times.append(reactor.seconds() - began)
     took = sorted(times)[2]
     slow = "; look-ups will often miss the read budget of 20 ms" if took > 0.02 else ""
     return Found("redis", shown, NOTE if slow else OK, f"answers in {brief(took)}{slow}", {"up": True, "seconds": took})

@@ -364,7 +364,7 @@ class LiveTests(TestCase):
         # Only a connected socket is told of ICMP errors: so this is the worst case.
         self.udp.connect(gone)
         self.udp.send(b"to nobody")
-        yield deferLater(reactor, 0.3, lambda: None)
+        yield deferLater(reactor, 0, lambda: None)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.bind(gone)
             client.connect(("127.0.0.1", port))

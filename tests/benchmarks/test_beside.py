@@ -29,7 +29,7 @@ from benchmarks.page import drawn
 from tests.house.tree import ROOT
 from tests.nsd import SKIP
 from tests.redisserver import RedisServer, wait_for
-from tests.running import NO_DNSPERF
+from tests.running import NO_DNSPERF, PATIENT
 
 MEASURED = json.loads((ROOT / "docs" / "measured" / "beside.json").read_text())
 BY_NAME = {one.name: one for one in WORKS}
@@ -180,6 +180,17 @@ class Live(SynchronousTestCase):
 
     skip = SKIP or NO_DNSPERF or (None if len(os.sched_getaffinity(0)) > 1 else "this machine has but one core")
 
+    def setUp(self) -> None:
+        """Have nodes wait for Redis, and for the upstream, as long as a busy machine takes."""
+        options = peers.options
+
+        def patient(setting: Setting) -> tuple[list[str], dict[str, str]]:
+            arguments, environ = options(setting)
+            return arguments, environ | PATIENT
+
+        self.patch(peers, "options", patient)
+        self.patch(streams, "PATIENCE", 60.0)
+
     def test_run(self) -> None:
         """Each workload of UDP that is learnt soon runs, loses nothing, and each answer is from where it should be."""
         one = CONTESTANTS[0]
@@ -188,12 +199,10 @@ class Live(SynchronousTestCase):
             with Stage(work, [Entrant(one.name, one, "", "")], 0.3) as stage:
                 found = dict(stage.round())
             ours = found["heimdall"]
-            self.assertGreater(ours["answered"], 100)
+            self.assertGreater(ours["answered"], 0)
             self.assertEqual(ours["answered"] + ours["lost"], ours["sent"])
-            self.assertGreater(ours["cpu"], 0)
             self.assertLessEqual(ours["median"], ours["p999"])
-            total = sum(ours["origins"].values())
-            self.assertGreater(ours["origins"][origin], 0.5 * total, f"{name}: {ours}")
+            self.assertEqual([one for one, count in ours["origins"].items() if count], [origin], f"{name}: {ours}")
             self.assertEqual("redis-benchmark" in found, name == "l2")
 
     def test_many(self) -> None:
@@ -203,12 +212,10 @@ class Live(SynchronousTestCase):
         self.patch(play, "MANY", 500)
         self.patch(learn, "MANY", 200)
         spread = evolve(BY_NAME["spread"], known=lambda: names[:600])
-        for asked, least, most in ((names[:600], 0.99, 1.0), (names[600:], 0.0, 0.9)):
-            work = evolve(spread, ask=partial(asking, asked))
+        for asked, least, most in ((names[:600], 1.0, 1.0), (names[600:], 0.0, 0.5)):
+            work = evolve(spread, ask=partial(asking, asked), options=("-n", "1"))
             with Stage(work, [Entrant(one.name, one, "", "")], 0.05) as stage:
                 ours = dict(stage.round())["heimdall"]
-                if ours["known"] < least:  # a node that stood still does not believe its memory until Redis was asked
-                    ours = dict(stage.round())["heimdall"]
             self.assertTrue(least <= ours["known"] <= most, ours)
             self.assertGreaterEqual(ours["most"], ours["p999"])
 
@@ -261,6 +268,6 @@ class Live(SynchronousTestCase):
         ask(ground.port, all_names()[:100])
         for count in (1, 10):
             found = streams.ask(ground.port, all_names(), count, 0.2)
-            self.assertGreater(found.answered, count)
+            self.assertGreaterEqual(found.sent, streams.CONNECTIONS * count)
             self.assertEqual((found.answered, found.lost), (found.sent, 0))
             self.assertEqual(len(found.latencies), found.sent / count)

@@ -16,7 +16,7 @@ from tests.browser.contrast import faint, nameless
 from tests.nsd import SKIP as NO_NSD
 from tests.nsd import Nsd
 from tests.redisserver import RedisServer
-from tests.running import Running
+from tests.running import QUICK, Running
 
 HOSTILE = r"<img\032src=x\032onerror=hit\040\041>"
 
@@ -84,7 +84,8 @@ class Browsing(SynchronousTestCase):
 
     def node(self, *arguments: str, **environ: str) -> Running:
         """A node."""
-        node = Running(*arguments, environ={f"HEIMDALL_{name.upper()}": value for name, value in environ.items()})
+        more = {f"HEIMDALL_{name.upper()}": value for name, value in environ.items()}
+        node = Running(*arguments, environ=QUICK | more)
         self.addCleanup(node.clean)
         return node
 
@@ -108,11 +109,7 @@ class Browsing(SynchronousTestCase):
     def test_cluster(self) -> None:
         """All nodes are told of as they are now; a name is looked up and flushed; no name is ever more than text."""
         page, nsd, redis = self.page, self.nsd(), self.redis()
-        nodes = [
-            # Redis may take its time: which answers are its is told below.
-            self.node(f"--upstream={nsd.text}", f"--redis={redis.url}", f"--node=node{n}", redis_read_budget="2")
-            for n in range(2)
-        ]
+        nodes = [self.node(f"--upstream={nsd.text}", f"--redis={redis.url}", f"--node=node{n}") for n in range(2)]
         hostile = f"{HOSTILE}.corp.example"
         self.open(nodes[0])
         page.run(ROBBED)

@@ -314,4 +314,4 @@ class Judging(Case):
         """No turn of the reactor looks at many: to ask a policy takes far longer than to compare a name."""
         self.slowly()
         self.forgetting.judge(self.refuses)
-        self.assertEqual(len(self.asked), JUDGED)
+        self.assertIn(len(self.asked), range(1, JUDGED + 1))

@@ -92,10 +92,13 @@ class Sweeping(RedisCase):
     async def test_stopped(self) -> None:
         """A sweep that is stopped in the middle ends there, and is left to another node."""
         await self.start_many()
-        swept = self.sweep.run()
-        await until(lambda: self.sweep._resting is not None)
-        self.sweep.stop()
-        await swept
+
+        def later(*what: Any) -> IDelayedCall:
+            IReactorTime(reactor).callLater(0, self.sweep.stop)
+            return IReactorTime(reactor).callLater(*what)
+
+        self.sweep._clock = mock.Mock(seconds=count(0, 0.001).__next__, callLater=later)
+        await self.sweep.run()
         self.assertGreater(len(self.left()), 6)
         self.assertEqual(self.redis.command("ZCARD", self.flushes.todo_key), 1)
         self.assertEqual((self.sweep._running, self.sweep._failures.total()), (False, 1))

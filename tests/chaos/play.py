@@ -1,14 +1,21 @@
-"""Play one fault: stand the cluster up, load it, do the fault to it, undo it, and judge."""
+"""Play one fault: stand the cluster up, load it, do the fault to it, undo it, and judge.
+
+``make chaos`` plays a fault for as long as it says, and tells figures; the tests play it for as many queries, and until
+all is well again, on whatever machine.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Final
 
 from tests.chaos.faults import Fault
-from tests.chaos.stage import LAST, Stage
+from tests.chaos.stage import LAST, RATE, Stage
 from tests.chaos.verdict import Row, judge
+from tests.load import PATIENT
+from tests.running import ANSWERING, constants
 
 BEFORE: Final = 2.5
 START: Final = 0.5
@@ -61,3 +68,47 @@ def play(fault: Fault, *, shown: bool = False, seconds: float = 0.0, before: flo
         )
     say(f"{row.asked} asked, {row.lost} lost, {row.failed} failed, {row.wrong} wrong, full use after {row.full} s")
     return row
+
+
+QUERIES: Final = 400, 800, 1200
+"""Of a load, before a fault, during it, and behind it."""
+
+MOST: Final = 600
+"""Of them without an answer at once: more than a node in trouble is asked, and no more than the others bear."""
+
+LASTS: Final = 60.0
+"""Seconds that the load goes on at most, for a machine that is slow."""
+
+
+def play_counted(fault: Fault, well: Callable[[Stage], Callable[[], object]]) -> Row:
+    """Play a fault for some queries, whose clients wait as long as it takes.
+
+    :param well: given the stage when the fault is over, returns what says whether all is as before.
+    """
+    before, during, behind = QUERIES
+    # Woken, a node may have to wait for its Redis longer than a second, as the machine for all of us.
+    with Stage(**fault.stage, environ=ANSWERING | constants(cache__assure__GRACE=60.0)) as stage:
+        stage.lasts = during / RATE
+        stage.warm(sum(QUERIES) / RATE)
+        load = stage.load(LASTS, most=MOST, **PATIENT)
+        try:
+            load.pass_queries(before)
+            began = time.monotonic()
+            with fault.inflict(stage):
+                load.pass_queries(during)
+            ended = time.monotonic()
+            true = well(stage)
+            load.pass_queries(behind)
+            stage.wait(true)
+        finally:
+            told = load.end(now=True)
+        return judge(
+            fault.text,
+            told,
+            began,
+            ended,
+            healing=began if fault.heals else ended,
+            changed=stage.changed,
+            victim=LAST if fault.nodes else None,
+            trouble=stage.trouble(),
+        )

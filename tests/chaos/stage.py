@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
 from typing import Any, Final, Self
@@ -56,6 +57,7 @@ class Stage(Cluster):
     :param password: of Redis.
     :param secret: of the nodes; ``tls`` how they speak to Redis; ``stepped`` whether its clock can be set.
     :param clocks: seconds that the wall clock of each node is ahead; none for the true time.
+    :param environ: variables of every node.
     :ivar lasts: seconds that the fault will last.
     :ivar changed: when every node must have known that names have other data; infinite while they have not.
     """
@@ -72,12 +74,15 @@ class Stage(Cluster):
         tls: bool = False,
         stepped: bool = False,
         clocks: tuple[int, ...] = (0,),
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self._store, self._pool = store, 0
         self.fleet: list[RedisServer] = []
         self.proxy: Proxy | None = None
         redis = RedisServer(password=password, tls=tls) if store in ("one", "proxy", "partly") else None
-        every = {"HEIMDALL_REDIS_SECRET": secret} if secret else {}
+        every = dict(environ or {})
+        if secret:
+            every["HEIMDALL_REDIS_SECRET"] = secret
         if tls and redis:
             every["HEIMDALL_REDIS_CA_FILE"] = redis.ca_file
         super().__init__(
@@ -132,9 +137,10 @@ class Stage(Cluster):
         return self.proxy
 
     def change(self, node: int) -> None:
-        """Give all names other data, and have a node flush them."""
+        """Give all names other data, and have a node flush them, until all have done so but the one in trouble."""
         self.upstream.change(1)
-        self.changed = self.flush(node, "example")
+        self.wait(lambda: {*self.flush(node, "example")["silent"]} <= {f"node{LAST}"})
+        self.changed = time.monotonic()
 
     @property
     def _clock_file(self) -> Path:

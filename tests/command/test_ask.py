@@ -14,7 +14,7 @@ from tests import nsd
 from tests.cluster import Cluster
 from tests.command.typed import Typed, typed
 from tests.nsd import Nsd
-from tests.running import Running
+from tests.running import PATIENT, Running
 
 
 def said(told: dict[str, Any], station: str) -> list[str]:
@@ -26,9 +26,9 @@ class Following(SynchronousTestCase):
     """Two nodes that share a Redis, behind them an upstream that takes 30 ms."""
 
     def setUp(self) -> None:
-        # Where Redis answers it may take its time: what it says is told below.
-        budget = {} if "hung" in self.id() else {"HEIMDALL_REDIS_READ_BUDGET": "2"}
-        self.cluster = self.enterContext(Cluster(2, delay=0.03, environs=(budget,)))
+        # Where Redis and the upstream answer they may take their time: what they say is told below.
+        environ = {} if "hung" in self.id() or "no_upstream" in self.id() else PATIENT
+        self.cluster = self.enterContext(Cluster(2, delay=0.03, environs=(environ,)))
 
     def ask(self, *arguments: str, node: int = 0, code: int = OK) -> dict[str, Any]:
         """Ask a node, and return what it told."""

@@ -131,7 +131,8 @@ class Played(SynchronousTestCase):
         self.await_true(lambda: self.ask("node1", "www.example") == "192.0.2.1")
         self.engine.stop("upstream")
         for node in nodes:
-            self.assertEqual(self.ask(node, "www.example"), "192.0.2.1", node)
+            # On a busy machine Redis may be late, which without an upstream is a failure, and kept for five seconds.
+            self.await_true(lambda node=node: self.ask(node, "www.example") == "192.0.2.1")  # type: ignore[misc]
         listed = json.loads(self.engine.inside("node2", "heimdall", "--json", "members"))
         self.assertEqual(([each["id"] for each in listed["members"]], listed["shared"]), (nodes, True))
         self.engine.stop("redis")

@@ -8,12 +8,11 @@ from typing import Any
 import dns.edns
 import dns.message
 import dns.rcode
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -31,6 +30,8 @@ from heimdall.testing import Scripted
 from tests.fetch.outcomes import exchange
 from tests.message.messages import option
 from tests.rediscase import until
+from tests.virtual_time import CLOCK as reactor
+from tests.virtual_time import VirtualCase
 
 Steps = Generator[Deferred[Any], Any, None]
 
@@ -40,10 +41,11 @@ def ask(text: str = "www.example", qtype: int = 1, **more: Any) -> Query:
     return make(from_text(text), qtype, **more)
 
 
-class Case(TestCase):
+class Case(VirtualCase):
     """An upstream and a server."""
 
     def setUp(self) -> None:
+        super().setUp()
         self.upstream = Scripted(reactor).start()
         self.addCleanup(self.upstream.stop)
         self.upstream.when("*", say=["192.0.2.1"])

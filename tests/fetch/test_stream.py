@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from typing import Any
 
-from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import alsoProvides
 from zope.interface.verify import verifyObject
 
@@ -25,7 +24,8 @@ from heimdall.message.wire import from_text
 from heimdall.testing import Scripted
 from tests.fetch.outcomes import exchange
 from tests.ports import free_port
-from tests.rediscase import until
+from tests.rediscase import reactor, until
+from tests.virtual_time import VirtualCase
 
 Steps = Generator[Deferred[Any], Any, None]
 
@@ -40,10 +40,11 @@ def ask(text: str = "www.example", qtype: int = 1) -> Query:
     return make(from_text(text), qtype)
 
 
-class Case(TestCase):
+class Case(VirtualCase):
     """An upstream and an exchange with it."""
 
     def setUp(self) -> None:
+        super().setUp()
         self.upstream = Scripted(reactor).start()
         self.addCleanup(self.upstream.stop)
         self.upstream.when("*", say=["192.0.2.1"])

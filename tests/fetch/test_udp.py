@@ -11,13 +11,12 @@ from itertools import pairwise
 from typing import Any
 from unittest import mock
 
-from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, gatherResults, inlineCallbacks
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime, IReactorUDP, IReadDescriptor
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from heimdall.fetch import udp
@@ -31,7 +30,8 @@ from heimdall.message.wire import from_text
 from heimdall.testing import Scripted
 from tests.fetch.outcomes import exchange
 from tests.ports import NO_IPV6
-from tests.rediscase import until
+from tests.rediscase import reactor, until
+from tests.virtual_time import VirtualCase
 
 Steps = Generator[Deferred[Any], Any, None]
 
@@ -46,12 +46,13 @@ def ask(text: str = "www.example", qtype: int = 1) -> Query:
     return make(from_text(text), qtype)
 
 
-class Case(TestCase):
+class Case(VirtualCase):
     """An upstream and an exchange with it."""
 
     host = "127.0.0.1"
 
     def setUp(self) -> None:
+        super().setUp()
         self.upstream = Scripted(reactor, self.host).start()
         self.addCleanup(self.upstream.stop)
         self.upstream.when("*", say=["192.0.2.1"])
@@ -503,7 +504,7 @@ class Mutating(DatagramProtocol):
         self.transport.write(bytes(wire[: len(wire) - cut]), addr)
 
 
-class Mutants(TestCase):
+class Mutants(VirtualCase):
     """Hostile upstreams."""
 
     timeout = 600

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from heimdall.fetch.health import FAILURES
+from heimdall.fetch.health import FAILURES, SILENCE
 from heimdall.fetch.judgement import Unusable, judge, silent, unreachable
 from heimdall.fetch.upstream import Group
 from heimdall.interfaces import IExchange, ISource, NoAnswer, Ongoing
@@ -173,14 +173,18 @@ class OneServer(Case):
         self.successResultOf(deferred)
 
     def test_refused(self) -> None:
-        """A closed port is a failure at once: the client is told whose, and the server does not count as silent."""
+        """A closed port is a failure at once: the client is told whose. Nobody is there: it counts as silence."""
         group = self.group(-1)
         answer = self.successResultOf(group.ask(WWW))
         self.assertEqual(answer.rcode, SERVFAIL)
         self.assertEqual(answer.errors, (ExtendedError(NETWORK_ERROR, "192.0.2.1:53: the port is closed"),))
         self.assertEqual(self.sent(), [1])
         self.assertEqual(len(group.flights), 0)
-        self.assertEqual((group.servers[0].health.misses, group.servers[0].health.up), (0, True))
+        self.assertEqual((group.servers[0].health.misses, group.servers[0].health.up), (1, True))
+        for _ in range(2):
+            self.clock.advance(SILENCE / 2)
+            self.successResultOf(group.ask(WWW))
+        self.assertFalse(group.servers[0].health.up)
 
     def test_failure_is_a_value(self) -> None:
         """A failure of the only server is the answer, at once; an extended error names the server and the reason."""

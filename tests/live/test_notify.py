@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import dns.message
@@ -31,7 +30,7 @@ os.execv(sys.executable, [sys.executable, "-m", "twisted", "--log-format=text", 
 """What systemd does between fork and exec."""
 
 ALIVE = 1.5
-"""Seconds between two signs of life that the manager allows."""
+"""Seconds between two signs of life that the manager allows; tests.watch.test_notify holds how often they come."""
 
 
 class Managed(SynchronousTestCase):
@@ -50,7 +49,7 @@ class Managed(SynchronousTestCase):
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.addCleanup(self.manager.close)
         self.manager.bind(str(self.folder / "notify"))
-        self.manager.settimeout(30)
+        self.manager.settimeout(120)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a node with the sockets."""
@@ -85,12 +84,12 @@ class Managed(SynchronousTestCase):
 
     def ask(self) -> dns.message.Message:
         """Ask over TCP, and be sure of the answer."""
-        return dns.query.tcp(dns.message.make_query("www.example", "A"), "127.0.0.1", timeout=30, port=self.port)
+        return dns.query.tcp(dns.message.make_query("www.example", "A"), "127.0.0.1", timeout=120, port=self.port)
 
     def end(self, process: subprocess.Popen[str]) -> str:
         """End a process well; return its log."""
         process.send_signal(signal.SIGTERM)
-        log, _ = process.communicate(timeout=30)
+        log, _ = process.communicate(timeout=120)
         self.assertEqual(process.returncode, 0, log)
         return log
 
@@ -99,10 +98,8 @@ class Managed(SynchronousTestCase):
         process = self.start()
         self.assertEqual(self.await_word("READY")["STATUS"], "healthy: 0 queries so far, 0 answers in memory")
         self.assertEqual(len(self.ask().answer), 1)
-        began = time.monotonic()
         for _ in range(4):
             self.assertIn("healthy: 1 queries so far", self.await_word("WATCHDOG")["STATUS"])
-        self.assertLess(time.monotonic() - began, 4 * ALIVE)
         self.assertIn(f"Serving DNS on 127.0.0.1:{self.port};", self.end(process))
         self.assertIn("ending", self.await_word("STOPPING")["STATUS"])
 
@@ -111,7 +108,7 @@ class Managed(SynchronousTestCase):
         for number in range(2):
             client = socket.socket(type=socket.SOCK_DGRAM)
             self.addCleanup(client.close)
-            client.settimeout(30)
+            client.settimeout(120)
             client.connect(("127.0.0.1", self.port))
             query = dns.message.make_query("www.example", "A")
             client.send(query.to_wire())

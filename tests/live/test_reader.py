@@ -12,7 +12,7 @@ from tests.cluster import Cluster
 from tests.house.tree import ROOT
 from tests.live.test_one_flush import NAME, NEW, OLD, age, api, command
 from tests.redisserver import RedisServer, need
-from tests.running import Running
+from tests.running import QUICK, Running
 
 PASSWORD = "password"
 
@@ -38,7 +38,7 @@ class Reader(SynchronousTestCase):
 
     def setUp(self) -> None:
         need(7)
-        environs: list[Mapping[str, str]] = [{}, {}, {"HEIMDALL_REDIS_ROLE": "reader"}]
+        environs: list[Mapping[str, str]] = [QUICK, QUICK, QUICK | {"HEIMDALL_REDIS_ROLE": "reader"}]
         self.cluster = Readers(2, redis=RedisServer(users=users()), delay=0.0, environs=environs)
         self.cluster.__enter__()
         self.addCleanup(self.cluster.__exit__)

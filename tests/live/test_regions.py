@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
-import time
 import urllib.request
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ class Regions(SynchronousTestCase):
             # Each region is an ocean away from the other.
             ocean = Proxy(there.port).start()
             self.addCleanup(ocean.stop)
-            ocean.delay = 0.3
+            ocean.delay = 0.1
             with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
                 config.write(f'[redis]\nurl = "{here.url}"\nregions = ["redis://127.0.0.1:{ocean.port}"]\n')
                 config.flush()
@@ -47,34 +47,35 @@ class Regions(SynchronousTestCase):
             self.soon(lambda node=node: node.ask("www.a.example").rcode() == 0)  # type: ignore[misc]
             self.soon(lambda store=store: store.command("KEYS", "heimdall:c1:*") != [])  # type: ignore[misc]
             self.soon(lambda node=node: node.log.count("Redis answers at") == 2)  # type: ignore[misc]
-        time.sleep(0.5)
-        self.held = [node.metric("heimdall_cache_memory_entries") for node in self.nodes]
 
     def forgotten(self, number: int) -> bool:
         """Whether a node has forgotten its answer."""
-        return self.nodes[number].metric("heimdall_cache_memory_entries") == self.held[number] - 1
+        told = json.loads(self.nodes[number].get("/api/v1/cache?name=www.a.example")[1])
+        [held] = [each["held"] for each in told["nodes"] if each["own"]]
+        return not held
+
+    def flush(self, name: str) -> tuple[int, str]:
+        """Flush a name by the command of the first node; return its exit code, and what it says of the other region."""
+        code, lines = command(self.nodes[0], "flush", name)
+        [line] = [line for line in lines if line.startswith("Region ")]
+        return code, line.partition(": ")[2]
 
     def test_hung(self) -> None:
         """A region that hangs is named, with a code that tells of failure, and told when it comes back."""
         self.fill()
         self.stores[1].pause()
-        code, lines = command(self.nodes[0], "flush", "www.a.example")
-        self.assertEqual(code, 1)
-        self.assertRegex(lines[-2], r"^Region redis://127\.0\.0\.1:\d+/0: not told, it has not answered within 1 s$")
+        # Which of the two depends on how long the command takes to start.
+        reasons = ("it has not answered within 1 s", "it is away")
+        self.assertIn(self.flush("www.a.example"), [(1, f"not told, {reason}") for reason in reasons])
         self.assertEqual(self.nodes[0].metric("heimdall_cache_regions_lacked_flushes"), 1)
         self.assertTrue(self.forgotten(0))
         self.assertFalse(self.forgotten(1))
-        time.sleep(6)  # longer than the connection is kept
-        code, lines = command(self.nodes[0], "flush", "b.example")
-        self.assertEqual(code, 1)
-        self.assertRegex(lines[-2], r"^Region .*: not told, it is away$")
+        self.soon(lambda: self.flush("b.example") == (1, "not told, it is away"))  # the connection is given up
         self.stores[1].resume()
         self.soon(lambda: self.forgotten(1))
         self.soon(lambda: self.nodes[0].metric("heimdall_cache_regions_lacked_flushes") == 0)
         self.soon(lambda: self.stores[1].command("KEYS", "heimdall:c1:*") == [])
-        code, lines = command(self.nodes[0], "flush", "c.example")
-        self.assertEqual(code, 0)
-        self.assertRegex(lines[-1], r"^Region .*: told$")
+        self.soon(lambda: self.flush("c.example") == (0, "told"))  # a busy machine may need more than a second for it
         self.assertEqual([node.trouble() for node in self.nodes], [[], []])
 
     def test_flush(self) -> None:
@@ -85,7 +86,7 @@ class Regions(SynchronousTestCase):
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.nodes[0].http}/api/v1/cache?name=a.example&subtree=1", method="DELETE"
         )
-        with urllib.request.urlopen(request, timeout=30) as page:
+        with urllib.request.urlopen(request, timeout=120) as page:
             self.assertEqual(page.status, 200)
         self.soon(lambda: self.forgotten(1))
         self.soon(lambda: self.stores[1].command("KEYS", "heimdall:c1:*") == [])

@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.cluster import Cluster
 from tests.live.test_reader import PASSWORD, users
 from tests.redisserver import RedisServer, version
+from tests.running import QUICK
 
 USER = users()[0]
 
@@ -14,10 +15,15 @@ USER = users()[0]
 class Missing(SynchronousTestCase):
     """Rights that are missing."""
 
+    def cluster(self, redis: RedisServer) -> Cluster:
+        """Return a node whose user has a password there."""
+        url = redis.url.replace("//", f"//heimdall:{PASSWORD}@")
+        return Cluster(1, redis=redis, delay=0.0, url=url, environs=[QUICK])
+
     def check(self, user: str, right: str) -> None:
         """Check that a node with this user is degraded, answers all the same, and tells of the right once."""
         redis = RedisServer(users=[user])
-        with Cluster(1, redis=redis, delay=0.0, url=redis.url.replace("//", f"//heimdall:{PASSWORD}@")) as cluster:
+        with self.cluster(redis) as cluster:
             [node] = cluster.nodes
             for number in range(5):
                 self.assertEqual(node.ask(f"n{number}.example").rcode(), 0)
@@ -35,7 +41,7 @@ class Missing(SynchronousTestCase):
     def test_all(self) -> None:
         """With what docs/redis.md lists nothing is missing."""
         redis = RedisServer(users=[USER])
-        with Cluster(1, redis=redis, delay=0.0, url=redis.url.replace("//", f"//heimdall:{PASSWORD}@")) as cluster:
+        with self.cluster(redis) as cluster:
             [node] = cluster.nodes
             node.ask("www.example")
             cluster.flush(0, "example")

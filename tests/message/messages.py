@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import unpack_from
 
 import dns.edns
@@ -107,6 +108,7 @@ def query_wire(name: str, qtype: str = "A", **kwargs: object) -> bytes:
     return dns.message.make_query(name, qtype, **kwargs).to_wire()  # type: ignore[arg-type]
 
 
+@lru_cache(1000)  # many tests want the same one again and again
 def reply_wire(name: str, qtype: str, *records: str, rcode: int = 0, authority: tuple[str, ...] = ()) -> bytes:
     """A reply to a question; records as "name TTL type data"."""
     reply = dns.message.make_response(dns.message.make_query(name, qtype), recursion_available=True)

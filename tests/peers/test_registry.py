@@ -17,7 +17,7 @@ from heimdall.peers.registry import Registry
 from heimdall.redislink import Startable
 from heimdall.tally import Count, Gauge
 from tests.fakelink import FakeLink
-from tests.rediscase import RedisCase, pause, reactor, until
+from tests.rediscase import PATIENT, RedisCase, pause, reactor, until
 from tests.redisserver import RedisServer
 
 
@@ -319,7 +319,7 @@ class Listing(RedisCase):
         await pause(0.2)
         await one.beat()
         [member] = await one.members()
-        self.assertGreater(member.stats["uptime_seconds"], 5.15)
+        self.assertAlmostEqual(member.stats["uptime_seconds"], 5.2, 3)
 
     async def test_hostile_entries(self) -> None:
         """Entries that are no node are skipped and counted, and do not hide the others."""
@@ -420,5 +420,5 @@ class Listing(RedisCase):
         began = reactor.seconds()
         await self.assertFailure(one.members(), LinkDown)
         await one.leave()
-        self.assertLess(reactor.seconds() - began, 20)
+        self.assertAlmostEqual(reactor.seconds() - began, PATIENT["time_limit"], 0)
         self.redis.resume()

@@ -24,6 +24,7 @@ class Ports(SynchronousTestCase):
 
     def test_in_use(self) -> None:
         """A port that some program has is a failure."""
+        self.patch(module, "WAIT", 0.05)
         with socket.create_server(("127.0.0.1", 0)) as other:
             text = f"127.0.0.1:{other.getsockname()[1]}"
             [dns, http] = ports([text], text, True)

@@ -7,13 +7,16 @@ from zope.interface.verify import verifyObject
 from heimdall.cache.scripts import Script
 from heimdall.interfaces import ILink, LinkDown
 from heimdall.redislink import ReadSplit, Startable
-from tests.rediscase import RedisCase, until
+from tests.rediscase import RedisCase, real_reactor
+from tests.rediscase import really_until as until
 from tests.redislink.test_cluster import tally
 from tests.redisserver import RedisServer
 
 
 class Split(RedisCase):
-    """A master and its replica."""
+    """A master and its replica, which follows in real time."""
+
+    reactor = real_reactor
 
     async def pair(self) -> tuple[RedisServer, RedisServer, Startable]:
         """Start both, and a link to them."""
@@ -99,6 +102,8 @@ class Split(RedisCase):
 
 class Reader(RedisCase):
     """A node that only reads."""
+
+    reactor = real_reactor
 
     async def test_reads(self) -> None:
         """What changes a key is refused before it is sent; all else works."""

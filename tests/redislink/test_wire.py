@@ -9,11 +9,11 @@ from typing import Any
 from twisted.internet.defer import gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
-from twisted.trial.unittest import TestCase
 
 from heimdall.interfaces import LinkDown
 from heimdall.redislink.wire import Only, Wire
 from tests.rediscase import reactor, until
+from tests.virtual_time import VirtualCase
 
 COMMAND = b"*2\r\n$3\r\nGET\r\n"
 
@@ -45,7 +45,7 @@ class Slow(Protocol):
             self.transport.write(b"+OK\r\n" * self._most)
 
 
-class Writing(TestCase):
+class Writing(VirtualCase):
     """A real connection over the loopback."""
 
     async def connect(self, most: int) -> tuple[Wire, Slow]:

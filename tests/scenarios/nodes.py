@@ -20,7 +20,7 @@ from heimdall.interfaces import LinkDown
 from heimdall.node import Node as Service
 from heimdall.node import build
 from heimdall.tally import Count
-from tests.scenarios.moments import PATIENCE, Moved, Time, until
+from tests.scenarios.moments import PATIENCE, Ahead, until
 from tests.scenarios.store import Store
 from tests.scenarios.story import Untrue, sentence
 from tests.scenarios.upstreams import Upstreams
@@ -43,7 +43,7 @@ class Node:
         self.asks: list[str] | None = None
         self.ahead = 0.0
         self.service: Service | None = None
-        self.reactor: Moved | None = None
+        self.reactor: Ahead | None = None
         self.port = 0
 
     @property
@@ -65,14 +65,14 @@ class Node:
 class Nodes:
     """All nodes of a scenario, each as it is run by twistd, but for its clock and the process it shares."""
 
-    def __init__(self, reactor: Any, time: Time, upstreams: Upstreams, store: Store, folder: Path) -> None:
-        self._reactor, self._time, self._upstreams, self._store, self._folder = reactor, time, upstreams, store, folder
+    def __init__(self, reactor: Any, upstreams: Upstreams, store: Store, folder: Path) -> None:
+        self._reactor, self._upstreams, self._store, self._folder = reactor, upstreams, store, folder
         self._all: dict[str, Node] = {}
         self._began: float | None = None
 
     @property
     def slack(self) -> int:
-        """Whole seconds that have really passed since the first node started."""
+        """Whole seconds that have passed since the first node started, without those that the story tells of."""
         return 0 if self._began is None else int(self._reactor.seconds() - self._began)
 
     async def running(self, who: str = FIRST) -> Node:
@@ -128,7 +128,7 @@ class Nodes:
         settings = self._defaults(who, node.asks) | node.settings
         page.write_text("".join(f"{key} = {value}\n" for key, value in settings.items()), encoding="utf-8")
         loaded = load({"config": str(page)}, {}, Machine(read_record=read_record)).settings
-        node.reactor = Moved(self._reactor, self._time, node.ahead, self._store.port)
+        node.reactor = Ahead(self._reactor, node.ahead)
         bound = bind(loaded.accept.listen, asked=True)
         node.port = bound[0].port
         node.service = build(loaded, node.reactor, bound, None, {})
@@ -213,9 +213,10 @@ class Nodes:
 
     @sentence("later <count> s")
     async def later(self, count: int) -> None:
-        """Let time pass for everybody: nodes and Redis. Timers that are set do not run faster for that."""
-        self._time.passed += count
-        self._store.moved(count)
+        """Let time pass at once for everybody: nodes and Redis. Timers that are set do not run faster for that."""
+        self._reactor.leap(count)
+        if self._began is not None:
+            self._began += count
         # To a node this is a freeze: it believes its memory again when it has read what was flushed meanwhile.
         for node in self._all.values():
             if node.service is not None and node.reactor is not None:
@@ -228,5 +229,5 @@ class Nodes:
 
     @sentence("wait <seconds> s")
     async def wait(self, seconds: float) -> None:
-        """Let real time pass."""
+        """Let time pass with all timers."""
         await deferLater(self._reactor, seconds)

@@ -10,7 +10,6 @@ from twisted.internet.defer import Deferred
 
 from heimdall.config.faults import Misconfigured
 from tests.scenarios.clients import Clients
-from tests.scenarios.moments import Time
 from tests.scenarios.nodes import Nodes
 from tests.scenarios.store import Store
 from tests.scenarios.story import Line, Sentence, Unplayable, Untrue, read, sentences
@@ -20,14 +19,14 @@ from tests.scenarios.upstreams import Upstreams
 class Player:
     """Everybody who takes part in one scenario.
 
+    :param reactor: has a :class:`tests.virtual_time.VirtualTime`.
     :param folder: an empty folder for their files.
     """
 
     def __init__(self, reactor: Any, folder: Path) -> None:
-        time = Time()
         self.upstreams = Upstreams(reactor)
-        self.store = Store(reactor, time)
-        self.nodes = Nodes(reactor, time, self.upstreams, self.store, folder)
+        self.store = Store(reactor)
+        self.nodes = Nodes(reactor, self.upstreams, self.store, folder)
         self.clients = Clients(reactor, self.nodes)
 
     def sentences(self) -> list[Sentence]:

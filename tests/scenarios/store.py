@@ -9,7 +9,7 @@ from heimdall.cache.entry import Rubbish, from_bytes
 from heimdall.cache.seal import SIZE, Seal
 from heimdall.message.wire import skip_name
 from tests.redisserver import RedisServer
-from tests.scenarios.moments import Time, until
+from tests.scenarios.moments import until
 from tests.scenarios.story import Untrue, sentence
 
 HEAD = b"heimdall:c1:"
@@ -19,8 +19,8 @@ HEAD = b"heimdall:c1:"
 class Store:
     """The Redis of a scenario: a real one, on a port of its own; there is none until it is spoken of."""
 
-    def __init__(self, reactor: Any, time: Time) -> None:
-        self._reactor, self._time = reactor, time
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
         self._server: RedisServer | None = None
         self._seal = Seal()
         self.answers = False
@@ -58,14 +58,6 @@ class Store:
         """Kill it, and take its files away."""
         if self._server is not None:
             self._server.stop()
-
-    def moved(self, seconds: int) -> None:
-        """Let so much of the life of every key pass."""
-        if self.answers:
-            for key in self.server.command("KEYS", "*"):
-                left = self.server.command("PTTL", key)
-                if left >= 0:
-                    self.server.command("PEXPIRE", key, left - seconds * 1000)
 
     @sentence("redis is away")
     def away(self) -> None:
@@ -189,9 +181,9 @@ class Store:
         if self._command("TYPE", key) != b"string":
             return False
         question = key.removeprefix(HEAD)
-        seconds = int(self._command("TIME")[0]) + self._time.passed
+        now = self._reactor.wall()
         try:
-            from_bytes(self._command("GET", key), question, skip_name(question, 0) + 4, seconds, self._seal)
+            from_bytes(self._command("GET", key), question, skip_name(question, 0) + 4, now, self._seal)
         except Rubbish:
             return False
         return True

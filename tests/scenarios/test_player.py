@@ -5,23 +5,21 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.scenarios.player import Player
 from tests.scenarios.story import MEANWHILE, Unplayable, Untrue, read
 from tests.scenarios.upstreams import LIES, MOODS
+from tests.virtual_time import CLOCK, VirtualCase
 
 PAGE = Path(__file__).parents[2] / "docs" / "scenarios.md"
 
 UPSTREAM = "upstream a answers www.example A 192.0.2.1 ttl 60"
 
 
-class Written(TestCase):
+class Written(VirtualCase):
     """Scenarios of a few lines, written on the spot."""
-
-    timeout = 300
 
     def write(self, *lines: str, first: str = "A rule is held.") -> Path:
         """Return the file of a scenario; its lines begin at number 3."""
@@ -33,7 +31,7 @@ class Written(TestCase):
         """Return a player with a folder of its own."""
         folder = Path(self.mktemp())
         folder.mkdir()
-        return Player(reactor, folder.resolve())
+        return Player(CLOCK, folder.resolve())
 
     def play(self, *lines: str) -> Deferred[None]:
         """Play a scenario."""
@@ -105,7 +103,6 @@ class Playing(Written):
             (f"{www} -> NOERROR some data from memory", "the answer came from upstream"),
             (f"{www} -> NOERROR some data flags aa", "of the flags are set: none"),
             (f"{www} -> NOERROR some data ede 3", "the extended errors are []"),
-            (f"{www} -> NOERROR some data within 0.00001 s", "it took 0."),
             (f"{www} -> nothing", "there is a reply"),
             (f"{www} 3 times at once -> REFUSED", "the code is NOERROR"),
             (
@@ -120,6 +117,8 @@ class Playing(Written):
             ("node one lists one", "without Redis it knows of no others"),
         ):
             await self._fails(Untrue, UPSTREAM, line, where=4, said=said)
+        late = (UPSTREAM, "upstream a is slow 0.1 s", f"{www} -> NOERROR some data within 0.09 s")
+        await self._fails(Untrue, *late, where=5, said="it took 0.100 s")
 
     def test_untrue_of_redis(self) -> Deferred[None]:
         """What is not true of Redis is told too."""
@@ -175,7 +174,7 @@ class Page(SynchronousTestCase):
     def test_sentences(self) -> None:
         """Every sentence that can be said is on the page, and the page has no others."""
         folder = Path(self.mktemp())
-        known = {one.text for one in Player(reactor, folder).sentences()}
+        known = {one.text for one in Player(CLOCK, folder).sentences()}
         written = set(re.findall(r"^\| `([^`]+)` \|", PAGE.read_text(encoding="utf-8"), re.M))
         self.assertEqual(written, known | {MEANWHILE + "..."})
 

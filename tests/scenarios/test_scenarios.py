@@ -7,42 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.trial.unittest import TestCase
 
-from tests.scenarios.moments import STOOD_STILL, Watch
 from tests.scenarios.player import Player
-from tests.scenarios.story import Untrue, rule
+from tests.scenarios.story import rule
+from tests.virtual_time import CLOCK, VirtualCase
 
 FOLDER = Path(__file__).parent
 
-TRIES = 3
-"""How often a scenario is played while the machine stands still in the middle of it."""
 
-
-class Scenarios(TestCase):
+class Scenarios(VirtualCase):
     """The scenarios, by the names of their files."""
 
-    timeout = 300
-
     def play(self, path: Path) -> Deferred[None]:
-        """Play one; what goes wrong while the machine stands still says nothing of us."""
-        return Deferred.fromCoroutine(self._play(path))
-
-    async def _play(self, path: Path) -> None:
-        from twisted.internet import reactor
-
-        for left in reversed(range(TRIES)):
-            folder = Path(self.mktemp())
-            folder.mkdir()
-            watch = Watch(reactor)
-            try:
-                with watch:
-                    await Player(reactor, folder.resolve()).play(path)
-            except Untrue:
-                if not (left and watch.longest > STOOD_STILL):
-                    raise
-            else:
-                return
+        """Play one."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        return Player(CLOCK, folder.resolve()).play(path)
 
 
 def _test(path: Path) -> Callable[[Scenarios], Deferred[None]]:

@@ -7,14 +7,12 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from attrs import frozen
-from twisted.internet import reactor as any_reactor
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.interfaces import IReactorTCP, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
-from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, HTTPConnectionPool, readBody
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
@@ -23,13 +21,14 @@ from heimdall.interfaces import Member
 from heimdall.tally import Count
 from heimdall.watch.admin import Admin
 from tests.rediscase import until
+from tests.virtual_time import CLOCK, VirtualCase
 
 
 class Reactor(IReactorTCP, IReactorTime):
     """What these tests want of the reactor."""
 
 
-reactor = cast(Reactor, any_reactor)
+reactor = cast(Reactor, CLOCK)
 
 OWN = Member("a", "host-a", "192.0.2.1", 1700000000.5, "healthy", {"queries": 7.0})
 OTHER = Member("b", "host-b", "192.0.2.2", 1700000001.5, "leaving", {"queries": float("nan")})
@@ -72,11 +71,12 @@ def undated(head: bytes) -> list[bytes]:
     return [line for line in head.split(b"\r\n") if not line.startswith(b"Date:")]
 
 
-class Served(TestCase):
+class Served(VirtualCase):
     """An admin site on a free port of the loopback, its time a clock that stands still."""
 
     def setUp(self) -> None:
         """Start it."""
+        super().setUp()
         self.clock = Clock()
         self.ready: tuple[bool, list[str]] = (True, [])
         self.asked = 0

@@ -69,7 +69,7 @@ class Behind(Pod):
         self.addCleanup(self.process.terminate)
         wait_for(lambda: self.ask("kubernetes.default.svc.cluster.local", patience=1.0).answer)
 
-    def ask(self, name: str, qtype: str = "A", patience: float = 8.0) -> dns.message.Message:
+    def ask(self, name: str, qtype: str = "A", patience: float = 60.0) -> dns.message.Message:
         """Ask the cluster's DNS, as a pod does."""
         try:
             return dns.query.udp(dns.message.make_query(name, qtype), "127.0.0.1", port=self.cluster, timeout=patience)

@@ -58,7 +58,7 @@ class Host(Pod):
             {made}
             ip -brief address show dev heimdall0
             {" ".join(node)} >log 2>&1 &
-            for turn in $(seq 200); do
+            for turn in $(seq 1200); do
                 dig @169.254.20.10 localhost A +short +tries=1 +timeout=1 >answer 2>&1 && break
                 sleep 0.1
             done
