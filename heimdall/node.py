@@ -23,10 +23,11 @@ from heimdall.config.load import Loaded
 from heimdall.config.settings import Redis, Settings
 from heimdall.fetch.server import parse
 from heimdall.interfaces import Member
-from heimdall.overview import ORIGINS, measured
+from heimdall.overview import measured
 from heimdall.pipeline import Path, lay
 from heimdall.presence import Hands, Person, Presence
 from heimdall.station import Station, adopt
+from heimdall.statistics import ORIGINS, line, statistics
 from heimdall.tally import Tally
 from heimdall.totals import Past, total
 from heimdall.watch.notify import herald
@@ -65,6 +66,7 @@ class Node(Service):
         self._status = "starting"
         self._loading: Deferred[None] | None = None
         self._load_again = False
+        self._reporting = False
         self._began = reactor.seconds()
         self._past = Past()
         self.herald = herald(reactor, environ)
@@ -135,6 +137,31 @@ class Node(Service):
         """Return how this node does, in one line for a person."""
         queries, held = (f"{self.stats()[name]:.0f}" for name in ("queries", "memory_entries"))
         return f"{self.status()}: {queries} queries so far, {held} answers in memory"
+
+    def report(self) -> None:
+        """Log the statistics of this node, in one entry; while one is being made, no other is begun."""
+        if not self._reporting:
+            self._reporting = True
+            self.hands.count().addCallback(lambda _: self._report()).addErrback(self._unreported).addBoth(
+                self._reported
+            )
+
+    def _report(self) -> None:
+        told = statistics(
+            self.hands.tallies,
+            self.hands.upstreams(),
+            self.path.link,
+            self.hands.processes(),
+            status=self.status(),
+            uptime=self._reactor.seconds() - self._began,
+        )
+        self._log.info("Statistics: {line}", line=line(told), statistics=told)
+
+    def _unreported(self, failure: Any) -> None:
+        self._log.failure("The statistics could not be logged", failure)
+
+    def _reported(self, _: object) -> None:
+        self._reporting = False
 
     def startService(self) -> None:
         """Serve."""

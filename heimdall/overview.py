@@ -14,11 +14,9 @@ from heimdall.config.settings import Settings
 from heimdall.interfaces import Member
 from heimdall.pipeline import IMPORT, Path
 from heimdall.redislink import Address
+from heimdall.statistics import ORIGINS
 from heimdall.tally import SECONDS, Tally, Times
 from heimdall.watch.pulse import MINUTE, Course, Pulse
-
-ORIGINS: Final = ("memory", "redis", "upstream", "stale", "local", "blocked")
-"""Who may have known an answer."""
 
 TOOK: Final = (*(f"took_{bound:g}" for bound in SECONDS), "took_more")
 """What a node calls the number of its answers that took up to so many seconds, and more than the bound before."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.python.usage import Options as TwistedOptions
@@ -126,9 +127,18 @@ def makeService(options: Options) -> IService:
 
     :raises SystemExit: an address cannot be served on, or the configuration proved wrong after all.
     """
+    import signal
+
     from twisted.internet import reactor
     from twisted.logger import Logger
 
+    from heimdall import signals
+
+    # Before anything that takes a while: from now on no signal that is sent to servers ends this one.
+    early: list[int] = []
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, lambda number, _: early.append(number))
+    signals.ignore()
     # The timers of Twisted's reactors run on the wall clock: set back by an hour, it would freeze every one of them
     # for that hour. This must happen before the first timer is set.
     clock: Any = reactor
@@ -170,7 +180,10 @@ def makeService(options: Options) -> IService:
         raise SystemExit(f"the configuration cannot be used: {error}") from None
     finally:
         spare()
-    _heed_hangups(clock, service.reload)
+    for number, act in ((signal.SIGHUP, service.reload), (signal.SIGUSR1, service.report)):
+        signal.signal(number, partial(_heed, clock, act))
+        if number in early:
+            clock.callFromThread(act)
     if settings.watch.log == "json":
         from heimdall.watch.logs import JSONLogged
 
@@ -230,11 +243,9 @@ def _end_well(reactor: Any) -> None:
     reactor.callWhenRunning(signal.signal, signal.SIGTERM, ended)
 
 
-def _heed_hangups(reactor: Any, reload: Callable[[], None]) -> None:
-    """Let SIGHUP load the configuration again; it would end the process."""
-    import signal
-
-    reactor.callWhenRunning(signal.signal, signal.SIGHUP, lambda *_: reactor.callFromThread(reload))
+def _heed(reactor: Any, act: Callable[[], None], *_: object) -> None:
+    """Do in the reactor's turn what a signal asks for."""
+    reactor.callFromThread(act)
 
 
 def _read_record(text: str) -> object:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from heimdall.command.client import OK, Node
-from heimdall.command.tables import NOTHING, number, seconds, share, table
+from heimdall.command.tables import table
+from heimdall.units import NOTHING, number, seconds, share
 
 ABOUT = "see the names that the cluster is asked for most"
 

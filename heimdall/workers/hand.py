@@ -17,8 +17,10 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from heimdall.accept.sockets import Bound
+from heimdall.signals import held_back
 from heimdall.tally import Tally
 from heimdall.totals import heard
+from heimdall.workers import PARENTS
 from heimdall.workers.channel import Channel, Unanswered
 
 START: Final = 60.0
@@ -157,7 +159,8 @@ class Hand(ProcessProtocol):
             factory.noisy = False
             self._reactor.adoptStreamConnection(here.fileno(), socket.AF_UNIX, factory)
             command = [sys.executable, "-m", "heimdall.workers"]
-            self._reactor.spawnProcess(self, command[0], command, env=clean, childFDs=given)
+            with held_back(*PARENTS):
+                self._reactor.spawnProcess(self, command[0], command, env=clean, childFDs=given)
         finally:
             here.close()
             there.close()

@@ -14,7 +14,7 @@ ORDER = (
     {"presence", "station"},
     {"console", "overview"},
     {"pipeline"},
-    {"own", "sharing", "probe"},
+    {"own", "sharing", "probe", "statistics"},
     {
         "accept",
         "admit",
@@ -31,7 +31,7 @@ ORDER = (
         "collector",
     },
     {"asking"},
-    {"config", "gso", "interfaces", "mmsg", "tally", "waits"},
+    {"config", "gso", "interfaces", "mmsg", "signals", "tally", "units", "waits"},
     {"message"},
 )
 """Who may import whom: only what stands further down. Parts of one step do not know each other."""
