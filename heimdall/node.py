@@ -107,8 +107,8 @@ class Node(Service):
             return "unhealthy"
         link = self.path.link
         missed = link is not None and not link.up and self._settings.redis.url != Redis().url
-        missed = missed or (link is not None and bool(link.missing))
-        return "degraded" if missed or not all(servers) else "healthy"
+        refused = total(self.hands.tallies, "heimdall_redislink_refusal_up")  # by a worker's link as well
+        return "degraded" if missed or refused or not all(servers) else "healthy"
 
     def stats(self) -> Mapping[str, float]:
         """Return what this node tells the others of itself."""

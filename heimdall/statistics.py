@@ -100,7 +100,7 @@ def _redis(link: ILink, tallies: Iterable[Tally]) -> Mapping[str, Any]:
     return {
         "up": link.up,
         "hearing": link.hearing,
-        "missing": list(link.missing),
+        "refuses": list(link.refusals),
         "replies": replies,
         "rtt": round(took / replies, 6) if replies else None,
     }
@@ -115,5 +115,5 @@ def _said_of(redis: Mapping[str, Any] | None) -> str:
         return "not used"
     state = "answers" if redis["up"] else "away"
     deaf = ", hears nothing" * (redis["up"] and not redis["hearing"])
-    lacks = f", refuses: {', '.join(redis['missing'])}" if redis["missing"] else ""
-    return f"{state}{deaf}{lacks}, {redis['replies']} replies, {brief(redis['rtt'])} on average"
+    refuses = f", refuses: {' and '.join(redis['refuses'])}" if redis["refuses"] else ""
+    return f"{state}{deaf}{refuses}, {redis['replies']} replies, {brief(redis['rtt'])} on average"
