@@ -18,6 +18,7 @@ from heimdall.accept.server import Server
 from heimdall.admit.acl import Acl
 from heimdall.admit.limit import Limit
 from heimdall.admit.local import Local
+from heimdall.admit.refusals import Refusals
 from heimdall.admit.rules import Blocked
 from heimdall.admit.special import Special
 from heimdall.bridge import Resolver
@@ -59,7 +60,7 @@ class Path:
     """All parts of the path, joined.
 
     What clients meet stays as it is when the path is laid anew: ``datagrams``, ``server`` and ``memory`` are handed on,
-    and ``forgetting``, which has that forget what was flushed.
+    ``forgetting``, which has that forget what was flushed, and ``refusals``, which tell of clients that are refused.
     All else of a new path is new, and nothing of it is used before :meth:`lead`.
 
     ``datagrams`` and ``server`` take the messages of clients, ``inside`` the questions of a program, ``follow`` those
@@ -68,6 +69,7 @@ class Path:
     those of all names first.
     """
 
+    refusals: Refusals
     datagrams: Datagrams
     server: Server
     inside: Inside
@@ -131,6 +133,7 @@ class Path:
         """
         if not handed_on:
             self.forgetting.stop()
+            self.refusals.stop()
         if self.shelf is not None:
             self.shelf.close()
         self.once.close()
@@ -203,7 +206,11 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
 
     # admit: what depends on the client is judged before memory, what depends on the name behind it, so that
     # a cached answer costs no rule.
-    clients, names = _client_gates(settings.admit, clock), _name_gates(settings, known or lists(settings.admit))
+    refusals = former.refusals if former else Refusals(clock)
+    clients, names = (
+        _client_gates(settings.admit, clock, refusals),
+        _name_gates(settings, known or lists(settings.admit)),
+    )
     if sharing is not None:
         sharing.warm.gates = names
         carry = sharing.carry
@@ -228,8 +235,8 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
     follow = Follow(clients, memory, names, once, clock)
     inspection = sharing.inspection if sharing is not None else Inspection(memory, clock)
     path = Path(
-        datagrams, server, inside, follow, memory, forgetting, shelf, once, sharing, inspection, carry, tuple(groups),
-        tuple(clients), tuple(names), tuple(tallies), clock, settings,
+        refusals, datagrams, server, inside, follow, memory, forgetting, shelf, once, sharing, inspection, carry,
+        tuple(groups), tuple(clients), tuple(names), tuple(tallies), clock, settings,
     )  # fmt: skip
     if former is None:
         path.lead()
@@ -258,10 +265,11 @@ def _refresh_share(cache: Cache) -> float:
     return cache.refresh_share if cache.refresh else 0.0
 
 
-def _client_gates(admit: Admit, clock: IReactorTime) -> list[IGate]:
-    gates: list[IGate] = [Acl(admit.allow)]
+def _client_gates(admit: Admit, clock: IReactorTime, refusals: Refusals) -> list[IGate]:
+    gates: list[IGate] = [Acl(admit.allow, refusals.denied)]
     if admit.rate:
-        gates.append(Limit(clock, admit.rate, admit.burst, admit.rate_prefix4, admit.rate_prefix6))
+        prefixes = admit.rate_prefix4, admit.rate_prefix6
+        gates.append(Limit(clock, admit.rate, admit.burst, *prefixes, refusals.limited))
     return gates
 
 

@@ -8,11 +8,13 @@ from typing import Any, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 
 from heimdall.accept.sockets import Bound
 from heimdall.cache.top import Top
 from heimdall.config.settings import Settings
 from heimdall.console import Console, Holder
+from heimdall.episodes import Episodes
 from heimdall.interfaces import Member
 from heimdall.overview import Overview
 from heimdall.peers.inspect import Inquiries
@@ -92,6 +94,8 @@ class Presence:
     :param tallies: returns what is counted of it elsewhere.
     """
 
+    _log = Logger()
+
     def __init__(
         self, settings: Settings, person: Person, hands: Hands, reactor: Any, tallies: Callable[[], Iterable[Tally]]
     ) -> None:
@@ -121,7 +125,10 @@ class Presence:
                 top = Top(path.sharing.link, path.sharing.ranks, reactor, self.registry.members)
         own = [part for part in (self.registry, self.inquiries) if part is not None]
         self._own = [tally for part in own for tally in part.tallies]
-        trust = Trust(settings.watch.token_file, (person.hostname, peers.node))
+        self._refusals = Episodes(
+            reactor, self._log, "HTTP refused: {who}", "HTTP refused {count} times: {who}; no more"
+        )
+        trust = Trust(settings.watch.token_file, (person.hostname, peers.node), self._refusals)
         members = self.registry.members if self.registry else None
         self.overview = Overview(settings, hands, reactor, node=person.id, own=self.member, members=members)
         self.admin = Admin(
@@ -152,6 +159,7 @@ class Presence:
 
     def leave(self) -> Deferred[None]:
         """Leave the list; never fails."""
+        self._refusals.stop()
         self.overview.stop()
         return self.registry.leave() if self.registry is not None else succeed(None)
 

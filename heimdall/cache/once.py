@@ -18,6 +18,7 @@ from zope.interface import classImplements
 
 from heimdall.asking import deferred, teller
 from heimdall.cache.waiting import Flight, Waiter
+from heimdall.episodes import Episodes
 from heimdall.interfaces import IHotCache, ISource, ITeller, NoAnswer, Ongoing, Told
 from heimdall.message import edns
 from heimdall.message.answer import STALE_TTL, Answer, make
@@ -81,6 +82,12 @@ class Once:
         self._stale_given = Count("heimdall_cache_once_stale_total", "Stale answers given behind a failure.", "reason")
         self._faults = Count("heimdall_cache_once_faults_total", "Questions whose source met a bug.")
         self._quiet_until = 0.0
+        self._overload = Episodes(
+            clock,
+            self._log,
+            "Too many queries wait for upstreams (accept.inflight): {who} are answered SERVFAIL at once",
+            "No longer do too many queries wait for upstreams: it was SERVFAIL for {count}",
+        )
         self.tallies: list[Tally] = [
             self._asked,
             self._stale_given,
@@ -103,6 +110,7 @@ class Once:
         waiter = Waiter(told, self._give_up)
         if self._waiting >= self._most:
             self._asked.add("overload")
+            self._overload.note("", "more")
             waiter.end(make(query, SERVFAIL, "upstream", _TOO_MANY))
             return waiter
         key = query.key if query.subnet is None else query.keys()[0]
@@ -143,6 +151,7 @@ class Once:
         for flight in list(self._flights.values()):
             self._end(flight)
         self._waits.close()
+        self._overload.stop()
 
     def _start(self, key: bytes, query: Query, waiter: Waiter | None) -> None:
         now = self._clock.seconds()

@@ -11,6 +11,7 @@ from typing import Final
 from twisted.logger import Logger
 from twisted.web.server import Request
 
+from heimdall.episodes import Episodes
 from heimdall.tally import Count, Tally
 
 SHORTEST: Final = 16
@@ -21,6 +22,13 @@ LONGEST: Final = 4096
 
 _NAMELESS: Final = "ask by an IP address, or as localhost"
 
+_REASONS: Final = {
+    "elsewhere": "{} shows no token",
+    "foreign": "a page of another site, shown at {}",
+    "host": "{} asks for a name that is not this machine's",
+    "token": "{} shows a wrong token",
+}
+
 _FORWARDED: Final = ("x-forwarded-for", "forwarded", "x-real-ip")
 
 
@@ -29,12 +37,13 @@ class Trust:
 
     :param token_file: the file that holds the token; read anew each time, so that it may be changed. Empty for none.
     :param names: what this machine is called, beside its addresses and localhost.
+    :param refusals: tell which clients are refused; None where nobody does.
     """
 
     log = Logger()
 
-    def __init__(self, token_file: str = "", names: Collection[str] = ()) -> None:
-        self._file = token_file
+    def __init__(self, token_file: str = "", names: Collection[str] = (), refusals: Episodes | None = None) -> None:
+        self._file, self._refusals = token_file, refusals
         self._names = {"localhost", *(name.lower() for name in names)}
         self._unread = ""
         self._refused = Count("heimdall_watch_refused_total", "HTTP requests refused, by reason.", "why")
@@ -44,7 +53,7 @@ class Trust:
         """Return why a request may change nothing; empty when it may."""
         why, text = self._judge(request)
         if why:
-            self._refused.add(why)
+            self._refuse(request, why)
         return text
 
     def refuse_reader(self, request: Request) -> str:
@@ -54,9 +63,15 @@ class Trust:
         a name of his own that becomes our address (DNS rebinding), and he would read what is asked here.
         """
         if _from_here(request) and not self._is_ours(request.getHeader("host") or ""):
-            self._refused.add("host")
+            self._refuse(request, "host")
             return _NAMELESS
         return ""
+
+    def _refuse(self, request: Request, why: str) -> None:
+        self._refused.add(why)
+        if self._refusals is not None:
+            host = getattr(request.getClientAddress(), "host", "")
+            self._refusals.note((host, why), host, _REASONS[why].format)
 
     def _judge(self, request: Request) -> tuple[str, str]:
         host = request.getHeader("host") or ""

@@ -31,7 +31,7 @@ ORDER = (
         "collector",
     },
     {"asking"},
-    {"config", "gso", "interfaces", "mmsg", "signals", "tally", "units", "waits"},
+    {"config", "episodes", "gso", "interfaces", "mmsg", "signals", "tally", "units", "waits"},
     {"message"},
 )
 """Who may import whom: only what stands further down. Parts of one step do not know each other."""
