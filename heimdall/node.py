@@ -66,7 +66,7 @@ class Node(Service):
         self._status = "starting"
         self._loading: Deferred[None] | None = None
         self._load_again = False
-        self._reporting = False
+        self._reporting = self._unsealed = False
         self._began = reactor.seconds()
         self._past = Past()
         self.herald = herald(reactor, environ)
@@ -171,12 +171,29 @@ class Node(Service):
             self._pages = adopt(self._reactor, self._http, self.presence.admin.site)
         self.presence.start()
         self.herald.start(self.hands.alive, self.words)
+        self._watch_seal()
         self._log.info(
             "Serving DNS on {addresses}; upstreams: {upstreams}",
             addresses=", ".join(join(one.host, one.port) for one in self.hands.bound),
             upstreams=", ".join(self._settings.fetch.upstreams) or "none",
         )
         started.addCallback(self._warm)
+
+    def _watch_seal(self) -> None:
+        """Warn once that answers can be forged, as soon as Redis is used without a secret: not where there is none."""
+        link = self.path.link
+        if link is not None:
+            link.watch(self._linked)
+            self._linked()
+
+    def _linked(self) -> None:
+        link, redis = self.path.link, self._settings.redis
+        if self._unsealed or link is None or not link.up or redis.secret or redis.secret_file:
+            return
+        self._unsealed = True
+        self._log.warn(
+            "Redis is used without a secret: anybody who can write to it can forge answers; set redis.secret_file"
+        )
 
     def _warm(self, _: None) -> None:
         """Be ready: memory knows what the others know, as far as that could be had."""
@@ -229,6 +246,7 @@ class Node(Service):
         settings = held(loaded.settings, self._settings, FIXED)
         await self.hands.change(settings)
         self._settings = settings
+        self._watch_seal()
         former = self.presence
         person = evolve(former.person, id=settings.peers.node or self._name)
         self.presence = Presence(settings, person, self.hands, self._reactor, self._tallies)

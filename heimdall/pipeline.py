@@ -216,7 +216,7 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
         carry = sharing.carry
     else:
         redis, ceilings = settings.redis, (cache.ttl_ceiling, cache.negative_ceiling)
-        seal = load(redis.secret, redis.secret_file, redis.former_secret_file, shared=False)
+        seal = load(redis.secret, redis.secret_file, redis.former_secret_file)
         carry = Carry(memory, clock, seal, most=cache.memory, window=_window(cache), ceilings=ceilings)
         counting.append(carry)
     carry.gates = names

@@ -64,7 +64,7 @@ async def _redis(loaded: Loaded, reactor: Any) -> list[Found]:
     if not settings.enabled:
         return [Found("redis", "none", OK, "not in use: each node answers from its own memory", {"used": False})]
     reader = settings.role == "reader"
-    found = []
+    found: list[Found] = []
     for number, url in enumerate((settings.url, *settings.regions)):
         try:
             link = connect_to(
@@ -80,7 +80,9 @@ async def _redis(loaded: Loaded, reactor: Any) -> list[Found]:
             continue
         asked = loaded.asked("redis.url")
         found += await redis(reactor, link, settings.prefix, shown=hidden(url), reader=reader, asked=asked)
-    found.append(_secret(bool(settings.secret or settings.secret_file)))
+    # Who has no Redis, and asked for none, has nothing to seal.
+    if loaded.asked("redis.url") or any(one.facts.get("up") for one in found):
+        found.append(_secret(bool(settings.secret or settings.secret_file)))
     return found
 
 

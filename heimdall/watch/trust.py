@@ -103,12 +103,9 @@ class Trust:
         if not self._file:
             return b""
         try:
-            with Path(self._file).open("rb") as opened:
-                token = opened.read(LONGEST + 1).strip()
-        except OSError as error:
-            return self._without(error.strerror or type(error).__name__)
-        if not SHORTEST <= len(token) <= LONGEST:
-            return self._without(f"a token has {SHORTEST} to {LONGEST} bytes")
+            token = read_token(self._file)
+        except ValueError as error:
+            return self._without(str(error))
         self._unread = ""
         return token
 
@@ -125,6 +122,21 @@ class Trust:
         elif name.count(":") == 1:
             name = name.partition(":")[0]
         return not name or name in self._names or _is_address(name)
+
+
+def read_token(file: str) -> bytes:
+    """Return the token in a file, without the white space around it.
+
+    :raises ValueError: the file cannot be read, or what it holds is too short or too long.
+    """
+    try:
+        with Path(file).open("rb") as opened:
+            token = opened.read(LONGEST + 1).strip()
+    except OSError as error:
+        raise ValueError(error.strerror or type(error).__name__) from None
+    if not SHORTEST <= len(token) <= LONGEST:
+        raise ValueError(f"a token has {SHORTEST} to {LONGEST} bytes")
+    return token
 
 
 def _is_address(text: str) -> bool:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -17,7 +18,7 @@ from heimdall.config.settings import Settings
 from heimdall.message.query import Query
 from heimdall.node import Node, name_of
 from heimdall.peers.inspect import NO_FLUSH, Told
-from heimdall.pipeline import Lists, Path, lay
+from heimdall.pipeline import Lists, Path, lay, lists
 from heimdall.station import LAST_WORDS, linked
 from heimdall.tally import Count, Gauge, Tally
 from heimdall.totals import Past
@@ -212,6 +213,8 @@ class Crew:
     # The workers.
 
     def _lay(self, settings: Settings) -> Path:
+        # What the configuration itself says of names is looked at here, before a worker ends for it.
+        lists(evolve(settings.admit, hosts=(), block_files=()))
         path = lay(settings, self._reactor, known=NOTHING)
         if path.sharing is not None:
             path.sharing.name(settings.peers.node or self._name)

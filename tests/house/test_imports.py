@@ -9,6 +9,7 @@ from tests.house.tree import ROOT, House, house, imported, modules, part_of
 
 ORDER = (
     {"tap", "command"},
+    {"dry_run"},
     {"workers"},
     {"node"},
     {"presence", "station"},

@@ -5,8 +5,10 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cluster import Cluster
+from tests.command.typed import typed
 from tests.live.test_reader import PASSWORD, users
 from tests.redisserver import RedisServer, version
+from tests.running import Running
 
 USER = users()[0]
 
@@ -106,3 +108,33 @@ class States(SynchronousTestCase):
         """One that lacks its replicas, at a node of two workers: each process tells of its own link."""
         needed = ("CONFIG", "SET", "min-replicas-to-write")
         self.check("noreplicas", (*needed, "1"), (*needed, "0"), "--workers=2")
+
+
+class Unsealed(SynchronousTestCase):
+    """Answers that anybody can forge who can write to Redis."""
+
+    SAID = "anybody who can write to it can forge answers; set redis.secret_file"
+
+    def test_used(self) -> None:
+        """A node that uses Redis without a secret warns once, however many processes it has and links it loses."""
+        redis = RedisServer()
+        with Cluster(1, redis=redis, delay=0.0, arguments=("--workers=2",)) as cluster:
+            [node] = cluster.nodes
+            cluster.wait(lambda: self.SAID in node.log)
+            redis.kill()
+            cluster.wait(lambda: node.metric("heimdall_redislink_connection_up") == 0)
+            redis.start()
+            cluster.wait(cluster.linked)
+            self.assertEqual(node.log.count("forge"), 1, node.log)
+
+    def test_not_used(self) -> None:
+        """One that finds no Redis, or has a secret, warns of nothing; nor does a check of what nobody asked for."""
+        node = Running("--upstream=127.0.0.1:1")
+        self.addCleanup(node.clean)
+        Cluster.wait(lambda: "no Redis at" in node.log)
+        self.assertNotIn("forge", node.log)
+        told = typed("check", "--upstream=127.0.0.1:1", "--no-http", "--listen=127.0.0.1:0")
+        self.assertNotIn("forge", told.out)
+        secret = [{"HEIMDALL_REDIS_SECRET": "0123456789abcdef"}]
+        with Cluster(1, delay=0.0, environs=secret) as cluster:
+            self.assertNotIn("forge", cluster.nodes[0].log)

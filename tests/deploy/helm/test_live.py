@@ -20,7 +20,7 @@ from tests.deploy.helm.chart import Rendered, render, rendered
 from tests.deploy.helm.test_objects import each
 from tests.house.tree import ROOT
 from tests.ports import free_port
-from tests.redisserver import RedisServer, binary, wait_for
+from tests.redisserver import RedisServer, binary, make_certificates, wait_for
 from tests.running import Running
 from tests.slowup import SlowUpstream
 
@@ -55,8 +55,19 @@ class Pod(SynchronousTestCase):
         for volume in whole.nodes["spec"]["volumes"]:
             for source in volume.get("projected", {}).get("sources", []):
                 for item in source["secret"]["items"]:
-                    self.write(f"/run/secrets/heimdall/{item['path']}", SECRET)
+                    self.write(f"/run/secrets/heimdall/{item['path']}", self.secret(item["path"]))
         return self.write("/etc/heimdall/heimdall.toml", self.mapped(whole.toml))
+
+    def secret(self, name: str) -> str:
+        """Return what the file of a secret holds."""
+        if not name.endswith(".pem"):
+            return SECRET
+        folder = self.folder / "certificates"
+        if not folder.exists():
+            folder.mkdir()
+            make_certificates(folder)
+        file = {"redis-ca.pem": "ca.pem", "redis-cert.pem": "client.pem", "redis-key.pem": "client.key"}[name]
+        return (folder / file).read_text(encoding="utf-8")
 
 
 class Configuration(Pod):
