@@ -39,6 +39,9 @@ REFUSALS: Final = frozenset((
 ))  # fmt: skip
 """The first words of errors that are about all of Redis, not about one command: the link to it tells of them."""
 
+NO_REDIS: Final = "Redis is not in use"
+"""Why a node knows of itself alone."""
+
 NO_CLOCK: Final = "Redis was not reached so far, so its clock is not known"
 """Why nothing is shared by a node that has found no Redis since it started."""
 

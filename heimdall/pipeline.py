@@ -25,6 +25,7 @@ from heimdall.bridge import Resolver
 from heimdall.cache.bounds import Bounds
 from heimdall.cache.carry import Carry
 from heimdall.cache.forget import Forgetting
+from heimdall.cache.heavy_hitters import HeavyHitters
 from heimdall.cache.inspect import Inspection
 from heimdall.cache.memory import Memory
 from heimdall.cache.once import Once
@@ -65,8 +66,8 @@ class Path:
 
     ``datagrams`` and ``server`` take the messages of clients, ``inside`` the questions of a program, ``follow`` those
     of an operator who wants to see what becomes of them; ``sharing`` is None where Redis is not used, ``inspection``
-    looks into both tiers, ``carry`` takes answers out of them and in, by a file, and ``groups`` are the upstreams,
-    those of all names first.
+    looks into both tiers, ``carry`` takes answers out of them and in, by a file, ``hitters`` counts what this node is
+    asked for most, and ``groups`` are the upstreams, those of all names first.
     """
 
     refusals: Refusals
@@ -81,6 +82,7 @@ class Path:
     sharing: Sharing | None
     inspection: Inspection
     carry: Carry
+    hitters: HeavyHitters
     groups: tuple[Group, ...]
     clients: tuple[IGate, ...]
     names: tuple[IGate, ...]
@@ -116,11 +118,14 @@ class Path:
         """Begin nothing more by itself: another path leads now. What is under way ends here."""
         if self.sharing is not None:
             self.sharing.rest()
+        self.hitters.stop()
 
     def start(self) -> None:
         """Connect to Redis, and stay connected."""
         if self.sharing is not None:
             self.sharing.start()
+        elif self.settings.cache.hot_names:
+            self.hitters.start()
 
     def warm(self) -> Deferred[None]:
         """Load what is hot in the cluster into memory; fires when that is done, or cannot be done in time."""
@@ -137,6 +142,7 @@ class Path:
         if self.shelf is not None:
             self.shelf.close()
         self.once.close()
+        self.hitters.stop()
         for group in self.groups:
             group.close()
         return succeed(None) if self.sharing is None else self.sharing.close()
@@ -198,7 +204,11 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
     )
     if sharing is not None:
         sharing.flushes.forgets += forgetting.forget, lambda flush: once.forget(flush.matches)
-        once.landed = sharing.hot.missed.landed if cache.hot_names else None
+    # Without Redis nobody else tells what is asked for most: then this node counts for itself.
+    hitters = sharing.hot.hitters if sharing is not None else HeavyHitters(memory, clock)
+    once.landed = hitters.missed.landed if cache.hot_names else None
+    if former is not None:
+        hitters.inherit(former.hitters)
 
     # What lies ready in Redis is taken from there before a flight begins.
     shelf = None if sharing is None else Shelf(sharing.source, memory, once)
@@ -236,7 +246,7 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
     inspection = sharing.inspection if sharing is not None else Inspection(memory, clock)
     path = Path(
         refusals, datagrams, server, inside, follow, memory, forgetting, shelf, once, sharing, inspection, carry,
-        tuple(groups), tuple(clients), tuple(names), tuple(tallies), clock, settings,
+        hitters, tuple(groups), tuple(clients), tuple(names), tuple(tallies), clock, settings,
     )  # fmt: skip
     if former is None:
         path.lead()

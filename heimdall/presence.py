@@ -11,7 +11,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from heimdall.accept.sockets import Bound
-from heimdall.cache.top import Top
+from heimdall.cache.ranks import Row
+from heimdall.cache.top import Shared, Top
 from heimdall.config.settings import Settings
 from heimdall.console import Console, Holder
 from heimdall.episodes import Episodes
@@ -54,6 +55,9 @@ class Hands(Holder, Protocol):
 
     def upstreams(self) -> Sequence[Sequence[Mapping[str, Any]]]:
         """Return how each upstream does, by groups."""
+
+    def hitters(self) -> Deferred[tuple[float, list[Row]]]:
+        """Return since when, and what this node alone is asked for most, as of a moment ago. Never fails."""
 
     def alive(self) -> bool:
         """Return whether everything that should serve does."""
@@ -99,11 +103,11 @@ class Presence:
     def __init__(
         self, settings: Settings, person: Person, hands: Hands, reactor: Any, tallies: Callable[[], Iterable[Tally]]
     ) -> None:
-        self.settings, self.person = settings, person
+        self.settings, self.person, self._hands = settings, person, hands
         path = self._path = hands.path
         self.registry: Registry | None = None
         self.inquiries: Inquiries | None = None
-        top: Top | None = None
+        shared: Shared | None = None
         peers = settings.peers
         if path.sharing is not None:
             self.registry = Registry(
@@ -121,8 +125,7 @@ class Presence:
             self.inquiries = Inquiries(
                 path.sharing.notices, reactor, node=person.id, held=hands.held, members=self.registry.members
             )
-            if path.sharing.ranks.most:
-                top = Top(path.sharing.link, path.sharing.ranks, reactor, self.registry.members)
+            shared = Shared(path.sharing.link, path.sharing.ranks, self.registry.members)
         own = [part for part in (self.registry, self.inquiries) if part is not None]
         self._own = [tally for part in own for tally in part.tallies]
         self._refusals = Episodes(
@@ -141,10 +144,14 @@ class Presence:
             trust=trust,
             caches=Caches(Console(path, person.id, hands, reactor, self.inquiries), trust),
             carried=Carried(hands.carry, trust, reactor),
-            top=top.top if top is not None else None,
+            top=Top(reactor, self._hitters, self.member, shared).top if settings.cache.hot_names else None,
             count=hands.count,
             processes=hands.processes,
         )
+
+    def _hitters(self) -> Deferred[tuple[float, list[Row]]]:
+        """Return what this node alone is asked for most, once its other counts are up to date as well."""
+        return self._hands.count().addCallback(lambda _: self._hands.hitters())
 
     def start(self) -> None:
         """Be on the list of nodes; one that only reads is on none."""

@@ -54,8 +54,7 @@ class Admin(Resource):
     :param carried: the pages that carry answers out and in; None where there are none.
     :param overview: returns the cluster at a glance, as JSON; None where there is nothing to see.
     :param trust: judges who may read what the cluster is asked; None for everybody.
-    :param top: returns what is asked for most in the cluster, as JSON, or fails with :class:`LinkDown`; None where
-        nobody keeps count.
+    :param top: returns what is asked for most in the cluster, as JSON; None where nobody keeps count.
     """
 
     isLeaf = True
@@ -108,8 +107,7 @@ class Admin(Resource):
             self.site.bodies = (TAKES,)
         if overview is not None:
             self._pages[b"/api/v1/overview"] = {b"GET": self._show_overview}
-        if top is not None:
-            self._pages[b"/api/v1/top"] = {b"GET": self._show_top}
+        self._pages[b"/api/v1/top"] = {b"GET": self._show_top}
 
     def render(self, request: Request) -> int:
         """Answer one request; a client that leaves ends the work for it."""
@@ -191,7 +189,7 @@ class Admin(Resource):
 
     def _show_top(self, request: Request) -> Deferred[Page]:
         if self._top is None:
-            return succeed(page({"error": "nobody counts here"}, 503))
+            return succeed(page({"error": "nothing is counted, as cache.hot_names is 0"}, 503))
         counted = self._top().addTimeout(MEMBERS_WAIT, self._clock)
         return counted.addCallbacks(page, self._uncounted)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -13,6 +14,9 @@ from twisted.logger import Logger
 
 from heimdall.accept.sockets import Bound
 from heimdall.cache.flushed import Flush
+from heimdall.cache.heavy_hitters import from_json
+from heimdall.cache.ranks import Row
+from heimdall.cache.ranks import number as number_of
 from heimdall.config.load import Loaded
 from heimdall.config.settings import Settings
 from heimdall.message.query import Query
@@ -36,6 +40,9 @@ FRESH: Final = 0.5
 
 HELD: Final = 0.7
 """Seconds that they have to tell what they hold: less than the other nodes wait for us."""
+
+COUNTED: Final = 1.0
+"""Seconds that they have to tell what they are asked for most."""
 
 SETTLED: Final = 10.0
 """Seconds after which a worker that ends is started again at once."""
@@ -131,6 +138,17 @@ class Crew:
         whole = len(told) == len(hands)
         known = whole and flush != NO_FLUSH and all(found["flushed"] for _, found in told)
         return Told(self._name, known, held, whole)
+
+    def hitters(self) -> Deferred[tuple[float, list[Row]]]:
+        """Ask all workers what they are asked for most; a name that several are asked for is told once by each."""
+        asking = [hand.channel.ask("hitters", None, COUNTED) for hand in self._serving()]
+        return DeferredList(asking, consumeErrors=True).addCallback(self._counted)
+
+    def _counted(self, results: Any) -> tuple[float, list[Row]]:
+        node = number_of(self._settings.peers.node or self._name)
+        told = [from_json(told, node) for done, told in results if done]
+        since = min((since for since, _ in told), default=time.time())
+        return since, [row for _, rows in told for row in rows]
 
     def follow(self, query: Query) -> Deferred[Mapping[str, Any]]:
         """Have a worker ask a question as its client does: the first, which stands for all."""

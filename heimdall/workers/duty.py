@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from heimdall.accept.datagram import Datagrams
 from heimdall.accept.sockets import Bound
 from heimdall.cache.flushed import Flush
+from heimdall.cache.heavy_hitters import to_json
 from heimdall.collector import spare
 from heimdall.message.bundle import Record
 from heimdall.message.query import Query, read
@@ -45,7 +46,7 @@ class Duty:
             {
                 "serve": self.serve, "look": self.look, "change": self.change, "held": self.held,
                 "forget": self.forget, "follow": self.follow, "expected": self.expected, "out": self.out,
-                "into": self.into, "cover": self.cover, "end": self.end,
+                "into": self.into, "hitters": self.hitters, "cover": self.cover, "end": self.end,
             },
             self.end,
         )  # fmt: skip
@@ -120,6 +121,10 @@ class Duty:
         """
         records = [(bytes.fromhex(key), bytes.fromhex(value)) for key, value in what["records"]]
         return await self.station.carry.into(what["tier"], records)
+
+    def hitters(self, _: Any) -> Deferred[Any]:
+        """Tell since when, and what this worker is asked for most."""
+        return self.station.hitters().addCallback(to_json)
 
     def cover(self, what: Any) -> Deferred[None]:
         """Serve on the sockets of these workers as well, and no longer on those of others.

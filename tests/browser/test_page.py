@@ -195,13 +195,16 @@ class Browsing(SynchronousTestCase):
         )
         for _ in range(5):
             node.ask("b.example")
+            node.ask("nobody-answers.example")
         self.open(node)
         page.wait(lambda: page.run("return document.querySelectorAll('rect.bars').length"))
         page.run("document.querySelector('#name').value = arguments[0]", ".".join(["x" * 60] * 4))
         page.find("#form .main").click()
         page.wait(lambda: page.rows("#held"))
         self.assertIn("nothing is shared", page.text("#redis-sub"))
-        self.assertIn("not in use", page.text("#hot-none"))
+        page.wait(lambda: "not in use" in page.text("#hot-sub"))
+        page.wait(lambda: "nobody-answers.example" in page.text("#hot"))
+        self.assertIn("This node alone", page.text("#single-none"))
         for scheme in ("light", "dark"):
             page.prefer(color_scheme=scheme, reduced_motion="reduce")
             for size in (DESK, PHONE, (320, 640)):

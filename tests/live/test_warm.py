@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.cache.hot import EVERY
+from heimdall.cache.heavy_hitters import EVERY
 from tests.cluster import Cluster, counts
 from tests.load import Ask
 from tests.redisserver import RedisServer

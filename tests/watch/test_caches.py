@@ -195,7 +195,8 @@ class Pages(Served):
         self.assertIn("no answer in time; Redis hangs", late.value["error"])
 
     async def test_not_there(self) -> None:
-        """Where there is no cache and no count, there are no such pages."""
+        """Where there is no cache there is no such page; where nothing is counted, that is said."""
         self.serve(Admin(clock=self.clock, tallies=[], ready=lambda: (True, []), own=lambda: OWN))
-        for path in (f"{PAGE}?name=a", "/api/v1/top"):
-            self.assertEqual((await self.ask(path)).status, 404)
+        self.assertEqual((await self.ask(f"{PAGE}?name=a")).status, 404)
+        reply = await self.ask("/api/v1/top")
+        self.assertEqual((reply.status, reply.value), (503, {"error": "nothing is counted, as cache.hot_names is 0"}))
