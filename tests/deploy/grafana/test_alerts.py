@@ -327,7 +327,7 @@ class Alerts(SynchronousTestCase):
         found = pages()
         self.assertEqual(sorted(found), sorted(rule["alert"] for rule in alerts()))
         for rule in alerts():
-            self.assertEqual(ROOT / rule["annotations"]["runbook_url"], found[rule["alert"]])
+            self.assertEqual(ROOT / rule["annotations"]["runbook"], found[rule["alert"]])
             page = found[rule["alert"]].read_text(encoding="utf-8")
             self.assertTrue(page.startswith(f"# {rule['alert']}\n"), page[:40])
             heads = re.findall(r"^## (.*)$", page, re.M)
@@ -335,15 +335,17 @@ class Alerts(SynchronousTestCase):
             self.assertIn(f"| [{rule['alert']}]({rule['alert']}.md) | {rule['labels']['severity']} |", _index())
 
     def test_in_the_chart(self) -> None:
-        """The chart brings these very alerts, with links to where the runbooks are said to be."""
+        """The chart brings these very alerts, with links to where the runbooks are said to be, else with none."""
         self.assertEqual(ALERTS.resolve(), CHART / "files" / "alerts.yml")
         [rule] = rendered("monitoring").all("PrometheusRule")
         brought = [one for group in rule["spec"]["groups"] for one in group["rules"]]
         for one in brought:
-            url = one["annotations"]["runbook_url"]
+            url = one["annotations"].pop("runbook_url")
             self.assertTrue(url.startswith("https://docs.example/runbooks/Heimdall"), url)
-            one["annotations"]["runbook_url"] = url.replace("https://docs.example", "docs")
+            one["annotations"]["runbook"] = url.replace("https://docs.example", "docs")
         self.assertEqual(brought, alerts())
+        [plain] = render(CHART / "ci" / "default.yaml", monitoring={"alerts": {"enabled": True}}).all("PrometheusRule")
+        self.assertNotIn("runbook_url", str(plain))
 
     def test_left_out(self) -> None:
         """An alert that the values name is left out of the chart, and no other."""
