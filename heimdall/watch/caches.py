@@ -40,7 +40,9 @@ class Console(Protocol):
 class Caches:
     """Shows, flushes and asks.
 
-    :param trust: judges who may flush, and have upstreams asked.
+    What is held tells who asked for what, and to look for it costs every node some work.
+
+    :param trust: judges who may look, flush, and have upstreams asked.
     """
 
     def __init__(self, console: Console, trust: Trust) -> None:
@@ -50,7 +52,7 @@ class Caches:
 
     def show(self, request: Request) -> Deferred[Page]:
         """Return what every tier and node holds for ``name``, of ``type`` or all; with ``all=1`` uncommon types too."""
-        return self._bounded(lambda: self._inspect(Asked(request, "name", "type", "all")))
+        return self._trusted(request, lambda: self._inspect(Asked(request, "name", "type", "all")))
 
     def flush(self, request: Request) -> Deferred[Page]:
         """Flush ``name``, with ``subtree=1`` all below it as well."""

@@ -1,4 +1,4 @@
-"""Who may change things over HTTP: this machine, or who bears the token; never a page of another site in a browser."""
+"""Who may change things over HTTP, or see names: this machine, or who bears the token; never a page of another site."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FORWARDED: Final = ("x-forwarded-for", "forwarded", "x-real-ip")
 
 
 class Trust:
-    """Judges requests that change something.
+    """Judges requests that change something, cost much, or tell what clients ask for.
 
     :param token_file: the file that holds the token; read anew each time, so that it may be changed. Empty for none.
     :param names: what this machine is called, beside its addresses and localhost.
@@ -50,7 +50,7 @@ class Trust:
         self.tallies: list[Tally] = [self._refused]
 
     def refuse(self, request: Request) -> str:
-        """Return why a request may change nothing; empty when it may."""
+        """Return why a request is refused; empty when it is not."""
         why, text = self._judge(request)
         if why:
             self._refuse(request, why)
@@ -59,10 +59,11 @@ class Trust:
     def refuse_reader(self, request: Request) -> str:
         """Return why a request may not even read; empty when it may.
 
-        Whoever reaches the port may read. But a browser on this machine may be led here by a page of anybody's, under
-        a name of his own that becomes our address (DNS rebinding), and he would read what is asked here.
+        Whoever reaches the port may read what tells of no client: metrics, probes, members. But a browser on this
+        machine may be led here by a page of anybody's, under a name of his own that becomes our address (DNS
+        rebinding), and he would read it too.
         """
-        if _from_here(request) and not self._is_ours(request.getHeader("host") or ""):
+        if from_here(request) and not self._is_ours(request.getHeader("host") or ""):
             self._refuse(request, "host")
             return _NAMELESS
         return ""
@@ -84,7 +85,7 @@ class Trust:
         shown = request.getHeader("authorization")
         if shown is not None:
             return ("", "") if self._bears(shown) else ("token", "this is not the token")
-        if not _from_here(request):
+        if not from_here(request):
             return (
                 "elsewhere",
                 "who asks from another machine, or not by loopback, has to show the token of watch.token_file",
@@ -147,8 +148,8 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _from_here(request: Request) -> bool:
-    """Whether a request comes from this machine, and is not passed on for another."""
+def from_here(request: Request) -> bool:
+    """Return whether a request comes from this machine, and is not passed on for another."""
     if any(request.getHeader(name) is not None for name in _FORWARDED):
         return False
     peer = request.getClientAddress()

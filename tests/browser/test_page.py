@@ -270,7 +270,7 @@ class Browsing(SynchronousTestCase):
         page.wait(lambda: any("overview" in url for url in page.requests()))
 
     def test_token(self) -> None:
-        """Who comes from elsewhere may look, and flushes with the token only, which the page does not keep."""
+        """Who comes from elsewhere sees names, and flushes, with the token only, which the page does not keep."""
         page = self.page
         file = Path(self.mktemp())
         file.write_text(TOKEN)
@@ -281,8 +281,11 @@ class Browsing(SynchronousTestCase):
         # As a proxy does for a client of another machine.
         page.driver.execute_cdp_cmd("Network.enable", {})
         page.driver.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": {"X-Forwarded-For": "192.0.2.1"}})
+        self.assertFalse(page.seen("#access"))
         page.find("#name").send_keys("b.example", Keys.ENTER)
-        page.wait(lambda: "Nobody holds b.example" in page.text("#look-told"))
+        page.wait(lambda: page.focused == "access")
+        self.assertIn("The node refuses: who asks from another machine", page.text("#look-told"))
+        page.wait(lambda: "takes the token" in page.text("#hot-none"))
         page.find("#flush").click()
         self.assertFalse(page.seen("#token"))
         page.find("#yes").click()
@@ -299,4 +302,13 @@ class Browsing(SynchronousTestCase):
         page.wait(lambda: "every name below" in page.text("#look-told"))
         kept = "return [localStorage.length, sessionStorage.length, document.cookie, location.href.includes('token')]"
         self.assertEqual(page.run(kept), [0, 0, "", False])
-        self.assertEqual(node.metric("heimdall_watch_refused_total"), 2)
+        self.assertEqual(node.metric("heimdall_watch_refused_total", why="token"), 1)
+        # One that is shown to look names up is as good.
+        page.driver.refresh()
+        page.wait(lambda: page.text("#node"))
+        page.find("#name").send_keys("b.example", Keys.ENTER)
+        page.wait(lambda: page.focused == "access")
+        page.type(TOKEN, Keys.ENTER)
+        page.wait(lambda: "Nobody holds b.example" in page.text("#look-told"))
+        self.assertFalse(page.seen("#access"))
+        page.wait(lambda: "takes the token" not in page.text("#hot-none"))

@@ -19,7 +19,7 @@ const stack = new Stack(at("answers"), at("legend"), at("answers-when"));
 const latency = new Latency(at("latency"), at("latency-text"));
 const nodes = members();
 const others = servers();
-const look = new Look();
+const look = new Look(() => counted.again());
 const names = new Names((name, type) => look.pick(name, type));
 new Flush((said, flushed) => (flushed ? look.look(said) : say(at("look-told"), said)));
 
@@ -75,7 +75,7 @@ const counted = new Poll(
   "/api/v1/top",
   NAMES_EVERY,
   (told) => names.show(told),
-  () => {},
+  (error) => error.status === 403 && names.none("To see names takes the token: look one up, and you are asked for it."),
   () => last?.counted,
 );
 

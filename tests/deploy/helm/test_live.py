@@ -27,7 +27,7 @@ from tests.slowup import SlowUpstream
 
 SECRET = "not a secret, but as long as one"
 
-IMAGE = {"HEIMDALL_ACCEPT_LISTEN": "0.0.0.0:1053", "HEIMDALL_WATCH_HTTP": "0.0.0.0:9053"}
+IMAGE = {"HEIMDALL_ACCEPT_LISTEN": "0.0.0.0:1053", "HEIMDALL_WATCH_HTTP": "127.0.0.1:9053"}
 """What an image may set for those who run it by itself."""
 
 
