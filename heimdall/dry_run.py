@@ -62,7 +62,7 @@ def build_now(loaded: Loaded, reactor: Any, environ: Mapping[str, str]) -> Loade
 def reason(error: Exception) -> str:
     """Return what to tell a person about a configuration that cannot be used.
 
-    A file or a value is told in a line. Whatever else is raised comes from the user's own code: where it does is told.
+    A file or a value is told in a line. Any other exception comes from the user's own code: its place is told.
     """
     said = f"the configuration cannot be used: {error}"
     if isinstance(error, (ValueError, OSError)):
@@ -71,7 +71,7 @@ def reason(error: Exception) -> str:
 
 
 def unbound(loaded: Loaded, given: bool) -> Iterator[str]:
-    """Yield why an address cannot be served on now, be it that a server has it already.
+    """Yield why an address cannot be served on now, also where a server has it already.
 
     :param given: whether the sockets for DNS are open already.
     """

@@ -196,7 +196,7 @@ class ILink(Interface):
     """Whether messages on all channels reach us now."""
 
     refusals: Sequence[str]
-    """What Redis refuses of late though we need it, in words: rights that its user lacks, or a state that it is in."""
+    """What Redis has just refused though we need it, in words: rights that its user lacks, or a state that it is in."""
 
     def watch(changed: Callable[[], None]) -> None:
         """Call ``changed`` after each change of ``up`` or ``hearing``."""

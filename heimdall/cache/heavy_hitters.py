@@ -1,4 +1,4 @@
-"""What one node is asked for most: names by how often each was answered, of late more than long ago.
+"""What one node is asked for most: names by how often each was answered, where recent answers count for more.
 
 Nothing is done for it when a query is answered from memory, which counts its uses anyway. Every ten seconds, and when
 somebody wants to know, those answers are counted here whose uses grew most, and the questions that memory did not know.

@@ -1,9 +1,9 @@
 """What is hot in the cluster: tell now and then what this node is asked for most, learn what all nodes are.
 
 Every ten seconds those answers are told whose uses grew most since they were told last, at most 500, as
-``heavy_hitters`` counts them. What is not told yet waits until it is more, so that every name that is asked for often
-has its turn. Who needs what is hot gets it from ``names``: the list of the cluster, which is read once a minute and
-knows the last ten of them, and what this node told just now.
+``heavy_hitters`` counts them. A count that is not told yet waits until it is more, so that every name that is asked
+for often has its turn. ``names`` gives what is hot: the list of the cluster, which is read once a minute and knows the
+last ten of them, and what this node told just now.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ async def _redis(loaded: Loaded, reactor: Any) -> list[Found]:
             continue
         asked = loaded.asked("redis.url")
         found += await redis(reactor, link, settings.prefix, shown=hidden(url), reader=reader, asked=asked)
-    # Who has no Redis, and asked for none, has nothing to seal.
+    # A node without Redis, for which none was asked, has nothing to seal.
     if loaded.asked("redis.url") or any(one.facts.get("up") for one in found):
         found.append(_secret(bool(settings.secret or settings.secret_file)))
     return found

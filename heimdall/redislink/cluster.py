@@ -89,7 +89,7 @@ class Cluster:
 
     @property
     def refusals(self) -> Sequence[str]:
-        """What Redis refuses of late, in words."""
+        """What Redis has just refused, in words."""
         return [each.text for each in self._ledger.refusals(self._clock.seconds())]
 
     def start(self) -> None:

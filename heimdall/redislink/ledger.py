@@ -54,7 +54,7 @@ class Ledger:
         )
         rights = Gauge(
             "heimdall_redislink_missing_rights",
-            "Rights that Redis refused us of late.",
+            "Rights that Redis has just refused us.",
             lambda: float(sum(each.reason == NOPERM for each in self.refusals(seconds()))),
             across="max",
         )

@@ -110,7 +110,7 @@ class Link:
 
     @property
     def refusals(self) -> Sequence[str]:
-        """What Redis refuses of late, in words."""
+        """What Redis has just refused, in words."""
         return [each.text for each in self._ledger.refusals(self._clock.seconds())]
 
     def start(self) -> None:

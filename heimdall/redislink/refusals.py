@@ -130,7 +130,7 @@ class _Kept:
 
 
 class Refusals:
-    """What was refused of late, by all connections to one Redis."""
+    """What was just refused, by all connections to one Redis."""
 
     _log = Logger()
 

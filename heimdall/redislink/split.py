@@ -49,7 +49,7 @@ class _Front:
 
     @property
     def refusals(self) -> Sequence[str]:
-        """What Redis refuses of late, here or behind: all links to it keep one ledger."""
+        """What Redis has just refused, here or behind: all links to it keep one ledger."""
         return self._behind.refusals
 
     def start(self) -> None:

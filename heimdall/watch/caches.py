@@ -40,7 +40,7 @@ class Console(Protocol):
 class Caches:
     """Shows, flushes and asks.
 
-    What is held tells who asked for what, and to look for it costs every node some work.
+    The cache tells what clients ask for, and to look into it costs every node some work.
 
     :param trust: judges who may look, flush, and have upstreams asked.
     """

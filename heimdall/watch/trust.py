@@ -59,7 +59,7 @@ class Trust:
     def refuse_reader(self, request: Request) -> str:
         """Return why a request may not even read; empty when it may.
 
-        Whoever reaches the port may read what tells of no client: metrics, probes, members. But a browser on this
+        Everybody who reaches the port may read what tells of no client: metrics, probes, members. But a browser on this
         machine may be led here by a page of anybody's, under a name of his own that becomes our address (DNS
         rebinding), and he would read it too.
         """

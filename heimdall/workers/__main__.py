@@ -17,7 +17,7 @@ CHANNEL = 3
 
 def main() -> None:
     """Serve until the parent says that it is enough, or is gone."""
-    # What is sent to the whole group is for the parent to heed, which tells us.
+    # A signal to the whole group is for the parent to heed, which tells us.
     signals.ignore(*PARENTS)
 
     from twisted.internet import reactor as installed

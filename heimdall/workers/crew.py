@@ -231,7 +231,7 @@ class Crew:
     # The workers.
 
     def _lay(self, settings: Settings) -> Path:
-        # What the configuration itself says of names is looked at here, before a worker ends for it.
+        # The names that the configuration itself speaks of are looked at here, before a worker ends for them.
         lists(evolve(settings.admit, hosts=(), block_files=()))
         path = lay(settings, self._reactor, known=NOTHING)
         if path.sharing is not None:

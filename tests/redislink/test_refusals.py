@@ -256,7 +256,7 @@ class Real(RedisCase):
         running.join()
 
     async def test_loading(self) -> None:
-        """One that reads its data anew while we are connected."""
+        """One that loads its data again while we are connected."""
         need(7)
         server = self.server(enable_debug_command="yes", loading_process_events_interval_bytes="1024")
         for number in range(100):

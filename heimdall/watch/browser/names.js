@@ -71,7 +71,7 @@ export class Names {
   }
 
   show(told) {
-    say(at("hot-sub"), told.shared ? "by the whole cluster, of late" : `of this node alone, of late: ${told.reason}`);
+    say(at("hot-sub"), told.shared ? "by the whole cluster" : `of this node alone: ${told.reason}`);
     this.hot.show(told.names);
     if (told.shared) this.single.show(told.single);
     else this.single.show([], "This node alone has counted.");

@@ -183,7 +183,7 @@ class Same(SynchronousTestCase):
         self.assertIn("config.cache.failure_ttl", self.said(config={"cache": {"failure_ttl": "1500ms"}}))
 
     def test_together(self) -> None:
-        """What does not go with another value is refused, be it the other's default."""
+        """A value that does not go with another is refused, also where that one is a default."""
         local = {"kind": "DaemonSet", "nodeLocal": {"address": "169.254.20.10"}}
         cert = {"url": "rediss://r.example", "tls": {"secret": "s", "cert": "tls.crt"}}
         for config, named in (

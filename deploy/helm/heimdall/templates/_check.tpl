@@ -1,6 +1,6 @@
 {{/*
-What the server would refuse is refused here, in its words: else a pod would end at once, again and again. files/keys.json
-says what each key may be; it is drawn from the server's own tables.
+The chart refuses here whatever the server would, in its words: else a pod would end at once, again and again.
+files/keys.json says what each key may be; it is drawn from the server's own tables.
 */}}
 
 {{/* Seconds as a number; the argument is a number, or a text such as "5s". */}}
