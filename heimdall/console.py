@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
@@ -19,14 +19,12 @@ from heimdall.cache.inspect import Shelf, named
 from heimdall.cache.regions import TOLD
 from heimdall.cache.shown import answered, type_text
 from heimdall.follow import Followed
-from heimdall.interfaces import LinkDown
+from heimdall.interfaces import NO_REDIS, LinkDown
 from heimdall.message.query import Query
 from heimdall.message.wire import to_text
 from heimdall.peers.inspect import NO_FLUSH, WAIT, Inquiries, Round, Told
 from heimdall.pipeline import Path
 from heimdall.sharing import Sharing
-
-NO_REDIS: Final = "Redis is not in use"
 
 
 class Holder(Protocol):

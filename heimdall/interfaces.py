@@ -35,6 +35,14 @@ class LinkDown(Exception):
     """Redis could not be asked, or did not answer in time; the text says why."""
 
 
+REFUSALS: Final = frozenset((
+    "BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM", "NOREPLICAS", "OOM", "READONLY",
+))  # fmt: skip
+"""The first words of errors that are about all of Redis, not about one command: the link to it tells of them."""
+
+NO_REDIS: Final = "Redis is not in use"
+"""Why a node knows of itself alone."""
+
 NO_CLOCK: Final = "Redis was not reached so far, so its clock is not known"
 """Why nothing is shared by a node that has found no Redis since it started."""
 
@@ -266,8 +274,8 @@ class ILink(Interface):
     hearing: bool
     """Whether messages on all channels reach us now."""
 
-    missing: Sequence[str]
-    """What Redis has refused its user of late, though we need it: rights, in words."""
+    refusals: Sequence[str]
+    """What Redis has just refused though we need it, in words: rights that its user lacks, or a state that it is in."""
 
     def watch(changed: Callable[[], None]) -> None:
         """Call ``changed`` after each change of ``up`` or ``hearing``."""

@@ -27,10 +27,11 @@ from heimdall.config.url import folder, hidden
 from heimdall.fetch.server import parse
 from heimdall.interfaces import Member
 from heimdall.node_redis import ENDING, embedded, served
-from heimdall.overview import ORIGINS, measured
+from heimdall.overview import measured
 from heimdall.pipeline import Path, lay
 from heimdall.presence import Hands, Person, Presence
 from heimdall.station import LAST_WORDS, Station, adopt
+from heimdall.statistics import ORIGINS, line, statistics
 from heimdall.tally import Tally
 from heimdall.totals import Past, total
 from heimdall.watch.notify import herald
@@ -78,6 +79,7 @@ class Node(Service):
         self._status = "starting"
         self._loading: Deferred[None] | None = None
         self._load_again = False
+        self._reporting = self._unsealed = False
         self._began = reactor.seconds()
         self._past = Past()
         self.herald = herald(reactor, environ)
@@ -122,8 +124,8 @@ class Node(Service):
             return "unhealthy"
         link, redis = self.path.link, self._settings.redis
         missed = redis.enabled and redis.url != Redis().url and (link is None or not link.up)
-        missed = missed or (link is not None and bool(link.missing))
-        return "degraded" if missed or not all(servers) else "healthy"
+        refused = total(self.hands.tallies, "heimdall_redislink_refusal_up")  # by a worker's link as well
+        return "degraded" if missed or refused or not all(servers) else "healthy"
 
     def stats(self) -> Mapping[str, float]:
         """Return what this node tells the others of itself."""
@@ -153,6 +155,31 @@ class Node(Service):
         queries, held = (f"{self.stats()[name]:.0f}" for name in ("queries", "memory_entries"))
         return f"{self.status()}: {queries} queries so far, {held} answers in memory"
 
+    def report(self) -> None:
+        """Log the statistics of this node, in one entry; while one is being made, no other is begun."""
+        if not self._reporting:
+            self._reporting = True
+            self.hands.count().addCallback(lambda _: self._report()).addErrback(self._unreported).addBoth(
+                self._reported
+            )
+
+    def _report(self) -> None:
+        told = statistics(
+            self.hands.tallies,
+            self.hands.upstreams(),
+            self.path.link,
+            self.hands.processes(),
+            status=self.status(),
+            uptime=self._reactor.seconds() - self._began,
+        )
+        self._log.info("Statistics: {line}", line=line(told), statistics=told)
+
+    def _unreported(self, failure: Any) -> None:
+        self._log.failure("The statistics could not be logged", failure)
+
+    def _reported(self, _: object) -> None:
+        self._reporting = False
+
     def startService(self) -> None:
         """Serve."""
         Service.startService(self)
@@ -163,6 +190,7 @@ class Node(Service):
             self._pages = adopt(self._reactor, self._http, self.presence.admin.site)
         self.presence.start()
         self.herald.start(self.hands.alive, self.words)
+        self._watch_seal()
         self._log.info(
             "Serving DNS on {addresses}; upstreams: {upstreams}; {kept}{page}",
             addresses=", ".join(join(one.host, one.port) for one in self.hands.bound),
@@ -190,6 +218,24 @@ class Node(Service):
         if self.path.link is not None:
             return f"answers are shared through {hidden(self._settings.redis.url)}"
         return "answers are kept in memory alone"
+
+    def _watch_seal(self) -> None:
+        """Warn once that answers can be forged, as soon as Redis is used without a secret: not where there is none."""
+        link = self.path.link
+        if link is not None:
+            link.watch(self._linked)
+            self._linked()
+
+    def _linked(self) -> None:
+        link, redis = self.path.link, self._settings.redis
+        if self._redis is not None:
+            return  # nobody writes to that but the user that runs the node
+        if self._unsealed or link is None or not link.up or redis.secret or redis.secret_file:
+            return
+        self._unsealed = True
+        self._log.warn(
+            "Redis is used without a secret: anybody who can write to it can forge answers; set redis.secret_file"
+        )
 
     def _warm(self, _: None) -> None:
         """Be ready: memory knows what the others know, as far as that could be had."""
@@ -266,6 +312,7 @@ class Node(Service):
         self._settings, self._redis = settings, redis
         if redis is not None:
             redis.limit(settings.redis.memory)
+        self._watch_seal()
         former = self.presence
         person = evolve(former.person, id=settings.peers.node or self._name)
         self.presence = Presence(used, person, self.hands, self._reactor, self._tallies)

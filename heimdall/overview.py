@@ -14,11 +14,9 @@ from heimdall.config.settings import Settings
 from heimdall.interfaces import Member
 from heimdall.pipeline import IMPORT, Path
 from heimdall.redislink import Address
+from heimdall.statistics import ORIGINS
 from heimdall.tally import SECONDS, Tally, Times
 from heimdall.watch.pulse import MINUTE, Course, Pulse
-
-ORIGINS: Final = ("memory", "redis", "upstream", "stale", "local", "blocked")
-"""Who may have known an answer."""
 
 TOOK: Final = (*(f"took_{bound:g}" for bound in SECONDS), "took_more")
 """What a node calls the number of its answers that took up to so many seconds, and more than the bound before."""
@@ -67,7 +65,7 @@ class Overview:
     ) -> None:
         self._works, self._node, self._own = works, node, own
         self._pulse = Pulse(clock, self._seen, members, ORIGINS)
-        self._heartbeat = settings.peers.heartbeat
+        self._heartbeat, self._counted = settings.peers.heartbeat, settings.cache.hot_names > 0
         self._redis_at = str(Address.parse(settings.redis.url)) if works.path.sharing is not None else ""
         fetch = settings.fetch
         # A group stands there for each list of servers, in this order.
@@ -107,7 +105,7 @@ class Overview:
         return counted.addCallback(lambda _: self._told())
 
     def _told(self) -> Mapping[str, Any]:
-        pulse, sharing = self._pulse, self._works.path.sharing
+        pulse = self._pulse
         past = pulse.past()
         answers = {"ago": [round(ago, 1) for ago, _ in past]}
         for index, origin in enumerate(ORIGINS):
@@ -125,7 +123,7 @@ class Overview:
             "latency": {"seconds": MINUTE, "bounds": SECONDS, "counts": [round(pulse.rise(name)) for name in TOOK]},
             "upstreams": self._upstreams(),
             "redis": self._redis(),
-            "counted": sharing is not None and sharing.ranks.most > 0,
+            "counted": self._counted,
         }
 
     def _seen(self) -> Member:

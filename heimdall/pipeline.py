@@ -21,6 +21,7 @@ from heimdall.admit.existing import Existing, above
 from heimdall.admit.lifecycle import Lifecycle
 from heimdall.admit.limit import Limit
 from heimdall.admit.local import Local
+from heimdall.admit.refusals import Refusals
 from heimdall.admit.rules import Blocked
 from heimdall.admit.special import Special
 from heimdall.admit.unasked import Unasked
@@ -31,6 +32,7 @@ from heimdall.cache.carry import Carry
 from heimdall.cache.flush import Unlogged
 from heimdall.cache.flushed import Flush
 from heimdall.cache.forget import Forgetting
+from heimdall.cache.heavy_hitters import HeavyHitters
 from heimdall.cache.inspect import Inspection
 from heimdall.cache.memory import Memory
 from heimdall.cache.once import Once
@@ -72,16 +74,17 @@ class Path:
     """All parts of the path, joined.
 
     What clients meet stays as it is when the path is laid anew: ``datagrams``, ``server`` and ``memory`` are handed on,
-    and ``forgetting``, which has that forget what was flushed.
+    ``forgetting``, which has that forget what was flushed, and ``refusals``, which tell of clients that are refused.
     All else of a new path is new, and nothing of it is used before :meth:`lead`.
 
     ``datagrams`` and ``server`` take the messages of clients, ``inside`` the questions of a program, ``follow`` those
     of an operator who wants to see what becomes of them; ``sharing`` is None where Redis is not used, ``inspection``
-    looks into both tiers, ``carry`` takes answers out of them and in, by a file, and ``groups`` are the upstreams,
-    those of all names first. ``policies`` are those of users, and ``unasked`` asks the gates for ``names`` where no
-    client does.
+    looks into both tiers, ``carry`` takes answers out of them and in, by a file, ``hitters`` counts what this node is
+    asked for most, and ``groups`` are the upstreams, those of all names first. ``policies`` are those of users, and
+    ``unasked`` asks the gates for ``names`` where no client does.
     """
 
+    refusals: Refusals
     datagrams: Datagrams
     server: Server
     inside: Inside
@@ -94,6 +97,7 @@ class Path:
     sharing: Sharing | None
     inspection: Inspection
     carry: Carry
+    hitters: HeavyHitters
     groups: tuple[Group, ...]
     clients: tuple[IGate, ...]
     names: tuple[IGate, ...]
@@ -135,6 +139,7 @@ class Path:
         self.policies.rest()
         if self.sharing is not None:
             self.sharing.rest()
+        self.hitters.stop()
 
     @property
     def busy(self) -> bool:
@@ -154,6 +159,8 @@ class Path:
         """Connect to Redis, and stay connected."""
         if self.sharing is not None:
             self.sharing.start()
+        elif self.settings.cache.hot_names:
+            self.hitters.start()
 
     def warm(self) -> Deferred[None]:
         """Load what is hot in the cluster into memory; fires when that is done, or cannot be done in time."""
@@ -199,9 +206,11 @@ class Path:
         """
         if not handed_on:
             self.forgetting.stop()
+            self.refusals.stop()
         if self.shelf is not None:
             self.shelf.close()
         self.once.close()
+        self.hitters.stop()
         for group in self.groups:
             group.close()
         for gate in self.clients:
@@ -269,7 +278,11 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
     )
     if sharing is not None:
         sharing.flushes.forgets += forgetting.forget, lambda flush: path.forget(flush.matches)
-        once.landed = sharing.hot.missed.landed if cache.hot_names else None
+    # Without Redis nobody else tells what is asked for most: then this node counts for itself.
+    hitters = sharing.hot.hitters if sharing is not None else HeavyHitters(memory, clock)
+    once.landed = hitters.missed.landed if cache.hot_names else None
+    if former is not None:
+        hitters.inherit(former.hitters)
 
     # What lies ready in Redis is taken from there before a flight begins.
     shelf = None if sharing is None else Shelf(sharing.source, memory, once)
@@ -280,7 +293,8 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
     changes = Changes()
     own_gates = [own.gate(name, clock, changes) for name in settings.admit.gates]
     guards = [gate for gate in own_gates if gate.by_client]
-    clients = [*_client_gates(settings.admit, clock), *guards]
+    refusals = former.refusals if former else Refusals(clock)
+    clients = [*_client_gates(settings.admit, clock, refusals), *guards]
     names = _name_gates(settings, known or lists(settings.admit), [gate for gate in own_gates if not gate.by_client])
     unasked = Unasked(names, clock)
     if names:
@@ -290,7 +304,7 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
         carry = sharing.carry
     else:
         redis, ceilings = settings.redis, (cache.ttl_ceiling, cache.negative_ceiling)
-        seal = load(redis.secret, redis.secret_file, redis.former_secret_file, shared=False)
+        seal = load(redis.secret, redis.secret_file, redis.former_secret_file)
         carry = Carry(memory, clock, seal, most=cache.memory, window=_window(cache), ceilings=ceilings)
         counting.append(carry)
     carry.passes = unasked.passes
@@ -313,8 +327,8 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
     follow = Follow(clients, memory, names, once, clock, aliases.complete)
     inspection = sharing.inspection if sharing is not None else Inspection(memory, clock)
     path = Path(
-        datagrams, server, inside, follow, memory, forgetting, shelf, once, aliases, sharing, inspection, carry,
-        tuple(groups), tuple(clients), tuple(names), policies, unasked, tuple(tallies), clock, settings,
+        refusals, datagrams, server, inside, follow, memory, forgetting, shelf, once, aliases, sharing, inspection,
+        carry, hitters, tuple(groups), tuple(clients), tuple(names), policies, unasked, tuple(tallies), clock, settings,
     )  # fmt: skip
     policies.heard.append(path._changed)
     if sharing is not None:
@@ -347,10 +361,11 @@ def _refresh_share(cache: Cache) -> float:
     return cache.refresh_share if cache.refresh else 0.0
 
 
-def _client_gates(admit: Admit, clock: IReactorTime) -> list[IGate]:
-    gates: list[IGate] = [Acl(admit.allow)]
+def _client_gates(admit: Admit, clock: IReactorTime, refusals: Refusals) -> list[IGate]:
+    gates: list[IGate] = [Acl(admit.allow, refusals.denied)]
     if admit.rate:
-        gates.append(Limit(clock, admit.rate, admit.burst, admit.rate_prefix4, admit.rate_prefix6))
+        prefixes = admit.rate_prefix4, admit.rate_prefix6
+        gates.append(Limit(clock, admit.rate, admit.burst, *prefixes, refusals.limited))
     return gates
 
 

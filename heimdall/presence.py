@@ -8,11 +8,14 @@ from typing import Any, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 
 from heimdall.accept.sockets import Bound
-from heimdall.cache.top import Top
+from heimdall.cache.ranks import Row
+from heimdall.cache.top import Shared, Top
 from heimdall.config.settings import Settings
 from heimdall.console import Console, Holder
+from heimdall.episodes import Episodes
 from heimdall.interfaces import Member
 from heimdall.overview import Overview
 from heimdall.peers.inspect import Inquiries
@@ -52,6 +55,9 @@ class Hands(Holder, Protocol):
 
     def upstreams(self) -> Sequence[Sequence[Mapping[str, Any]]]:
         """Return how each upstream does, by groups."""
+
+    def hitters(self) -> Deferred[tuple[float, list[Row]]]:
+        """Return since when, and what this node alone is asked for most, as of a moment ago. Never fails."""
 
     def alive(self) -> bool:
         """Return whether everything that should serve does."""
@@ -98,14 +104,16 @@ class Presence:
     :param tallies: returns what is counted of it elsewhere.
     """
 
+    _log = Logger()
+
     def __init__(
         self, settings: Settings, person: Person, hands: Hands, reactor: Any, tallies: Callable[[], Iterable[Tally]]
     ) -> None:
-        self.settings, self.person = settings, person
+        self.settings, self.person, self._hands = settings, person, hands
         path = self._path = hands.path
         self.registry: Registry | None = None
         self.inquiries: Inquiries | None = None
-        top: Top | None = None
+        shared: Shared | None = None
         peers = settings.peers
         if path.sharing is not None:
             self.registry = Registry(
@@ -123,11 +131,13 @@ class Presence:
             self.inquiries = Inquiries(
                 path.sharing.notices, reactor, node=person.id, held=hands.held, members=self.registry.members
             )
-            if path.sharing.ranks.most:
-                top = Top(path.sharing.link, path.sharing.ranks, reactor, self.registry.members)
+            shared = Shared(path.sharing.link, path.sharing.ranks, self.registry.members)
         own = [part for part in (self.registry, self.inquiries) if part is not None]
         self._own = [tally for part in own for tally in part.tallies]
-        trust = Trust(settings.watch.token_file, (person.hostname, peers.node))
+        self._refusals = Episodes(
+            reactor, self._log, "HTTP refused: {who}", "HTTP refused {count} times: {who}; no more"
+        )
+        trust = Trust(settings.watch.token_file, (person.hostname, peers.node), self._refusals)
         members = self.registry.members if self.registry else None
         self.overview = Overview(settings, hands, reactor, node=person.id, own=self.member, members=members)
         self.admin = Admin(
@@ -140,10 +150,14 @@ class Presence:
             trust=trust,
             caches=Caches(Console(path, person.id, hands, reactor, self.inquiries), trust),
             carried=Carried(hands.carry, trust, reactor),
-            top=top.top if top is not None else None,
+            top=Top(reactor, self._hitters, self.member, shared).top if settings.cache.hot_names else None,
             count=hands.count,
             processes=hands.processes,
         )
+
+    def _hitters(self) -> Deferred[tuple[float, list[Row]]]:
+        """Return what this node alone is asked for most, once its other counts are up to date as well."""
+        return self._hands.count().addCallback(lambda _: self._hands.hitters())
 
     def start(self) -> None:
         """Be on the list of nodes; one that only reads is on none."""
@@ -158,6 +172,7 @@ class Presence:
 
     def leave(self) -> Deferred[None]:
         """Leave the list; never fails."""
+        self._refusals.stop()
         self.overview.stop()
         return self.registry.leave() if self.registry is not None else succeed(None)
 

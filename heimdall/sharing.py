@@ -26,7 +26,6 @@ from heimdall.cache.warm import Warm
 from heimdall.cache.worth import Worth
 from heimdall.config.address import address
 from heimdall.config.settings import Cache, Redis
-from heimdall.config.url import folder
 from heimdall.interfaces import ISource
 from heimdall.peers.notices import Notices
 from heimdall.redislink import Address, Startable, connect_to
@@ -139,9 +138,7 @@ def share(redis: Redis, cache: Cache, reactor: Any, memory: Memory, next: ISourc
     sweep = Sweep(link, flushes, clock, prefix=redis.prefix, reader=reader)
     assurance = Assurance(link, notices, flushes, memory, clock)
     leases = Leases(notices, clock, longest=deadline / 2)
-    # What is embedded nobody writes to but the user that runs the node.
-    shared = folder(redis.url) is None
-    seal = load(redis.secret, redis.secret_file, redis.former_secret_file, shared=shared)
+    seal = load(redis.secret, redis.secret_file, redis.former_secret_file)
     ceilings = (cache.ttl_ceiling, cache.negative_ceiling)
     source = Shared(
         link,

@@ -6,14 +6,24 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, maybeDeferred, succeed
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    DeferredList,
+    TimeoutError,
+    inlineCallbacks,
+    maybeDeferred,
+    succeed,
+)
 from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 
 from heimdall.accept.sockets import Bound
 from heimdall.admit.lifecycle import STOP, Changed
 from heimdall.cache.carry import Carry
 from heimdall.cache.flushed import Flush, Several
+from heimdall.cache.ranks import Row, number
 from heimdall.collector import tidy
 from heimdall.config.settings import Settings
 from heimdall.console import followed
@@ -29,6 +39,10 @@ open at least: what it learnt last goes to Redis."""
 
 LINKED: Final = 1.0
 """Seconds that a new path waits for its Redis before it leads."""
+
+
+COUNTED: Final = 0.5
+"""Seconds that a look at what is asked for most may take before what was known before is told."""
 
 
 class Station:
@@ -102,6 +116,17 @@ class Station:
         """Ask again what was asked on the paths before this one: what comes of that would be out of date."""
         for former in self._former:
             former.forget(what.matches)
+
+    def hitters(self) -> Deferred[tuple[float, list[Row]]]:
+        """Return since when, and what this process is asked for most; it waits a moment for what was just asked."""
+        counted = self.path.hitters
+        waited = counted.collect().addTimeout(COUNTED, self._reactor).addErrback(_late)
+        return waited.addCallback(lambda _: (counted.since, counted.top(number(self.node))))
+
+    @property
+    def node(self) -> str:
+        """The name of the node."""
+        return self.path.settings.peers.node or self._name
 
     def follow(self, asked: query.Query) -> Deferred[Mapping[str, Any]]:
         """Ask a question as its client does; fires with what came of it at each station."""
@@ -269,3 +294,8 @@ def linked(path: Path, reactor: Any) -> Deferred[None]:
         link.watch(look)
     look()
     return done.addTimeout(LINKED, reactor, lambda *_: None)
+
+
+def _late(failure: Failure) -> None:
+    """Go on without a look that takes too long, or ends."""
+    failure.trap(TimeoutError, CancelledError)

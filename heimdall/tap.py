@@ -103,21 +103,34 @@ class Options(TwistedOptions):
         except Misconfigured as error:
             raise SystemExit(str(error)) from None
         if self["check"]:
-            from heimdall.config.show import toml
-
-            print(toml(self.loaded), end="")
+            print(self._checked(), end="")
             raise SystemExit(0)
+
+    def _checked(self) -> str:
+        """Return the configuration as TOML, once all of it that a start uses was built.
+
+        :raises SystemExit: a start would end there.
+        """
+        from attrs import evolve
+        from twisted.internet import reactor
+
+        from heimdall.config.show import toml
+        from heimdall.dry_run import Unusable, build_now, unbound
+
+        try:
+            loaded = build_now(self.loaded, reactor, self.environ)
+        except Unusable as error:
+            raise SystemExit(str(error)) from None
+        return toml(evolve(loaded, warnings=(*loaded.warnings, *unbound(loaded, bool(self.given)))))
 
     def load(self) -> Loaded:
         """Load the configuration that there is now.
 
         :raises Misconfigured: it is wrong.
         """
-        from heimdall.config.load import load
-        from heimdall.config.machine import Machine
+        from heimdall.dry_run import load_all
 
-        given = tuple(one.text for one in self.given)
-        return load(self, self.environ, Machine(read_record=_read_record, read_secret=_read_secret, given=given))
+        return load_all(self, self.environ, [one.text for one in self.given])
 
 
 def makeService(options: Options) -> IService:
@@ -128,9 +141,18 @@ def makeService(options: Options) -> IService:
 
     :raises SystemExit: an address cannot be served on, or the configuration proved wrong after all.
     """
+    import signal
+
     from twisted.internet import reactor
     from twisted.logger import Logger
 
+    from heimdall import signals
+
+    # Before anything that takes a while: from now on no signal that is sent to servers ends this one.
+    early: list[int] = []
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, lambda number, _: early.append(number))
+    signals.ignore()
     # The timers of Twisted's reactors run on the wall clock: set back by an hour, it would freeze every one of them
     # for that hour. This must happen before the first timer is set.
     clock: Any = reactor
@@ -168,12 +190,17 @@ def makeService(options: Options) -> IService:
             from heimdall import node
 
             service = node.build(settings, reactor, sets[0], http, options.environ, options.load)
-    except (ValueError, OSError) as error:  # what is wrong with the user's own code or files shows only now
-        raise SystemExit(f"the configuration cannot be used: {error}") from None
+    except Exception as error:  # what is wrong with the user's own code or files shows only now
+        from heimdall.dry_run import reason
+
+        raise SystemExit(reason(error)) from None
     finally:
         spare()
-    _heed_hangups(clock, service.reload)
     service.given_up = partial(_give_up, clock)
+    for number, act in ((signal.SIGHUP, service.reload), (signal.SIGUSR1, service.report)):
+        signal.signal(number, partial(_heed, clock, act))
+        if number in early:
+            clock.callFromThread(act)
     if settings.watch.log == "json":
         from heimdall.watch.logs import JSONLogged
 
@@ -247,20 +274,6 @@ def _give_up(reactor: Any) -> None:
     reactor.callWhenRunning(reactor.stop)
 
 
-def _heed_hangups(reactor: Any, reload: Callable[[], None]) -> None:
-    """Let SIGHUP load the configuration again; it would end the process."""
-    import signal
-
-    reactor.callWhenRunning(signal.signal, signal.SIGHUP, lambda *_: reactor.callFromThread(reload))
-
-
-def _read_record(text: str) -> object:
-    from heimdall.admit.local import read_record
-
-    return read_record(text)
-
-
-def _read_secret(file: str) -> object:
-    from heimdall.cache.seal import read
-
-    return read(file)
+def _heed(reactor: Any, act: Callable[[], None], *_: object) -> None:
+    """Do in the reactor's turn what a signal asks for."""
+    reactor.callFromThread(act)

@@ -30,7 +30,7 @@ class FakeLink:
         self.up = True
         self.scattered = False
         self.hearing = True
-        self.missing: list[str] = []
+        self.refusals: list[str] = []
         self.holding = False
         self.refusal: dict[str, str] = {}
         self.commands: list[tuple[bytes | str | int, ...]] = []

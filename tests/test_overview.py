@@ -11,8 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from heimdall.accept.sockets import bind, bind_stream
 from heimdall.config.settings import Fetch, Peers, Redis, Settings
 from heimdall.node import Node, build
-from heimdall.overview import ORIGINS, TOOK
+from heimdall.overview import TOOK
 from heimdall.peers.registry import MOST_BYTES, MOST_STATS
+from heimdall.statistics import ORIGINS
 from heimdall.tally import SECONDS
 from tests.cluster import Cluster
 

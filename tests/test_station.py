@@ -73,7 +73,7 @@ class Changes(RedisCase):
         await self.check_nothing_left(served)
 
         def connected() -> int:
-            return redis.command("CLIENT", "LIST").count(b"name=heimdall")
+            return int(redis.command("CLIENT", "LIST").count(b"name=heimdall"))
 
         await until(lambda: connected() <= 2)
 

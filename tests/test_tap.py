@@ -279,6 +279,20 @@ class ServerTests(SynchronousTestCase):
             warnings, ["environment HEIMDALL_FETCH_UPSTREAM sets nothing; did you mean HEIMDALL_FETCH_UPSTREAMS?"]
         )
 
+    def test_statistics(self) -> None:
+        """SIGUSR1 logs the statistics; with the log in JSON, programs can read the numbers."""
+        process = self.start("-n", HEIMDALL_WATCH_LOG="json")
+        self.ask()
+        process.send_signal(signal.SIGUSR1)
+        told = [entry for entry in map(json.loads, self.end(process).splitlines()) if "statistics" in entry]
+        self.assertEqual(len(told), 1)
+        statistics = told[0]["statistics"]
+        self.assertGreater(statistics["queries"]["udp"], 0)
+        self.assertEqual(statistics["rcodes"], {"noerror": statistics["queries"]["udp"]})
+        self.assertEqual((statistics["status"], statistics["redis"]), ("healthy", None))
+        self.assertEqual([server["server"] for server in statistics["upstreams"]], ["192.0.2.1:53"])
+        self.assertIn("Statistics: healthy", told[0]["event"])
+
     def test_daemon(self) -> None:
         """As a daemon it answers, logs into the file it was given, and ends on SIGTERM."""
         process = self.start("--logfile=log", "--pidfile=pid", HEIMDALL_WATCH_LOG="json")
@@ -287,8 +301,10 @@ class ServerTests(SynchronousTestCase):
         number = int((self.folder / "pid").read_text())
         self.addCleanup(end_daemon, number)
         self.assertTrue(self.ask().endswith(bytes((127, 0, 0, 1))))
-        os.kill(number, signal.SIGTERM)
         log = self.folder / "log"
+        os.kill(number, signal.SIGUSR1)
+        wait_for(lambda: "Statistics: " in log.read_text(), 120)
+        os.kill(number, signal.SIGTERM)
         wait_for(lambda: "Server Shut Down." in log.read_text(), 120)
         entries = [json.loads(line) for line in log.read_text().splitlines()]
         self.assertEqual(entries[-1]["event"], "Server Shut Down.")

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from heimdall.accept.engine import Faults
+from heimdall.episodes import Episodes
 from heimdall.message.query import Client
 from heimdall.tally import Count, Gauge, Tally
 
@@ -75,6 +76,12 @@ class Crowd:
         self._finished: list[Deferred[None]] = []
         self._finishing = False
         self._full = False
+        self._limited = Episodes(
+            clock,
+            self._log,
+            "As many TCP connections as one client may have: {who}; of more, the idle ones have to go",
+            "Fewer TCP connections than one client may have: {who}, after {count} too many",
+        )
         self._deadline: IDelayedCall | None = None
         self.events = Count(
             "heimdall_accept_connections_total",
@@ -146,6 +153,7 @@ class Crowd:
         if held >= self.most_per_client:
             if self._see_off(host):
                 return True
+            self._limited.note(host, host)
             goer = min((guest for guest in self._clients[host] if not guest.busy), key=_since, default=None)
         elif self._size >= self.most:
             self._say(full=True)
@@ -196,6 +204,7 @@ class Crowd:
             guest.abort()
 
     def _end(self) -> None:
+        self._limited.stop()
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None

@@ -37,6 +37,8 @@ measures it)."""
 LONGEST: Final = 512
 """Bytes of a message that is remembered: hardly a longer one comes again, bit by bit."""
 
+_NO_ID: Final = b"\0\0"
+
 RCODES: Final = {0: "noerror", 1: "formerr", 2: "servfail", 3: "nxdomain", 4: "notimp", 5: "refused", 16: "badvers"}
 
 
@@ -151,7 +153,7 @@ class Repeats:
 
     def _keep(self, rest: bytes, repeat: Repeat) -> Repeat:
         """Remember a message that is not remembered yet; return it."""
-        repeat.query.wire = b""  # each time that it comes again it has another one
+        repeat.query.wire = _NO_ID  # each time that it comes again it has another one
         if len(rest) <= LONGEST:
             self._bytes += 2 * len(rest)
             self._repeats[rest] = repeat

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import classImplements
 
 from heimdall.admit import address
+from heimdall.episodes import Episodes
 from heimdall.interfaces import Drop, IAddressGate
 from heimdall.message.answer import Answer, make
 from heimdall.message.edns import PROHIBITED, ExtendedError
@@ -33,10 +34,12 @@ class Acl:
     came over a Unix socket, and passes.
 
     :param networks: in the form ``192.0.2.0/24`` or ``2001:db8::/32``; a lone address is a network of one.
+    :param refusals: tell which clients are refused; None where nobody does.
     :raises ValueError: a text is no network.
     """
 
-    def __init__(self, networks: Iterable[str]) -> None:
+    def __init__(self, networks: Iterable[str], refusals: Episodes | None = None) -> None:
+        self._refusals = refusals
         found = [_network(text) for text in networks]
         self._ranges = {
             4: _ranges(collapse_addresses(n for n in found if isinstance(n, IPv4Network))),
@@ -54,6 +57,8 @@ class Acl:
         if self.admit(query.client, 1):
             return None
         self._refused.add()
+        if self._refusals is not None:
+            self._refusals.note(query.client[0], query.client[0])
         return make(query, REFUSED, "local", _ERROR)
 
     def admit(self, client: Client, count: int) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from ipaddress import ip_network
 from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import classImplements
 
 from heimdall.admit import address
+from heimdall.episodes import Episodes
 from heimdall.interfaces import DROP, Drop, IClientGate
 from heimdall.message.answer import Answer, make
 from heimdall.message.edns import PROHIBITED, ExtendedError
@@ -42,15 +44,22 @@ class Limit:
     :param clock: seconds are read from it.
     :param rate: queries a second, more than 0.
     :param burst: queries at once, at least 1; 0 for twice the rate.
+    :param refusals: tell which prefixes are over the limit; None where nobody does.
     :param prefix4: bits of an IPv4 address that count as one client; ``prefix6`` those of an IPv6 address.
     """
 
     def __init__(
-        self, clock: IReactorTime, rate: float, burst: float = 0.0, prefix4: int = 24, prefix6: int = 56
+        self,
+        clock: IReactorTime,
+        rate: float,
+        burst: float = 0.0,
+        prefix4: int = 24,
+        prefix6: int = 56,
+        refusals: Episodes | None = None,
     ) -> None:
         if rate <= 0:
             raise ValueError("a rate limit of nothing: leave the gate out instead")
-        self._clock = clock
+        self._clock, self._refusals = clock, refusals
         # A bucket is one number: the time at which it will be full again. Each query moves that by one step, and
         # may not move it further ahead than a whole burst takes to come back. The sums are rounded: a token that is
         # due in a thousandth of a step is there.
@@ -78,6 +87,9 @@ class Limit:
         if self.admit(query.client, 1):
             return None
         self._limited.add()
+        if self._refusals is not None:
+            host = query.client[0]
+            self._refusals.note(self._prefixes.get(host, -1), host, self._network)
         return make(query, REFUSED, "local", _ERROR) if query.stream else DROP
 
     def admit(self, client: Client, count: int) -> bool:
@@ -125,6 +137,14 @@ class Limit:
         if client is None:
             return -1
         return int(client) >> self._cut[client.version] << 1 | (client.version == 6)
+
+    def _network(self, host: str) -> str:
+        """Return the prefix of a client as a network."""
+        client = address.read(host)
+        if client is None:
+            return host
+        bits = (32 if client.version == 4 else 128) - self._cut[client.version]
+        return str(ip_network(f"{client}/{bits}", strict=False))
 
 
 classImplements(Limit, IClientGate)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from twisted.logger import Logger
 
+from heimdall.config.faults import printable
 from heimdall.message.wire import from_text
 from heimdall.tally import Count
 
 LONGEST_LINE = 4096
 """Bytes of a line that are read; what follows them is left out."""
+
+SHOWN: Final = 5
+"""Wrong lines of a file that are told one by one."""
+
+LONGEST_WHY: Final = 100
+"""Characters of what is wrong with a line."""
 
 # Names in lists are in ASCII nearly always: these lines are taken apart here in one step, any other word by word.
 _PLAIN = re.compile(
@@ -46,23 +53,35 @@ def lines(path: str) -> Iterator[bytes]:
 def each(path: str, take: Callable[[bytes], Taken], skipped: Count) -> Iterator[Taken]:
     """Yield what ``take`` makes of each line of a file.
 
-    A line for which it raises ValueError is left out and counted in ``skipped``; how many there were, and which
-    was the first, is logged at the end.
+    A line for which it raises ValueError is left out and counted in ``skipped``. How many there were is logged at the
+    end, with the numbers of the first :data:`SHOWN` and what is wrong with them.
 
     :raises OSError: the file cannot be read.
     """
-    bad = first = 0
+    bad = 0
+    first: list[str] = []
     for number, line in enumerate(lines(path), 1):
         try:
             taken = take(line)
-        except ValueError:
+        except ValueError as error:
             bad += 1
-            first = first or number
+            if len(first) < SHOWN:
+                first.append(f"line {number}: {_why(error)}")
         else:
             yield taken
     if bad:
         skipped.add(by=bad)
-        _log.warn("{path}: {bad} wrong lines are left out, the first is line {first}", path=path, bad=bad, first=first)
+        more = [f"and {bad - len(first)} more"] if bad > len(first) else []
+        what = "1 wrong line is left out" if bad == 1 else f"{bad} wrong lines are left out"
+        _log.warn("{path}: {what}: {lines}", path=path, what=what, lines="; ".join([*first, *more]))
+
+
+def _why(error: ValueError) -> str:
+    """Return what is wrong with a line, in few characters that all can be printed: anybody may have written it."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    text = str(error)
+    return printable(text if len(text) <= LONGEST_WHY else text[: LONGEST_WHY - 1] + "…")
 
 
 def names(line: bytes) -> list[bytes]:
@@ -90,7 +109,7 @@ def _names(line: bytes) -> list[bytes]:
     if first in _SINKS and rest:
         return [from_text(word) for word in rest if "." in word.rstrip(".") and word not in _SINKS]
     if rest:
-        raise ValueError("more than a name")
+        raise ValueError(f"{text!r} is more than a name, and {first!r} no address that leads nowhere")
     if first.startswith("||") and first.endswith("^"):
         first = first[2:-1]
     return [name(first)]

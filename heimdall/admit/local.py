@@ -96,8 +96,10 @@ class Local:
         if not words:
             return
         host = address.read(words[0])
-        if host is None or len(words) < 2:
-            raise ValueError("no address, or no name")
+        if host is None:
+            raise ValueError(f"{words[0]!r} is no IP address")
+        if len(words) < 2:
+            raise ValueError(f"no name stands behind {words[0]}")
         # What localhost is, is not for a file to say (RFC 6761, 6.3).
         names = [name for name in map(from_text, words[1:]) if not name.endswith(b"\x09localhost\0")]
         for name in names:

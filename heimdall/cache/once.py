@@ -19,6 +19,7 @@ from zope.interface import classImplements
 from heimdall.asking import deferred, teller
 from heimdall.bugs import reporter
 from heimdall.cache.waiting import Flight, Waiter
+from heimdall.episodes import Episodes
 from heimdall.interfaces import IHotCache, ISource, ITeller, NoAnswer, Ongoing, Passes, Told
 from heimdall.message import edns
 from heimdall.message.answer import STALE_TTL, Answer, make
@@ -86,6 +87,13 @@ class Once:
         self._started = self._asked.cell("started")
         self._stale_given = Count("heimdall_cache_once_stale_total", "Stale answers given behind a failure.", "reason")
         self._faults = Count("heimdall_cache_once_faults_total", "Questions whose source met a bug.")
+        self._quiet_until = 0.0
+        self._overload = Episodes(
+            clock,
+            self._log,
+            "Too many queries wait for upstreams (accept.inflight): {who} are answered SERVFAIL at once",
+            "No longer do too many queries wait for upstreams: it was SERVFAIL for {count}",
+        )
         self.tallies: list[Tally] = [
             self._asked,
             self._stale_given,
@@ -113,6 +121,7 @@ class Once:
         waiter = Waiter(told, self._give_up)
         if self._waiting >= self._most:
             self._asked.add("overload")
+            self._overload.note("", "more")
             waiter.end(make(query, SERVFAIL, "upstream", _TOO_MANY))
             return waiter
         key = query.key if query.subnet is None else query.keys()[0]
@@ -178,6 +187,7 @@ class Once:
         if self._asking_again is not None:
             self._asking_again.cancel()
             self._asking_again = None
+        self._overload.stop()
 
     def _start(self, key: bytes, query: Query, waiter: Waiter | None) -> None:
         now = self._clock.seconds()

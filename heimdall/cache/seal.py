@@ -8,8 +8,6 @@ from hmac import compare_digest
 from pathlib import Path
 from typing import Final
 
-from twisted.logger import Logger
-
 SIZE: Final = 14
 """Bytes of a seal."""
 
@@ -20,7 +18,6 @@ LONGEST: Final = 4096
 """Bytes that it has at most."""
 
 _USE: Final = b"heimdall.c1"
-_log = Logger(__name__)
 
 
 class Seal:
@@ -64,12 +61,11 @@ def _prepared(secret: bytes) -> blake2b:
     return blake2b(key=key, digest_size=SIZE, person=_USE)
 
 
-def load(secret: str = "", file: str = "", former_file: str = "", *, shared: bool = True) -> Seal:
-    """Return the seal that the configuration asks for; say so when it has no secret.
+def load(secret: str = "", file: str = "", former_file: str = "") -> Seal:
+    """Return the seal that the configuration asks for.
 
     :param secret: the secret itself; ``file`` the file that holds it instead.
     :param former_file: the file of another secret whose seals are taken too.
-    :param shared: whether what is sealed lies where others may write.
     :raises ValueError: a file cannot be read, or a secret is too short or too long; the text says which, never what
         it holds.
     """
@@ -82,8 +78,6 @@ def load(secret: str = "", file: str = "", former_file: str = "", *, shared: boo
         former = (read(former_file),) if former_file else ()
     except ValueError as error:
         raise ValueError(f"{at}: {error}") from None
-    if not current and shared:
-        _log.warn("Anybody who can write to Redis can forge answers; set redis.secret_file")
     return Seal(current, former)
 
 

@@ -1,16 +1,16 @@
-"""What operators want to know of the load on the cluster: the top names, who knew them, who asks them."""
+"""What operators want to know of the load on the cluster, or on one node: the top names, who knew them, who asks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from attrs import define, field
-from twisted.internet.defer import Deferred, succeed
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from heimdall.cache.ranks import HALF, Ranks, Row, number, question
-from heimdall.interfaces import NO_CLOCK, ILink, LinkDown, Member
+from heimdall.interfaces import NO_CLOCK, NO_REDIS, ILink, LinkDown, Member
 from heimdall.message.wire import to_text
 from heimdall.single_flight import SingleFlight
 
@@ -28,7 +28,16 @@ SHORT: Final = 5
 GOOD: Final = 2.0
 """Seconds that the lists are given again as they are."""
 
+PATIENCE: Final = 1.2
+"""Seconds that Redis may take before this node tells what it alone knows."""
+
 TIERS: Final = ("memory", "redis", "upstream", "stale")
+
+Own = Callable[[], Deferred[tuple[float, list[Row]]]]
+"""Returns since when this node has counted, in seconds since 1970, and what it alone is asked for most."""
+
+Members = Callable[[], Deferred[Sequence[Member]]]
+"""Returns who is in the cluster."""
 
 
 @define
@@ -81,23 +90,33 @@ class _Found:
             name.ttl = facts.ttl if name.ttl < 0 else min(name.ttl, facts.ttl)
 
 
-class Top:
-    """Lists what the cluster asks for most.
+@frozen
+class Shared:
+    """What the nodes of a cluster count together in Redis: the list, and who is in the cluster."""
 
-    :param members: returns who is in the cluster.
+    link: ILink
+    ranks: Ranks
+    members: Members
+
+
+class Top:
+    """Lists what the cluster asks for most; where Redis cannot tell, what this node alone is asked for.
+
+    :param own: what this node counts by itself.
+    :param member: returns this node as the registry lists it.
+    :param shared: None where Redis is not used.
     """
 
-    def __init__(
-        self, link: ILink, ranks: Ranks, clock: IReactorTime, members: Callable[[], Deferred[Sequence[Member]]]
-    ) -> None:
-        self._link, self._ranks, self._clock, self._members = link, ranks, clock, members
+    def __init__(self, clock: IReactorTime, own: Own, member: Callable[[], Member], shared: Shared | None) -> None:
+        self._clock, self._own, self._member, self._shared = clock, own, member, shared
         self._listed: Mapping[str, Any] = {}
         self._good_until = 0.0
         self._reading = SingleFlight(self._top)
 
     def top(self) -> Deferred[Mapping[str, Any]]:
-        """Fire with the lists, as JSON has them; fails with :class:`LinkDown`.
+        """Fire with the lists, as JSON has them.
 
+        ``shared``  whether they are of the whole cluster, else the ``reason``; then they are of this node
         ``names``   what is asked for most; of each ``name``, ``type``, how often ``asked``, how often answered from
                     ``memory``, ``redis`` and ``upstream`` (an ask counts half after ``half`` seconds), by how many
                     ``nodes`` within the hour, and the ``ttl`` of its upstream, null where it is not known
@@ -113,23 +132,26 @@ class Top:
         return self._reading.ask()
 
     async def _top(self) -> Mapping[str, Any]:
-        now = self._link.now()
-        if now is None:
-            raise LinkDown(NO_CLOCK)
-        members = await self._members()
-        since, found = now, _Found()
-        for first in range(0, LOOKED, PAGE):
-            begun, rows = await self._ranks.top(first, first + PAGE - 1, now, facts=True)
-            since = min(since, begun)
+        reason = NO_REDIS
+        if self._shared is not None:
+            asking = Deferred.fromCoroutine(self._cluster(self._shared)).addTimeout(PATIENCE, self._clock)
+            try:
+                since, found, members = await asking
+                reason = ""
+            except (LinkDown, TimeoutError) as error:
+                reason = str(error) if isinstance(error, LinkDown) else "no answer in time"
+        if reason:
+            since, rows = await self._own()
+            found, members = _Found(), [self._member()]
             for row in rows:
                 found.add(row)
-            if len(rows) < PAGE:
-                break
         names = sorted(found.names.values(), key=lambda name: -name.asked)
         nodes = {number(member.id): member.id for member in members}
         single = [name for name in names if len(name.nodes) == 1 and name.settled]
         short = sorted((name for name in names if -1 < name.ttl <= SHORT), key=lambda name: -name.upstream)
         self._listed = {
+            "shared": not reason,
+            "reason": reason,
             "names": [name.told() for name in names[:NAMES]],
             "single": [name.told() | {"node": nodes.get(min(name.nodes))} for name in single[:NAMES]],
             "short": [name.told() for name in short[:NAMES]],
@@ -139,6 +161,25 @@ class Top:
         }
         self._good_until = self._clock.seconds() + GOOD
         return self._listed
+
+    async def _cluster(self, shared: Shared) -> tuple[float, _Found, Sequence[Member]]:
+        """Return since when the cluster has counted, what, and who is in it.
+
+        :raises LinkDown: Redis cannot tell.
+        """
+        now = shared.link.now()
+        if now is None:
+            raise LinkDown(NO_CLOCK)
+        members = await shared.members()
+        since, found = now, _Found()
+        for first in range(0, LOOKED, PAGE):
+            begun, rows = await shared.ranks.top(first, first + PAGE - 1, now, facts=True)
+            since = min(since, begun)
+            for row in rows:
+                found.add(row)
+            if len(rows) < PAGE:
+                break
+        return since, found, members
 
 
 def _type(qtype: int) -> str:

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from heimdall.bugs import reporter
 from heimdall.cache.lease import KIND, Leases
 from heimdall.cache.scripts import STORE
-from heimdall.interfaces import ILink, LinkDown
+from heimdall.interfaces import REFUSALS, ILink, LinkDown
 from heimdall.tally import Count, Gauge, Tally
 
 AT_ONCE: Final = 256
@@ -32,7 +32,7 @@ _ERRORS: Final = (
 )
 
 LINK: Final = "link"
-"""The reason of an error that is the link's: it tells and counts what happened itself. So it does of rights."""
+"""The reason of an error that is the link's: it tells and counts what happened itself."""
 
 
 class Trouble:
@@ -53,7 +53,7 @@ class Trouble:
         word = failure.getErrorMessage().split(" ", 1)[0]
         reason = word.lower() if word in _ERRORS else LINK
         self._errors.add(reason)
-        if reason in (LINK, "noperm"):
+        if reason == LINK or word in REFUSALS:
             return
         self._last = self._seconds()
         if reason != self._told:

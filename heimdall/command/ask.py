@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from heimdall.command.client import ANSWERED_NO, OK, Node
 from heimdall.command.screen import paint
-from heimdall.command.tables import TONES, brief, plain, table
+from heimdall.command.tables import TONES, plain, table
+from heimdall.units import brief
 
 ABOUT = "ask a question, and see how each station answers"
 

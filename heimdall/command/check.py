@@ -19,6 +19,7 @@ _SERVERS = (
     ("--redis", "", "URL", "the Redis to share answers through, or embedded"),
     ("--http", "", "HOST:PORT", "where metrics, probes and the API would be served"),
     ("--node", "", "NAME", "the name of the node in the cluster"),
+    ("--workers", "-w", "N", "serve with so many processes"),
 )
 _MANY = (
     ("--listen", "HOST:PORT", "an address to serve DNS on; may be given again"),
@@ -44,28 +45,33 @@ def ask(node: Node, arguments: Namespace) -> Mapping[str, Any]:
     # A command that asks a node needs none of the server, and should start at once.
     from twisted.internet.task import react
 
-    from heimdall.admit.local import read_record
-    from heimdall.cache.seal import read
     from heimdall.config.faults import Misconfigured
-    from heimdall.config.load import load
-    from heimdall.config.machine import Machine
+    from heimdall.dry_run import Unusable, build, load_all
     from heimdall.probe.everything import everything
     from heimdall.probe.found import FAIL, Found
 
     given = {name.replace("_", "-"): value for name, value in vars(arguments).items()}
     try:
-        loaded = load(given, os.environ, Machine(read_record=read_record, read_secret=read))
+        loaded = load_all(given, os.environ)
     except Misconfigured as error:
         raise Trouble(str(error), USAGE) from None
     found: list[Found] = []
+    unusable: list[str] = []
 
     async def check(reactor: Any) -> None:
-        found.extend(await everything(loaded, reactor))
+        try:
+            built = await build(loaded, reactor, os.environ)
+        except Unusable as error:
+            unusable.append(str(error))
+        else:
+            found.extend(await everything(built, reactor))
 
     with waiting("Reaching for upstreams, Redis and ports"):
         try:
             react(check)
         except SystemExit as end:
+            if unusable:
+                raise Trouble(unusable[0], USAGE) from None
             if end.code or not found:
                 raise Trouble("the check itself failed; this is a bug", FAILED) from None
     checks = [

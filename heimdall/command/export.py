@@ -14,8 +14,9 @@ from typing import IO, Any, Final
 
 from heimdall.command.client import FAILED, OK, USAGE, Node, Trouble
 from heimdall.command.progress import Bar
-from heimdall.command.tables import plain, seconds, size
+from heimdall.command.tables import plain
 from heimdall.message.bundle import Broken, Reader
+from heimdall.units import seconds, size
 
 ABOUT = "write what a node, or Redis, holds into a file"
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from heimdall.command.client import FAILED, OK, Node
+from heimdall.command.inspect import NO_REDIS
 from heimdall.command.tables import plain
 
 ABOUT = "make every node, and Redis, forget a name"
@@ -28,7 +29,9 @@ def show(told: Mapping[str, Any], arguments: Namespace) -> Iterator[str]:
     nodes = [plain(node) for node in told["nodes"]]
     below = " and every name below it" if told["subtree"] else ""
     yield f"Flushed {plain(told['name'])}{below} on {_counted(nodes)}: {', '.join(nodes)}"
-    if not told["shared"]:
+    if told["reason"] == NO_REDIS:
+        yield f"{NO_REDIS}: the node that was asked is all there is."
+    elif not told["shared"]:
         yield f"Redis: not told, {plain(told['reason'])}"
         if told["later"]:
             yield "  This node tells the others as soon as Redis is back; until then they may give this name."
@@ -53,7 +56,7 @@ def show(told: Mapping[str, Any], arguments: Namespace) -> Iterator[str]:
 def code(told: Mapping[str, Any]) -> int:
     """Return the exit code: it failed where there is a Redis, here or in another region, that could not be told."""
     regions = all(region["told"] for region in told.get("regions", ()))
-    return OK if regions and (told.get("shared") or told.get("reason") == "Redis is not in use") else FAILED
+    return OK if regions and (told.get("shared") or told.get("reason") == NO_REDIS) else FAILED
 
 
 def _counted(nodes: list[str]) -> str:

@@ -7,9 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from heimdall.command.client import OK, Node
-from heimdall.command.tables import NOTHING, number, plain, seconds, size, table
+from heimdall.command.tables import plain, table
+from heimdall.units import NOTHING, number, seconds, size
 
 ABOUT = "see what Redis and each node hold for a name"
+
+NO_REDIS = "Redis is not in use"
+"""What a node says that has none."""
 
 _HEAD = ("WHERE", "TYPE", "FOR", "STATE", " TTL", " AGE", "FROM", " USES", " BYTES", "ANSWER")
 
@@ -38,7 +42,8 @@ def ask(node: Node, arguments: Namespace) -> Mapping[str, Any]:
 def show(told: Mapping[str, Any], arguments: Namespace) -> Iterator[str]:
     """Yield a table of what is held where, the records of each answer once, and what may be missing."""
     redis = told["redis"]
-    places = [("redis", redis["held"], redis["complete"] or redis["reason"])]
+    alone = redis["reason"] == told["reason"] == NO_REDIS
+    places = [] if alone else [("redis", redis["held"], redis["complete"] or redis["reason"])]
     places += [(node["node"] + "*" * node["own"], node["held"], node["whole"]) for node in told["nodes"]]
     rows: list[tuple[str, ...]] = []
     records: set[str] = set()
@@ -50,9 +55,11 @@ def show(told: Mapping[str, Any], arguments: Namespace) -> Iterator[str]:
         yield ""
         yield from sorted(records)
     less = [f"{plain(where)} holds more than is shown." for where, _, whole in places if not whole]
-    if redis["reason"]:
+    if alone:
+        less.append(f"{NO_REDIS}: the node that was asked is all there is.")
+    elif redis["reason"]:
         less.append(f"Redis could not be asked: {plain(redis['reason'])}")
-    if told["reason"]:
+    if told["reason"] and not alone:
         less.append(f"Other nodes were not asked: {plain(told['reason'])}")
     if less:
         yield ""

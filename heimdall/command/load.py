@@ -16,8 +16,9 @@ from typing import IO, Any, Final
 from heimdall.command.client import FAILED, OK, USAGE, Node, Trouble
 from heimdall.command.export import STREAM
 from heimdall.command.progress import Bar
-from heimdall.command.tables import number, plain, seconds, size, table
+from heimdall.command.tables import plain, table
 from heimdall.message.bundle import Broken, Reader, record
+from heimdall.units import number, seconds, size
 
 ABOUT = "put the answers of a file into a node, or into Redis"
 

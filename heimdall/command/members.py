@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from heimdall.command.client import OK, Node
-from heimdall.command.tables import NOTHING, number, plain, seconds, share, size, table
+from heimdall.command.tables import plain, table
+from heimdall.units import NOTHING, number, seconds, share, size
 
 ABOUT = "see who is in the cluster, and how each node does"
 

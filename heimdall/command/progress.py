@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from heimdall.command.screen import paint
-from heimdall.command.tables import size
+from heimdall.units import size
 
 EVERY: Final = 0.1
 """Seconds between two looks of a bar."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from textwrap import wrap
-from typing import Final, TypeGuard
+from typing import Final
 
 from heimdall.command import screen
-
-NOTHING = "-"
+from heimdall.units import NOTHING
 
 LEAST: Final = 8
 """Columns that a column is cut to at most."""
@@ -19,8 +18,6 @@ TONES: Final = {
     **dict.fromkeys(("unhealthy", "rubbish", "no reply", "FAIL", "drops", "SERVFAIL", "REFUSED"), "bad"),
 }
 """The tones of words that tell a state."""
-
-_UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], give: int | None = None, fold: bool = False) -> list[str]:
@@ -60,57 +57,3 @@ def plain(value: object) -> str:
     """Return a value as text without a character that a terminal would obey."""
     text = NOTHING if value is None else str(value)
     return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)
-
-
-def seconds(value: object) -> str:
-    """Return a time as a person says it: 0.8s, 59s, 3m20s, 1h2m, 2d3h; with a minus when it is over."""
-    if not is_number(value):
-        return NOTHING
-    whole = abs(value)
-    sign = "-" if value < 0 else ""
-    if whole < 10:
-        return f"{sign}{whole:.1f}s"
-    rest = int(whole)
-    parts = []
-    for size, unit in _UNITS:
-        if rest >= size:
-            parts.append(f"{rest // size}{unit}")
-            rest %= size
-    if rest or not parts:
-        parts.append(f"{rest}s")
-    return sign + "".join(parts[:2])
-
-
-def brief(value: object) -> str:
-    """Return a short time in milliseconds: 0.04 ms, 13.2 ms, 1234 ms."""
-    if not is_number(value):
-        return NOTHING
-    thousandth = value * 1000
-    return f"{thousandth:.{2 if thousandth < 10 else 1 if thousandth < 100 else 0}f} ms"
-
-
-def size(value: object) -> str:
-    """Return a number of bytes: 512, 1.2k, 3.4M."""
-    if not is_number(value):
-        return NOTHING
-    for limit, unit in ((1 << 30, "G"), (1 << 20, "M"), (1 << 10, "k")):
-        if value >= limit:
-            return f"{value / limit:.1f}{unit}"
-    return f"{value:.0f}"
-
-
-def share(part: object, of: object) -> str:
-    """Return a share in percent."""
-    if not is_number(part) or not is_number(of) or not of:
-        return NOTHING
-    return f"{100 * part / of:.1f}%"
-
-
-def number(value: object) -> str:
-    """Return a whole number."""
-    return f"{value:.0f}" if is_number(value) else NOTHING
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """Whether a value is a number to count with."""
-    return type(value) is int or (type(value) is float and abs(value) < 1e300)

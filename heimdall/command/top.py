@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from heimdall.command.client import OK, Node
-from heimdall.command.tables import NOTHING, number, seconds, share, table
+from heimdall.command.tables import plain, table
+from heimdall.units import NOTHING, number, seconds, share
 
 ABOUT = "see the names that the cluster is asked for most"
 
@@ -39,18 +40,26 @@ def show(told: Mapping[str, Any], arguments: Namespace) -> Iterator[str]:
     if arguments.nodes:
         nodes = sorted(shares["nodes"].items(), key=lambda node: -node[1]["queries"])
         yield from table(_NODES, [_shares(*node) for node in (*nodes, ("all", shares["cluster"]))])
+        yield from _alone(told)
         return
     cluster = shares.get("cluster")
     if cluster is not None:
         tiers = ", ".join(f"{share(cluster[tier], 1)} {tier}" for tier in _ALL_TIERS)
         asked = cluster["queries"]
         yield f"{number(asked)} {'query' if asked == 1 else 'queries'}: {tiers}"
+        yield from _alone(told)
         yield ""
     names = told["single" if arguments.single else "short" if arguments.short else "names"]
     most = arguments.most if arguments.most > 0 else len(names)
     yield from table((*_HEAD, "NODE") if arguments.single else _HEAD, [_row(name) for name in names[:most]], give=0)
     if not names:
         yield "There is none so far."
+
+
+def _alone(told: Mapping[str, Any]) -> Iterator[str]:
+    """Say where these are the counts of one node."""
+    if not told.get("shared", True):
+        yield f"Only the node that was asked has counted: {plain(told['reason'])}"
 
 
 def code(told: Mapping[str, Any]) -> int:

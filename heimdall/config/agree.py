@@ -89,6 +89,9 @@ def _listening(settings: Settings) -> Iterator[Conflict]:
     for at, text in enumerate(listen):
         if text in listen[:at] and address(text)[1]:
             yield _conflict(text, "each address once", "accept.listen")
+        for other in listen:
+            if _stands_for(other, text):
+                yield _conflict(text, f"{other} alone, which stands for this address too", "accept.listen")
     if not settings.watch.enabled:
         return
     http, http_port = address(settings.watch.http)
@@ -98,6 +101,13 @@ def _listening(settings: Settings) -> Iterator[Conflict]:
         if port and port == http_port and same:
             expected = f"another address than {text}, which accept.listen has"
             yield _conflict(settings.watch.http, expected, "watch.http", "accept.listen", "watch.enabled")
+
+
+def _stands_for(other: str, text: str) -> bool:
+    """Return whether one address is that of every interface, at the port of the other one."""
+    (every, port), (host, own) = address(other), address(text)
+    same = bool(own) and port == own and ip_address(every).version == ip_address(host).version
+    return same and _all(every) and not _all(host)
 
 
 def _all(*hosts: str) -> bool:
@@ -131,7 +141,12 @@ def _files(settings: Settings, readable: Callable[[str], bool]) -> Iterator[Conf
 
 
 def _secrets(settings: Settings, machine: Machine) -> Iterator[Conflict]:
-    redis = settings.redis
+    redis, token = settings.redis, settings.watch.token_file
+    if settings.watch.enabled and token and machine.readable(token):
+        try:
+            machine.read_token(token)
+        except ValueError as error:
+            yield _conflict(token, "a file that holds a token", "watch.token_file", "watch.enabled", why=str(error))
     if not redis.enabled:
         return
     if redis.password_file and has_password(redis.url):

@@ -57,6 +57,7 @@ class Machine:
     :ivar find: return what a dotted name stands for; raises any exception.
     :ivar read_record: take a record of the configuration apart; raises ValueError.
     :ivar read_secret: return the secret in a file; raises ValueError.
+    :ivar read_token: return the token in a file; raises ValueError.
     :ivar given: the addresses of the sockets that this process was started with, not a callable.
     """
 
@@ -66,4 +67,5 @@ class Machine:
     find: Callable[[str], object] = named
     read_record: Callable[[str], object] = anything
     read_secret: Callable[[str], object] = anything
+    read_token: Callable[[str], object] = anything
     given: tuple[str, ...] = ()

@@ -207,8 +207,8 @@ class Watch:
     http: str = key("127.0.0.1:9053", "Address for metrics, probes and the API.", kind="address")
     token_file: str = key(
         "",
-        "File with a token of at least 16 bytes: who shows it may flush, ask, export and import from any machine, "
-        "others from this one.",
+        "File with a token of at least 16 bytes: with it other machines may flush, inspect, see top, ask, export and "
+        "import; without it this machine alone.",
         kind="file",
     )  # fmt: skip
     log: str = key("text", "Format of the log: text or json.", kind="choice:text|json")

@@ -65,7 +65,7 @@ async def _redis(loaded: Loaded, reactor: Any) -> list[Found]:
     if not settings.enabled:
         return [Found("redis", "none", OK, "not in use: each node answers from its own memory", {"used": False})]
     reader = settings.role == "reader"
-    found = []
+    found: list[Found] = []
     own = folder(settings.url)
     if own is not None:
         found += await deferToThreadPool(reactor, reactor.getThreadPool(), embedded, own, settings.memory)
@@ -87,7 +87,9 @@ async def _redis(loaded: Loaded, reactor: Any) -> list[Found]:
         asked = loaded.asked("redis.url")
         found += await redis(reactor, link, settings.prefix, shown=hidden(url), reader=reader, asked=asked)
     given = bool(settings.secret or settings.secret_file)
-    return [*found, _secret(given)] if given or own is None else found
+    # A node without Redis, for which none was asked, has nothing to seal; to its own nobody else can write.
+    used = own is None and (loaded.asked("redis.url") or any(one.facts.get("up") for one in found))
+    return [*found, _secret(given)] if given or used else found
 
 
 def _secret(given: bool) -> Found:

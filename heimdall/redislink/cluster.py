@@ -80,7 +80,7 @@ class Cluster:
             shown=shown,
             ledger=self._ledger,
         )
-        self.tallies: list[Tally] = [*self._ledger.tallies(self), self._redirects, *self._atlas.tallies]
+        self.tallies: list[Tally] = [*self._ledger.tallies(self, clock.seconds), self._redirects, *self._atlas.tallies]
 
     @property
     def hearing(self) -> bool:
@@ -88,9 +88,9 @@ class Cluster:
         return self._ear.hearing
 
     @property
-    def missing(self) -> Sequence[str]:
-        """What Redis has refused its user of late: rights, in words."""
-        return self._ledger.rights.missing(self._clock.seconds())
+    def refusals(self) -> Sequence[str]:
+        """What Redis has just refused, in words."""
+        return [each.text for each in self._ledger.refusals(self._clock.seconds())]
 
     def start(self) -> None:
         """Connect, and from now on stay connected."""

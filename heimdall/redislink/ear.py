@@ -16,6 +16,7 @@ from heimdall.redislink.gone import Gone, reasoned
 from heimdall.redislink.greeting import Login
 from heimdall.redislink.ledger import Ledger
 from heimdall.redislink.life import Life
+from heimdall.redislink.refusals import refusal
 from heimdall.redislink.wire import Wire
 
 CHECK: Final = 3.0
@@ -130,7 +131,8 @@ class Ear:
                 self._check.cancel()
                 self._check = self._clock.callLater(CHECK, self._ping, wire)
 
-        wire.send("PING").addCallbacks(answered, lambda _: None)
+        # An error is a sign of life as well: Redis answers a PING with MISCONF while it cannot save its data.
+        wire.send("PING").addBoth(answered)
 
     def _dead(self, wire: Wire) -> None:
         wire.abort(Gone("silent", f"no reply for {self._silent:g} s"))
@@ -155,7 +157,8 @@ class Ear:
 
     def _ended(self, gone: Gone) -> None:
         self._ledger.deaf.add(gone.reason)
-        self._ledger.rights.refused(str(gone), self._clock.seconds())
+        if gone.reason == "permission" and (refused := refusal(str(gone))) is not None:
+            self._ledger.lack(refused, self._clock.seconds())
         self._judge()
         if gone.reason != "lost" and not self._told and not self._lonely():
             self._told = True

@@ -12,10 +12,13 @@ from twisted.internet.error import ConnectError, DNSLookupError, UnknownHostErro
 from heimdall.interfaces import LinkDown
 
 REMEDIES: Final = {
+    "busy": "SCRIPT KILL or FUNCTION KILL there ends the script that runs for too long",
+    "clients": "raise maxclients there, or find out who keeps so many connections",
     "closed": "",
     "cluster": "see what CLUSTER INFO says there; is it a Redis Cluster?",
     "database": "correct the number of the database",
     "loading": "none is needed: Redis is reading its data",
+    "masterdown": "none is needed while Redis fails over; else start its master",
     "lost": "look into the log of Redis; is TLS used at both ends, or at neither?",
     "name": "correct the host name, or the DNS it is looked up in (not this server)",
     "other": "look into the log of Redis",
@@ -35,14 +38,16 @@ REMEDIES: Final = {
 """Why there is no connection, and what a person can do about it."""
 
 _BY_WORD: Final = {
+    "BUSY": "busy",
     "DENIED": "password",
     "LOADING": "loading",
+    "MASTERDOWN": "masterdown",
     "NOAUTH": "password",
     "NOPERM": "permission",
     "WRONGPASS": "password",
 }
 
-_BY_PART: Final = {"DB index": "database", "cluster support disabled": "cluster"}
+_BY_PART: Final = {"DB index": "database", "cluster support disabled": "cluster", "max number of clients": "clients"}
 
 
 class Gone(Exception):

@@ -45,7 +45,7 @@ class Login:
             sent.append(wire.send("AUTH", *([self.user] if self.user else []), password).addErrback(_refused))
         if database and self.database:
             sent.append(wire.send("SELECT", self.database))
-        sent.append(wire.send("PING"))
+        sent.append(wire.send("PING").addErrback(_reads))
         wire.send("CLIENT", "SETNAME", "heimdall").addErrback(lambda _: None)  # a courtesy: not every user may
         if self.master:
             sent.append(wire.send("ROLE").addCallback(_see_master))
@@ -70,6 +70,12 @@ def _refused(failure: Failure) -> NoReturn:
     failure.trap(LinkDown)
     # Not in Redis's own words: some repeat the command, with the password in it.
     raise Gone("password", "the user or the password was refused")
+
+
+def _reads(failure: Failure) -> None:
+    """Take a Redis that cannot save its data, and so answers a PING with an error, for one that can be read."""
+    if failure.check(LinkDown) is None or not failure.getErrorMessage().startswith("MISCONF"):
+        failure.raiseException()
 
 
 def _see_master(reply: object) -> None:

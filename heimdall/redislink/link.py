@@ -18,6 +18,7 @@ from heimdall.redislink.gone import Gone
 from heimdall.redislink.greeting import Login, read_time
 from heimdall.redislink.ledger import Ledger
 from heimdall.redislink.life import Life
+from heimdall.redislink.refusals import refusal
 from heimdall.redislink.watchers import Watchers
 from heimdall.redislink.wire import Wire
 from heimdall.tally import Tally
@@ -27,6 +28,12 @@ QUIET: Final = 30.0
 
 READONLY_WAITS: Final = (1.0, 60.0)
 """Seconds between two connections that are given up because Redis takes no writes: they grow."""
+
+REPLICA: Final = ("readonly", "masterdown")
+"""Why a command was refused by what is no master."""
+
+REFUSED: Final = "readonly"
+"""Why such a connection is left for a new one; that Redis refuses commands is told already."""
 
 AWAY, UP, SLOW, CLOSED = "away", "up", "slow", "closed"
 
@@ -94,7 +101,7 @@ class Link:
             silent=silent,
             ledger=self._ledger,
         )
-        self.tallies: list[Tally] = self._ledger.tallies(self)
+        self.tallies: list[Tally] = self._ledger.tallies(self, clock.seconds)
 
     @property
     def hearing(self) -> bool:
@@ -102,9 +109,9 @@ class Link:
         return self._ear.hearing
 
     @property
-    def missing(self) -> Sequence[str]:
-        """What Redis has refused its user of late: rights, in words."""
-        return self._ledger.rights.missing(self._clock.seconds())
+    def refusals(self) -> Sequence[str]:
+        """What Redis has just refused, in words."""
+        return [each.text for each in self._ledger.refusals(self._clock.seconds())]
 
     def start(self) -> None:
         """Connect, and from now on stay connected."""
@@ -184,15 +191,16 @@ class Link:
         self._become(AWAY, gone)
 
     def _refused(self, text: str) -> None:
-        """See whether we lack a right, or Redis has become a replica: its address may lead to the new master by now."""
+        """See why a command was refused; of a replica the address may lead to the new master by now."""
         now = self._clock.seconds()
-        if self.state != AWAY:  # what is tried at the greeting need not be allowed
-            self._ledger.rights.refused(text, now, self._shown)
-        if ("READONLY " in text or "MASTERDOWN " in text) and now >= self._readonly_until:
+        refused = refusal(text)
+        if refused is not None and self.state != AWAY:  # what is tried at the greeting need not be allowed
+            self._ledger.refuse(refused, now, self._shown)
+        if refused is not None and refused.reason in REPLICA and now >= self._readonly_until:
             waits = self._readonly_wait
             self._readonly_until, self._readonly_wait = now + waits, min(waits * 2, READONLY_WAITS[1])
             # Not from within its own reply: others may stand behind it in the same bytes.
-            self._clock.callLater(0, self.again, Gone("readonly", "it takes no writes"))
+            self._clock.callLater(0, self.again, Gone(REFUSED, "it takes no writes"))
 
     # Whether it answers in time.
 
@@ -273,13 +281,12 @@ class Link:
             self._ledger.changes.add(state)
         if state == AWAY and gone is not None:
             self._why = gone.advice
-            if gone.reason not in self._told:
+            if gone.reason not in self._told and gone.reason != REFUSED:
                 self._told.add(gone.reason)
                 self._news = True
                 self._log.warn("no Redis at {at}: {why}", at=self._shown, why=gone.advice)
         elif state == UP and self._news:
-            # A Redis that takes no writes is left for a new connection now and then: it is told once.
-            self._told &= {"readonly"}
+            self._told.clear()
             self._news = False
             self._log.info("Redis answers at {at}", at=self._shown)
         elif state == SLOW:

@@ -48,9 +48,9 @@ class _Front:
         return self._behind.hearing
 
     @property
-    def missing(self) -> Sequence[str]:
-        """What Redis has refused its user of late, here or behind: all links to it keep one ledger."""
-        return self._behind.missing
+    def refusals(self) -> Sequence[str]:
+        """What Redis has just refused, here or behind: all links to it keep one ledger."""
+        return self._behind.refusals
 
     def start(self) -> None:
         """Connect, and from now on stay connected."""

@@ -21,10 +21,13 @@ from heimdall.watch.caches import Caches
 from heimdall.watch.carried import Carried
 from heimdall.watch.files import load
 from heimdall.watch.flow import Flow
-from heimdall.watch.metrics import Metrics
+from heimdall.watch.metrics import Metrics, openmetrics_wanted
 from heimdall.watch.page import TEXT, Page, page, why
 from heimdall.watch.site import Guarded
-from heimdall.watch.trust import Trust
+from heimdall.watch.trust import Trust, from_here
+
+REUSED = 1.0
+"""Seconds that a page of metrics is given again to other machines: of all they may ask for it costs most to write."""
 
 MEMBERS_WAIT = 2.0
 """Seconds that the list of members may take before it is given without Redis."""
@@ -54,9 +57,8 @@ class Admin(Resource):
     :param caches: the pages on the cache; None where there are none.
     :param carried: the pages that carry answers out and in; None where there are none.
     :param overview: returns the cluster at a glance, as JSON; None where there is nothing to see.
-    :param trust: judges who may read what the cluster is asked; None for everybody.
-    :param top: returns what is asked for most in the cluster, as JSON, or fails with :class:`LinkDown`; None where
-        nobody keeps count.
+    :param trust: judges who may read what the cluster is asked for; None for everybody.
+    :param top: returns what is asked for most in the cluster, as JSON; None where nobody keeps count.
     """
 
     isLeaf = True
@@ -91,6 +93,7 @@ class Admin(Resource):
         self.site = Guarded(self, clock)
         judged = caches.tallies if caches is not None else []
         up = Gauge("heimdall_watch_ready_up", "1 while queries should come here, else 0.", self._is_ready)
+        self._written: dict[bool, tuple[float, Page]] = {}
         self._metrics = Metrics(tallies, self.site.tallies, judged, [up], processes=processes)
         self.tallies: list[Tally] = [up, *self._metrics.tallies, *self.site.tallies, *judged]
         # By path, and there by method.
@@ -109,8 +112,7 @@ class Admin(Resource):
             self.site.bodies = (TAKES,)
         if overview is not None:
             self._pages[b"/api/v1/overview"] = {b"GET": self._show_overview}
-        if top is not None:
-            self._pages[b"/api/v1/top"] = {b"GET": self._show_top}
+        self._pages[b"/api/v1/top"] = {b"GET": self._show_top}
 
     def render(self, request: Request) -> int:
         """Answer one request; a client that leaves ends the work for it."""
@@ -169,7 +171,15 @@ class Admin(Resource):
 
     def _show_metrics(self, request: Request) -> Deferred[Page]:
         accept = request.getHeader("accept") or ""
-        return self._count().addCallback(lambda _: Page(200, *self._metrics.render(accept)))
+        until, written = self._written.get(openmetrics_wanted(accept), (0.0, None))
+        if written is not None and self._clock.seconds() < until and not from_here(request):
+            return succeed(written)
+        return self._count().addCallback(lambda _: self._write_metrics(accept))
+
+    def _write_metrics(self, accept: str) -> Page:
+        written = Page(200, *self._metrics.render(accept))
+        self._written[openmetrics_wanted(accept)] = self._clock.seconds() + REUSED, written
+        return written
 
     def _show_live(self, request: Request) -> Deferred[Page]:
         return succeed(Page(200, TEXT, b"ok\n"))
@@ -193,8 +203,11 @@ class Admin(Resource):
         return self._overview().addCallback(page, indent=None)
 
     def _show_top(self, request: Request) -> Deferred[Page]:
+        refused = self._trust.refuse(request) if self._trust is not None else ""
+        if refused:
+            return succeed(page({"error": refused}, 403))
         if self._top is None:
-            return succeed(page({"error": "nobody counts here"}, 503))
+            return succeed(page({"error": "nothing is counted, as cache.hot_names is 0"}, 503))
         counted = self._top().addTimeout(MEMBERS_WAIT, self._clock)
         return counted.addCallbacks(page, self._uncounted)
 

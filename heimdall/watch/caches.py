@@ -42,7 +42,9 @@ class Console(Protocol):
 class Caches:
     """Shows, flushes and asks.
 
-    :param trust: judges who may flush, and have upstreams asked.
+    The cache tells what clients ask for, and to look into it costs every node some work.
+
+    :param trust: judges who may look, flush, and have upstreams asked.
     """
 
     def __init__(self, console: Console, trust: Trust) -> None:
@@ -62,11 +64,14 @@ class Caches:
         except ValueError as error:
             return succeed(page({"error": str(error)}, 400))
         if not every:
-            return self._bounded(lambda: self._inspect(asked, False))
+            return self._trusted(request, lambda: self._inspect(asked, False))
+        return self._trusted(request, lambda: self._inspect(asked, True), self._search)
+
+    def _search(self, work: Work) -> Deferred[Page]:
         if self._searching:
             return succeed(page({"error": SEARCHING}, 503))
         self._searching = True
-        return self._bounded(lambda: self._inspect(asked, True)).addBoth(self._searched)
+        return self._bounded(work).addBoth(self._searched)
 
     def _searched(self, result: Any) -> Any:
         self._searching = False
@@ -94,9 +99,11 @@ class Caches:
         query.client = (asked.address("client", _HERE), 0)
         return self._console.follow(query)
 
-    def _trusted(self, request: Request, work: Work) -> Deferred[Page]:
+    def _trusted(
+        self, request: Request, work: Work, how: Callable[[Work], Deferred[Page]] | None = None
+    ) -> Deferred[Page]:
         refused = self._trust.refuse(request)
-        return succeed(page({"error": refused}, 403)) if refused else self._bounded(work)
+        return succeed(page({"error": refused}, 403)) if refused else (how or self._bounded)(work)
 
     def _bounded(self, work: Work) -> Deferred[Page]:
         if self._under_way >= AT_ONCE:

@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
+from heimdall.interfaces import NO_REDIS
 from heimdall.message.bundle import Record, end, head, record, split
 from heimdall.watch.asked import Asked
 from heimdall.watch.flow import Flow
@@ -112,4 +113,6 @@ class Carried:
         return page({"error": refused}, 403) if refused else None
 
     def _away(self, failure: Failure) -> Page:
-        return page({"error": f"Redis cannot be asked: {why(failure)}"}, 503)
+        reason = why(failure)
+        said = f"Redis cannot be asked: {reason}"
+        return page({"error": "this needs Redis, which is not in use" if reason == NO_REDIS else said}, 503)

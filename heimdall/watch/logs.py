@@ -21,14 +21,15 @@ DAEMON_LOG = "twistd.log"
 _PASSWORD = re.compile(r"(?<=://)[^\s/@]*:[^\s@]*@")
 
 
-def entry(event: Mapping[str, Any]) -> dict[str, str]:
+def entry(event: Mapping[str, Any]) -> dict[str, Any]:
     """Return an event of the log as JSON has it.
 
     It holds ``time`` (ISO 8601, UTC), ``level``, ``from`` (the part that speaks), ``event`` (the text) and,
-    where something broke, ``traceback``. Passwords in URLs become ``***``.
+    where something broke, ``traceback``; an entry of statistics has them as ``statistics`` as well. Passwords in
+    URLs become ``***``.
     """
     level = event.get("log_level")
-    told = {
+    told: dict[str, Any] = {
         "time": datetime.fromtimestamp(event.get("log_time", 0.0), UTC).isoformat(timespec="milliseconds"),
         "level": getattr(level, "name", "info"),
         "from": str(event.get("log_namespace", "")).replace("log_legacy", "twisted"),
@@ -37,6 +38,8 @@ def entry(event: Mapping[str, Any]) -> dict[str, str]:
     failure = event.get("log_failure")
     if failure is not None:
         told["traceback"] = _hidden(failure.getTraceback())
+    if "statistics" in event:
+        told["statistics"] = event["statistics"]
     return told
 
 

@@ -54,7 +54,7 @@ class Metrics(Collector):
         :param accept: the Accept header of the request; OpenMetrics is written where it is named there, else
             the classic text format.
         """
-        if any(part.split(";")[0].strip() == "application/openmetrics-text" for part in accept.split(",")):
+        if openmetrics_wanted(accept):
             return openmetrics.CONTENT_TYPE_LATEST, openmetrics.generate_latest(self._registry, version="1.0.0")
         return CONTENT_TYPE_PLAIN_0_0_4, generate_latest(self._registry)
 
@@ -78,6 +78,11 @@ class Metrics(Collector):
                     self._broken.remove(name)
                     self.log.info("the metric {name} can be read again", name=name)
                 yield metric
+
+
+def openmetrics_wanted(accept: str) -> bool:
+    """Return whether an Accept header names OpenMetrics."""
+    return any(part.split(";")[0].strip() == "application/openmetrics-text" for part in accept.split(","))
 
 
 def _metric(tallies: Sequence[Tally]) -> Metric:

@@ -35,6 +35,12 @@ class Processes(Collector):
         yield from sums.values()
 
 
+def resident(others: Iterable[int]) -> int:
+    """Return the bytes of memory that this process and others have in use; 0 where the system does not say."""
+    found = (_used(pid).get("process_resident_memory_bytes") for pid in (None, *others))
+    return int(sum(metric.samples[0].value for metric in found if metric is not None))
+
+
 def _used(pid: int | None) -> dict[str, Metric]:
     """Return what one process uses; nothing when it is gone, or the system does not say."""
     metrics = ProcessCollector(pid=lambda: "self" if pid is None else pid, registry=None).collect()

@@ -8,12 +8,18 @@ import time
 from contextlib import suppress
 from typing import Any, cast
 
+from heimdall import signals
+from heimdall.workers import PARENTS
+
 CHANNEL = 3
 """The descriptor of our end of the channel."""
 
 
 def main() -> None:
     """Serve until the parent says that it is enough, or is gone."""
+    # A signal to the whole group is for the parent to heed, which tells us.
+    signals.ignore(*PARENTS)
+
     from twisted.internet import reactor as installed
     from twisted.internet.error import ReactorNotRunning
     from twisted.internet.protocol import Factory
@@ -33,14 +39,8 @@ def main() -> None:
     reactor.adoptStreamConnection(CHANNEL, socket.AF_UNIX, Factory.forProtocol(lambda: duty.channel))
     socket.close(CHANNEL)
 
-    def heed() -> None:
-        # What is sent to the whole group is for the parent to heed, which tells us.
-        for number in (signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(duty.end))
-
-    # The reactor sets its own handlers when it starts.
-    reactor.callWhenRunning(heed)
+    # The reactor sets its own handler when it starts.
+    reactor.callWhenRunning(signal.signal, signal.SIGTERM, lambda *_: reactor.callFromThread(duty.end))
     reactor.run()
 
 

@@ -68,6 +68,11 @@ class Channel(Int32StringReceiver):
             waiter.errback(Unanswered("it is gone"))
         self._gone()
 
+    @property
+    def open(self) -> bool:
+        """Whether there is another end."""
+        return self._open
+
     def ask(self, verb: str, what: Any = None, within: float = 1.0) -> Deferred[Any]:
         """Ask the other end for something.
 

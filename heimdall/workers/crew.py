@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -14,6 +16,9 @@ from heimdall.accept.sockets import Bound
 from heimdall.admit.lifecycle import STOP
 from heimdall.bugs import reporter
 from heimdall.cache.flushed import Flush
+from heimdall.cache.heavy_hitters import from_json
+from heimdall.cache.ranks import Row
+from heimdall.cache.ranks import number as number_of
 from heimdall.collector import tidy
 from heimdall.config.load import Loaded
 from heimdall.config.settings import Settings
@@ -21,7 +26,7 @@ from heimdall.message.query import Query
 from heimdall.node import Node, name_of
 from heimdall.node_redis import ENDING, embedded, served
 from heimdall.peers.inspect import NO_FLUSH, Told
-from heimdall.pipeline import Lists, Path, lay
+from heimdall.pipeline import Lists, Path, lay, lists
 from heimdall.station import LAST_WORDS, linked
 from heimdall.tally import Count, Gauge, Tally
 from heimdall.totals import Past
@@ -39,6 +44,9 @@ FRESH: Final = 0.5
 
 HELD: Final = 0.7
 """Seconds that they have to tell what they hold: less than the other nodes wait for us."""
+
+COUNTED: Final = 1.0
+"""Seconds that they have to tell what they are asked for most."""
 
 SETTLED: Final = 10.0
 """Seconds after which a worker that ends is started again at once."""
@@ -136,6 +144,17 @@ class Crew:
         known = whole and flush != NO_FLUSH and all(found["flushed"] for _, found in told)
         return Told(self._name, known, held, whole)
 
+    def hitters(self) -> Deferred[tuple[float, list[Row]]]:
+        """Ask all workers what they are asked for most; a name that several are asked for is told once by each."""
+        asking = [hand.channel.ask("hitters", None, COUNTED) for hand in self._serving()]
+        return DeferredList(asking, consumeErrors=True).addCallback(self._counted)
+
+    def _counted(self, results: Any) -> tuple[float, list[Row]]:
+        node = number_of(self._settings.peers.node or self._name)
+        told = [from_json(told, node) for done, told in results if done]
+        since = min((since for since, _ in told), default=time.time())
+        return since, [row for _, rows in told for row in rows]
+
     def follow(self, query: Query) -> Deferred[Mapping[str, Any]]:
         """Have a worker ask a question as its client does: the first, which stands for all."""
         what = {"wire": query.wire.hex(), "client": query.client, "stream": query.stream}
@@ -226,6 +245,8 @@ class Crew:
     # The workers.
 
     def _lay(self, settings: Settings) -> Path:
+        # The names that the configuration itself speaks of are looked at here, before a worker ends for them.
+        lists(evolve(settings.admit, hosts=(), block_files=()))
         path = lay(settings, self._reactor, known=NOTHING)
         if path.sharing is not None:
             path.sharing.name(settings.peers.node or self._name)

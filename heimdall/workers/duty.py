@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from heimdall.accept.datagram import Datagrams
 from heimdall.accept.sockets import Bound
 from heimdall.cache.flushed import Flush
+from heimdall.cache.heavy_hitters import to_json
 from heimdall.collector import spare
 from heimdall.message.bundle import Record
 from heimdall.message.query import Query, read
@@ -49,7 +50,8 @@ class Duty:
             {
                 "serve": self.serve, "look": self.look, "change": self.change, "settled": self.settled,
                 "held": self.held, "forget": self.forget, "judge": self.judge, "follow": self.follow,
-                "expected": self.expected, "out": self.out, "into": self.into, "cover": self.cover, "end": self.end,
+                "expected": self.expected, "out": self.out, "into": self.into, "cover": self.cover,
+                "hitters": self.hitters, "end": self.end,
             },
             self.end,
         )  # fmt: skip
@@ -151,6 +153,10 @@ class Duty:
         """
         records = [(bytes.fromhex(key), bytes.fromhex(value)) for key, value in what["records"]]
         return await self.station.carry.into(what["tier"], records)
+
+    def hitters(self, _: Any) -> Deferred[Any]:
+        """Tell since when, and what this worker is asked for most."""
+        return self.station.hitters().addCallback(to_json)
 
     def cover(self, what: Any) -> Deferred[None]:
         """Serve on the sockets of these workers as well, and no longer on those of others.

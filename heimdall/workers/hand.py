@@ -12,14 +12,17 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Factory, ProcessProtocol
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from heimdall.accept.sockets import Bound
 from heimdall.bugs import reporter
+from heimdall.signals import held_back
 from heimdall.tally import Tally
 from heimdall.totals import heard
+from heimdall.workers import PARENTS
 from heimdall.workers.channel import Channel, Refused, Unanswered
 
 START: Final = 60.0
@@ -27,6 +30,9 @@ START: Final = 60.0
 
 HUNG: Final = 5
 """Looks in a row, one a second, that a worker may leave unanswered; then it is killed."""
+
+CLOSED: Final = 5.0
+"""Seconds that a worker may live on behind its end of the channel, which it closes when it ends; then it is killed."""
 
 SILENT: Final = 2
 """Looks in a row after which another one serves on its sockets as well."""
@@ -72,7 +78,8 @@ class Hand(ProcessProtocol):
         self.began = reactor.seconds()
         self._reactor, self._changed, self._judge, self._sets = reactor, changed, judge, sets
         self._missed = 0
-        self._looking = False
+        self._looking = self._killed = self._served = False
+        self._closing: IDelayedCall | None = None
         self._lookers: list[Deferred[None]] = []
         self._mourners: list[Deferred[None]] = []
         verbs = {"log": self._say, "leaving": self._leaving, "changed": self._judge_again}
@@ -124,6 +131,7 @@ class Hand(ProcessProtocol):
     def kill(self, why: str) -> None:
         """Kill it."""
         self.why = self.why or why
+        self._killed = True
         with suppress(ProcessExitedAlready):
             self.transport.signalProcess("KILL")
 
@@ -140,10 +148,15 @@ class Hand(ProcessProtocol):
         return mourner.addCallback(lambda _: killing.cancel() if killing.active() else None)
 
     def processEnded(self, reason: Failure) -> None:
-        """Note how it ended."""
+        """Note how it ended: by its exit code or a signal, where it was not we who killed it."""
         self.gone, self.serves = True, False
+        if self._closing is not None and self._closing.active():
+            self._closing.cancel()
         number, status = getattr(reason.value, "signal", None), getattr(reason.value, "exitCode", None)
-        self.why = self.why or (f"was killed by {signal.Signals(number).name}" if number else f"ended with {status}")
+        if not self._killed or number != signal.SIGKILL:
+            how = f"was killed by {_named(number)}" if number else f"ended with exit code {status}"
+            before = "" if self._served else " before it served"
+            self.why = f"{self.why}, and " * bool(self.why) + how + before
         mourners, self._mourners = self._mourners, []
         self._changed(self)
         for mourner in mourners:
@@ -163,7 +176,8 @@ class Hand(ProcessProtocol):
             factory.noisy = False
             self._reactor.adoptStreamConnection(here.fileno(), socket.AF_UNIX, factory)
             command = [sys.executable, "-m", "heimdall.workers"]
-            self._reactor.spawnProcess(self, command[0], command, env=clean, childFDs=given)
+            with held_back(*PARENTS):
+                self._reactor.spawnProcess(self, command[0], command, env=clean, childFDs=given)
         finally:
             here.close()
             there.close()
@@ -171,7 +185,7 @@ class Hand(ProcessProtocol):
 
     def _begun(self, _: object) -> None:
         if not self.gone:
-            self.serves = True
+            self.serves = self._served = True
             self._changed(self)
 
     def _leaving(self, _: object) -> Deferred[None]:
@@ -189,8 +203,13 @@ class Hand(ProcessProtocol):
         failure.trap(Unanswered)
         if failure.check(Refused):
             self.refused = failure.getErrorMessage()
-        if not self.gone:
+        if self.gone:
+            return
+        if self.channel.open:
             self.kill(f"could not serve: {failure.getErrorMessage()}")
+        else:
+            # It ends by itself, and how it does is what an operator wants to know.
+            self._closing = self._reactor.callLater(CLOSED, self.kill, "closed its channel, but did not end")
 
     def _told(self, told: Any) -> None:
         self.tallies, self.upstreams = heard(told["tallies"]), told["upstreams"]
@@ -211,3 +230,8 @@ class Hand(ProcessProtocol):
         text = "\n".join(filter(None, (told["event"], told.get("traceback"))))
         log.emit(level, "worker {worker}: {text}", worker=self.number + 1, text=text)
         return succeed(None)
+
+
+def _named(number: int) -> str:
+    """Return the name of a signal; its number where it has none."""
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from attrs import define
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.accept.crowd import Crowd
 from heimdall.accept.engine import Faults
+from heimdall.episodes import EVERY
 from heimdall.message.query import Client
 
 
@@ -58,6 +59,20 @@ class CrowdTests(SynchronousTestCase):
         self.assertEqual([v.aborted for v in (busy, old, young, new)], [False, True, False, False])
         self.assertEqual(len(crowd), 3)
         self.assertEqual(crowd.events.total("evicted"), 1)
+
+    def test_told(self) -> None:
+        """That a client has as many as it may is told once, and once when it is over."""
+        crowd = self.crowd()
+        with capturedLogs() as logged:
+            for _ in range(6):
+                self.come(crowd, "a")
+            self.clock.advance(EVERY)
+            self.clock.advance(EVERY)
+            self.come(crowd, "b")
+        self.assertEqual([formatEvent(event) for event in logged], [
+            "As many TCP connections as one client may have: a; of more, the idle ones have to go",
+            "Fewer TCP connections than one client may have: a, after 3 too many",
+        ])  # fmt: skip
 
     def test_a_client_that_has_closed_some_pushes_out_none(self) -> None:
         """The places of connections that a client has closed are free, though nobody was told of it so far."""

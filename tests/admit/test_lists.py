@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from hypothesis import given
@@ -11,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from heimdall.admit import lists
+from heimdall.admit.local import Local
 from heimdall.message.wire import from_text
 from heimdall.tally import Count
 
@@ -114,8 +116,8 @@ class Files(SynchronousTestCase):
         )
         self.assertEqual([len(line) for line in lists.lines(path)], [lists.LONGEST_LINE, 10, lists.LONGEST_LINE, 1])
 
-    def test_wrong_lines(self) -> None:
-        """Wrong lines are counted, and one line of the log says how many there are and which is the first."""
+    def logged(self, content: bytes, take: Callable[[bytes], object] = lists.names) -> tuple[int, int, list[str]]:
+        """Return how many lines of a file were taken, how many skipped, and what the log says without the path."""
         logged: list[LogEvent] = []
 
         @implementer(ILogObserver)
@@ -125,13 +127,37 @@ class Files(SynchronousTestCase):
         globalLogPublisher.addObserver(observe)
         self.addCleanup(globalLogPublisher.removeObserver, observe)
         skipped = Count("heimdall_admit_test_total", "")
-        path = self.file(b"a.example\n??\nb.example\n//\n??\n")
-        self.assertEqual(len(list(lists.each(path, lists.names, skipped))), 2)
-        self.assertEqual(skipped.total(), 3)
-        self.assertEqual(
-            [formatEvent(event) for event in logged], [f"{path}: 3 wrong lines are left out, the first is line 2"]
-        )
-        self.assertEqual([event["log_level"] for event in logged], [LogLevel.warn])
+        path = self.file(content)
+        taken = len(list(lists.each(path, take, skipped)))
+        globalLogPublisher.removeObserver(observe)
+        self.assertTrue(all(event["log_level"] is LogLevel.warn for event in logged))
+        return taken, skipped.total(), [formatEvent(event).replace(f"{path}: ", "") for event in logged]
+
+    def test_wrong_lines(self) -> None:
+        """Wrong lines are counted; one line of the log says how many, and which the first are, each with the reason."""
+        taken, skipped, logged = self.logged(b"a.example\n??\nb.example\na b\n\xff\xfe\n")
+        self.assertEqual((taken, skipped), (2, 3))
+        self.assertEqual(logged, [
+            "3 wrong lines are left out: line 2: '??' is not a domain name; line 4: 'a b' is more than a name, and 'a' "
+            "no address that leads nowhere; line 5: it is not UTF-8"
+        ])  # fmt: skip
+
+    def test_hosts(self) -> None:
+        """So it is with a hosts file."""
+        _, skipped, logged = self.logged(b"192.0.2.1 a.example\nhost 192.0.2.1\n192.0.2.2\n", Local()._take)
+        self.assertEqual((skipped, logged), (2, [
+            "2 wrong lines are left out: line 2: 'host' is no IP address; line 3: no name stands behind 192.0.2.2"
+        ]))  # fmt: skip
+
+    def test_bounded(self) -> None:
+        """However many lines are wrong, and whatever they hold, the log has one line of a bounded length."""
+        long = b"x y \x1b[31m" + "\u0085\u202e".encode() + b"z" * 9000 + b"\n"
+        taken, skipped, logged = self.logged(long * 1000)
+        self.assertEqual((taken, skipped, len(logged)), (0, 1000, 1))
+        self.assertIn(f"line {lists.SHOWN}: ", logged[0])
+        self.assertTrue(logged[0].endswith("; and 995 more"), logged[0])
+        self.assertLess(len(logged[0]), 1000)
+        self.assertTrue(logged[0].isprintable())
 
     def test_good_file(self) -> None:
         """A file without wrong lines is nothing to log."""

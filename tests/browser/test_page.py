@@ -192,13 +192,16 @@ class Browsing(SynchronousTestCase):
         )
         for _ in range(5):
             node.ask("b.example")
+            node.ask("nobody-answers.example")
         self.open(node)
         page.wait(lambda: page.run("return document.querySelectorAll('rect.bars').length"))
         page.run("document.querySelector('#name').value = arguments[0]", ".".join(["x" * 60] * 4))
         page.find("#form .main").click()
         page.wait(lambda: page.rows("#held"))
         self.assertIn("nothing is shared", page.text("#redis-sub"))
-        self.assertIn("not in use", page.text("#hot-none"))
+        page.wait(lambda: "not in use" in page.text("#hot-sub"))
+        page.wait(lambda: "nobody-answers.example" in page.text("#hot"))
+        self.assertIn("This node alone", page.text("#single-none"))
         for scheme in ("light", "dark"):
             page.prefer(color_scheme=scheme, reduced_motion="reduce")
             for size in (DESK, PHONE, (320, 640)):
@@ -264,7 +267,7 @@ class Browsing(SynchronousTestCase):
         page.wait(lambda: any("overview" in url for url in page.requests()))
 
     def test_token(self) -> None:
-        """Who comes from elsewhere may look, and flushes with the token only, which the page does not keep."""
+        """Who comes from elsewhere sees names, and flushes, with the token only, which the page does not keep."""
         page = self.page
         file = Path(self.mktemp())
         file.write_text(TOKEN)
@@ -275,8 +278,11 @@ class Browsing(SynchronousTestCase):
         # As a proxy does for a client of another machine.
         page.driver.execute_cdp_cmd("Network.enable", {})
         page.driver.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": {"X-Forwarded-For": "192.0.2.1"}})
+        self.assertFalse(page.seen("#access"))
         page.find("#name").send_keys("b.example", Keys.ENTER)
-        page.wait(lambda: "Nobody holds b.example" in page.text("#look-told"))
+        page.wait(lambda: page.focused == "access")
+        self.assertIn("The node refuses: who asks from another machine", page.text("#look-told"))
+        page.wait(lambda: "takes the token" in page.text("#hot-none"))
         page.find("#flush").click()
         self.assertFalse(page.seen("#token"))
         page.find("#yes").click()
@@ -293,4 +299,13 @@ class Browsing(SynchronousTestCase):
         page.wait(lambda: "every name below" in page.text("#look-told"))
         kept = "return [localStorage.length, sessionStorage.length, document.cookie, location.href.includes('token')]"
         self.assertEqual(page.run(kept), [0, 0, "", False])
-        self.assertEqual(node.metric("heimdall_watch_refused_total"), 2)
+        self.assertEqual(node.metric("heimdall_watch_refused_total", why="token"), 1)
+        # One that is shown to look names up is as good.
+        page.driver.refresh()
+        page.wait(lambda: page.text("#node"))
+        page.find("#name").send_keys("b.example", Keys.ENTER)
+        page.wait(lambda: page.focused == "access")
+        page.type(TOKEN, Keys.ENTER)
+        page.wait(lambda: "Nobody holds b.example" in page.text("#look-told"))
+        self.assertFalse(page.seen("#access"))
+        page.wait(lambda: "takes the token" not in page.text("#hot-none"))

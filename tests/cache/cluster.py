@@ -60,7 +60,7 @@ class One:
         redis = Redis(url=url, secret=secret, read_budget=0.2)
         self.sharing = share(redis, cache, reactor, self.memory, upstream)
         self.once = Once(self.memory, self.sharing.source, reactor)
-        self.once.landed = self.sharing.hot.missed.landed
+        self.once.landed = self.sharing.hot.hitters.missed.landed
         self.shelf = Shelf(self.sharing.source, self.memory, self.once)
         self.memory.refresh = self.once.refresh
         self.forgetting = Forgetting(self.memory, reactor)

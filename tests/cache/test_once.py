@@ -5,17 +5,19 @@ from __future__ import annotations
 from twisted.internet.base import DelayedCall
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import classImplements, implementer
 from zope.interface.verify import verifyObject
 
 from heimdall.cache.memory import Memory
 from heimdall.cache.once import AGAIN, LATE, Once
+from heimdall.episodes import EVERY
 from heimdall.interfaces import IHotCache, ISource, ITeller, NoAnswer, Ongoing, Told
 from heimdall.message.answer import Answer
 from heimdall.message.edns import ExtendedError
 from heimdall.message.passed import terms
-from heimdall.message.query import Query
+from heimdall.message.query import SERVFAIL, Query
 from tests.cache.questions import failure, negative, positive, question, ttls
 
 
@@ -103,6 +105,20 @@ class Flights(Case):
         self.clock.advance(10)
         self.once.ask(question(qtype=28))
         self.assertEqual(len(self.source.asked), 4)
+
+    def test_too_many_are_told(self) -> None:
+        """More askers than may wait are told SERVFAIL at once; the log says so when that begins and when it is over."""
+        with capturedLogs() as logged:
+            waiting = [self.once.ask(question(f"{number}.example")) for number in range(8)]
+            refused = [self.successResultOf(each).rcode for each in waiting[5:]]
+            self.assertEqual((refused, len(self.source.asked)), ([SERVFAIL] * 3, 5))
+            self.clock.advance(10)
+            for _ in range(2):
+                self.clock.advance(EVERY)
+        self.assertEqual([formatEvent(event) for event in logged], [
+            "Too many queries wait for upstreams (accept.inflight): more are answered SERVFAIL at once",
+            "No longer do too many queries wait for upstreams: it was SERVFAIL for 3",
+        ])  # fmt: skip
 
     def test_answered_at_once(self) -> None:
         """A source that knows at once is no special case."""

@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 from heimdall.cache.entry import from_bytes, to_bytes
 from heimdall.cache.redis import Shared
 from heimdall.cache.seal import Seal
-from heimdall.interfaces import ILink, ISource, NoAnswer
+from heimdall.interfaces import REFUSALS, ILink, ISource, NoAnswer
 from heimdall.message import edns, query
 from heimdall.message.answer import TC, Answer
 from heimdall.message.edns import ExtendedError
@@ -514,19 +514,28 @@ class Refusals(Case):
     """What Redis refuses is counted by reason, and told once."""
 
     def test_write_errors(self) -> None:
-        """A Redis that takes no writes costs a log line when it starts and one when it is over."""
+        """A Redis that refuses to write costs a log line when it starts and one when it is over."""
         self.shared = Shared(self.link, Known(positive(ttl=5)), self.clock, window=0)
-        self.link.refusal = {"SET": "OOM command not allowed when used memory > 'maxmemory'."}
+        self.link.refusal = {"SET": "WRONGTYPE Operation against a key holding the wrong kind of value"}
         for _ in range(5):
             self.successResultOf(self.asked())
-        self.assertEqual((self.count("write_errors", "oom"), self.count("writes", "failed")), (5, 5))
-        self.assertEqual(self.events, ["Redis refuses to write: OOM; done without"])
+        self.assertEqual((self.count("write_errors", "wrongtype"), self.count("writes", "failed")), (5, 5))
+        self.assertEqual(self.events, ["Redis refuses to write: WRONGTYPE; done without"])
         self.link.refusal = {}
         self.successResultOf(self.asked())
         self.assertEqual(len(self.events), 1)
         self.clock.advance(10)
         self.successResultOf(self.asked())
         self.assertEqual(self.events[1:], ["Redis does write again"])
+
+    def test_of_all(self) -> None:
+        """What is about all of Redis, and not about one command, is counted here and told by the link alone."""
+        self.shared = Shared(self.link, Known(positive(ttl=5)), self.clock, window=0)
+        for word in REFUSALS:
+            self.link.refusal = {"SET": f"{word} whatever it says"}
+            self.successResultOf(self.asked())
+            self.assertEqual(self.count("write_errors", word.lower()), 1)
+        self.assertEqual(self.events, [])
 
     def asked(self) -> Deferred[Answer]:
         asked = self.shared.ask(question())

@@ -227,7 +227,8 @@ class Commands(Case):
         ):  # fmt: skip
             self.flushed = {**FLUSHED, "shared": False, "reason": reason, "later": later, "nodes": ["one"]}
             ended, lines, _ = await self.run_command("flush", "www.example.com")
-            self.assertEqual((ended, lines[1]), (code, f"Redis: not told, {reason}"))
+            away = "Redis is not in use: the node that was asked is all there is."
+            self.assertEqual((ended, lines[1]), (code, away if size == 2 else f"Redis: not told, {reason}"))
             self.assertEqual(len(lines), size)
 
     async def test_flush_in_regions(self) -> None:
@@ -278,6 +279,15 @@ class Commands(Case):
         code, lines, complaint = await self.run_command("top")
         self.assertEqual((code, lines), (FAILED, []))
         self.assertIn("Redis is away", complaint)
+
+    async def test_top_of_one(self) -> None:
+        """Where one node alone has counted, that is said, with the reason."""
+        share = {"queries": 1, "memory": 0, "redis": 0, "upstream": 1, "stale": 0}
+        shares = {"cluster": share, "nodes": {"one": share}}
+        self.counted = {"shared": False, "reason": "Redis is away\x1b[31m", "names": [], "shares": shares}
+        for options, at in (((), 1), (("--nodes",), -1)):
+            _, lines, _ = await self.run_command("top", *options)
+            self.assertEqual(lines[at], "Only the node that was asked has counted: Redis is away\\x1b[31m")
 
     async def test_ask(self) -> None:
         """The answer comes first, then where it came from, then what each station did, with times."""

@@ -110,7 +110,7 @@ class Files(SynchronousTestCase):
         for arguments in (("export", str(self.file), "--from", "redis"), ("import", str(self.file), "--into", "redis")):
             done = self.run_at(0, *arguments)
             self.assertEqual(done.code, FAILED)
-            self.assertIn("Redis is not in use", done.complaint)
+            self.assertIn("this needs Redis, which is not in use", done.complaint)
 
     def test_bar(self) -> None:
         """On a terminal a bar shows how far it is, how fast, and goes away."""

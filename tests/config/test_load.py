@@ -390,6 +390,19 @@ class FaultTests(SynchronousTestCase):
         self.assertEqual(faults(on=machine({FILE: '[redis]\nsecret = "0123456789abcdef"\n'})), ())
         self.assertEqual(faults('[redis]\nformer_secret_file = "no"\nenabled = false'), ())
 
+    def test_unfit_token_file(self) -> None:
+        """A file that holds no token that could be shown is refused, unless nobody serves HTTP."""
+
+        def refuse(file: str) -> object:
+            raise ValueError(f"{file} is short")
+
+        toml = '[watch]\ntoken_file = "token"\n'
+        stage = evolve(machine({FILE: toml, "/etc/token": ""}), read_token=refuse)
+        (line,) = faults(on=stage)
+        self.assertIn('watch.token_file = "/etc/token": expected a file that holds a token (/etc/token is short)', line)
+        stage = evolve(machine({FILE: f"{toml}enabled = false\n", "/etc/token": ""}), read_token=refuse)
+        self.assertEqual(faults(on=stage), ())
+
     def test_unfit_secret_file(self) -> None:
         """What is wrong with the secret in a file is told, for the file it is in."""
 

@@ -60,6 +60,7 @@ class Written(SynchronousTestCase):
             self.assertEqual(service["security_opt"], ["no-new-privileges:true"], name)
             self.assertTrue(all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name)
         self.assertNotIn("ports", services()["redis"])
+        self.assertEqual(services()["secrets"]["network_mode"], "none")
         self.assertEqual(services()["redis"]["networks"], ["inside"])
         self.assertTrue(yaml.safe_load(COMPOSE.read_text())["networks"]["inside"]["internal"])
         self.assertIn("192.0.2.1:1053:1053/udp", services(BIND="192.0.2.1")["node1"]["ports"])
@@ -76,12 +77,20 @@ class Written(SynchronousTestCase):
         self.assertEqual(len(set(taken)), 9)
 
     def test_secrets(self) -> None:
-        """Passwords are in files alone, and each service is given those that it names."""
-        declared = yaml.safe_load(COMPOSE.read_text())["secrets"]
+        """Secrets are in volumes that one service writes before any other starts; Redis has its password alone."""
+        declared = set(yaml.safe_load(COMPOSE.read_text())["volumes"])
         for name, service in services().items():
-            named = set(re.findall(r"/run/secrets/([\w-]+)", json.dumps(service)))
-            self.assertEqual(named, set(service["secrets"]), name)
-            self.assertLessEqual(named, set(declared))
+            mounted = dict(volume.split(":", 1) for volume in service["volumes"])
+            self.assertLessEqual(set(mounted), declared)
+            self.assertEqual(all(place.endswith(":ro") for place in mounted.values()), name != "secrets")
+            given = {place.removesuffix(":ro") for place in mounted.values()}
+            del service["volumes"]
+            named = {found.rpartition("/")[0] for found in re.findall(r"/run/secrets/\w+/\w+", json.dumps(service))}
+            self.assertLessEqual(named, given, name)
+            if name != "secrets":
+                waits = service["depends_on"]["secrets"]["condition"]
+                self.assertEqual((waits, named), ("service_completed_successfully", given), name)
+        self.assertEqual(set(services()["redis"]["volumes"]), {"redis-secrets:/run/secrets/redis:ro"})
 
 
 class Played(SynchronousTestCase):
@@ -93,9 +102,15 @@ class Played(SynchronousTestCase):
         self.addCleanup(self.engine.end)
         self.engine.build()
         self.services = services(UPSTREAMS=f"{UPSTREAM}:1053")
-        for name in ("redis-password", "seal"):
-            self.host.write(f"/run/secrets/{name}", f"not so secret {name}\n")
+        self.drawn = [self.draw() for _ in range(2)]
         self.host.write("/etc/hosts", "127.0.0.1 localhost\n" + f"{ADDRESSES['redis']} redis\n")
+
+    def draw(self) -> list[str]:
+        """Have the secrets drawn, as at each start; return them."""
+        self.host.run("mkdir", "-p", "/run/secrets/redis", "/run/secrets/heimdall")
+        self.host.run(*self.services["secrets"]["command"])
+        found = self.host.run("sh", "-c", "cat /run/secrets/redis/* /run/secrets/heimdall/*")
+        return found.splitlines()
 
     def start(self, name: str) -> None:
         """Start a service."""
@@ -124,7 +139,9 @@ class Played(SynchronousTestCase):
         health = self.services["redis"]["healthcheck"]["test"]
         self.assertEqual(health[0], "CMD-SHELL")
         self.await_true(lambda: self.engine.passes("redis", "sh", "-c", health[1]))
-        nodes = [name for name in self.services if name != "redis"]
+        first, again = self.drawn
+        self.assertEqual((len(set(first)), again), (3, first), "they are drawn once")
+        nodes = [name for name in self.services if name.startswith("node")]
         for node in nodes:
             self.start(node)
         self.await_true(lambda: all(self.engine.healthy(node) for node in nodes))
@@ -140,4 +157,5 @@ class Played(SynchronousTestCase):
             self.assertEqual(self.ask(node, "www.example"), "192.0.2.1", node)
             said = self.engine.stop(node)
             self.assertIn(f"container-{node}.service: Deactivated successfully", said)
-            self.assertNotRegex(said, "Traceback|Unhandled|forge|not so secret")
+            self.assertNotRegex(said, "Traceback|Unhandled|forge")
+            self.assertFalse(any(secret in said for secret in first))

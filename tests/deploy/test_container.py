@@ -37,6 +37,10 @@ class Written(SynchronousTestCase):
         self.assertEqual(ports, {port.partition("/")[0] for port in image.ports})
         self.assertTrue(all(int(port) > 1023 for port in ports))
 
+    def test_http(self) -> None:
+        """Its HTTP is for the container alone until somebody opens it."""
+        self.assertEqual(read().environ["HEIMDALL_WATCH_HTTP"], "127.0.0.1:9053")
+
     def test_labels(self) -> None:
         """It has the labels by which a registry knows it."""
         names = {name.removeprefix("org.opencontainers.image.") for name in read().labels}
@@ -82,6 +86,8 @@ class Played(SynchronousTestCase):
             asked = ("dig", "+short", over, "@10.89.0.2", "-p", "1053", "www.example")
             self.assertEqual(self.host.run(*asked), "192.0.2.1\n")
         self.assertIn(" healthy ", self.engine.inside("heimdall", "heimdall", "members"))
+        reached = "(exec 3<>/dev/tcp/10.89.0.2/%s) 2>/dev/null && echo yes || echo no"
+        self.assertEqual([self.host.run("bash", "-c", reached % port) for port in (1053, 9053)], ["yes\n", "no\n"])
         said = self.engine.stop("heimdall")
         self.assertIn("SIGTERM: ending", said)
         self.assertIn("container-heimdall.service: Deactivated successfully", said)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.deploy.helm.keys import sections, written
+import json
+
+from tests.deploy.helm.keys import KNOWN, known, sections, written
 from tests.house.tree import House
 
 
@@ -16,3 +18,8 @@ class Chart(House):
             sections(),
             "the keys of the configuration have changed: python -m tests.deploy.helm.keys",
         )
+
+    def test_checked(self) -> None:
+        """What the templates check of each key is what the server does."""
+        kept = json.loads(KNOWN.read_text(encoding="utf-8"))
+        self.assertEqual(kept, known(), "python -m tests.deploy.helm.keys")

@@ -9,12 +9,13 @@ from tests.house.tree import ROOT, House, house, imported, modules, part_of
 
 ORDER = (
     {"tap", "command", "local_cluster"},
+    {"dry_run"},
     {"workers"},
     {"node"},
     {"presence", "station", "node_redis"},
     {"console", "overview"},
     {"pipeline"},
-    {"own", "sharing", "probe"},
+    {"own", "sharing", "probe", "statistics"},
     {"redis_server"},
     {
         "accept",
@@ -33,7 +34,7 @@ ORDER = (
     },
     {"asking", "single_flight", "slices", "waits"},
     {"bugs"},
-    {"config", "gso", "interfaces", "mmsg", "tally"},
+    {"config", "episodes", "gso", "interfaces", "mmsg", "signals", "tally", "units"},
     {"message"},
 )
 """Who may import whom: only what stands further down. Parts of one step do not know each other."""

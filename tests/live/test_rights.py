@@ -1,13 +1,14 @@
-"""A node whose user of Redis may not do all that it needs: it says so, and names what is missing."""
+"""A node whose Redis does not do what it needs: for want of a right, or in the state that it is in. It says so."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cluster import Cluster
+from tests.command.typed import typed
 from tests.live.test_reader import PASSWORD, users
 from tests.redisserver import RedisServer, version
-from tests.running import QUICK
+from tests.running import QUICK, Running
 
 USER = users()[0]
 
@@ -69,3 +70,76 @@ class Missing(SynchronousTestCase):
     def test_channels(self) -> None:
         """The channels."""
         self.check(USER.replace("&heimdall:", "&other:"), "lets us hear nothing")
+
+
+class States(SynchronousTestCase):
+    """A Redis that is there, and refuses commands."""
+
+    def check(self, reason: str, begin: tuple[str, ...], end: tuple[str, ...], *arguments: str) -> None:
+        """Check that a node is degraded meanwhile and healthy afterwards, answers all the same, and tells both once."""
+        redis = RedisServer(maxmemory_policy="noeviction")
+        with Cluster(1, redis=redis, delay=0.0, arguments=arguments) as cluster:
+            [node] = cluster.nodes
+
+            def status() -> str:
+                return str(node.members()["members"][0]["status"])
+
+            cluster.wait(lambda: status() == "healthy")
+            redis.command(*begin)
+            self.assertEqual(node.ask("www.example").rcode(), 0)
+            cluster.wait(lambda: status() == "degraded")
+            self.assertEqual(node.get("/ready")[0], 200)
+            self.assertGreaterEqual(node.metric("heimdall_redislink_refusal_up", reason=reason), 1)
+            self.assertGreaterEqual(node.metric("heimdall_redislink_error_replies_total", reason=reason), 1)
+            redis.command(*end)
+            cluster.wait(lambda: status() == "healthy", 120.0)
+            self.assertEqual(node.metric("heimdall_redislink_refusal_up"), 0)
+            processes = 1 + len(arguments) * 2
+            for what in ("refuses commands: ", "refuses commands no more: "):
+                told = [line for line in node.log.splitlines() if f"{what}{reason.upper()}, " in line]
+                self.assertIn(len(told), range(1, processes + 1), node.log)
+                self.assertEqual(len({line.partition("worker ")[2][:1] for line in told}), len(told), node.log)
+            self.assertEqual(node.trouble(), [])
+
+    def test_full(self) -> None:
+        """One that is full."""
+        self.check("oom", ("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0"))
+
+    def test_replica(self) -> None:
+        """One that is a replica now."""
+        self.check("readonly", ("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE"))
+
+    def test_workers(self) -> None:
+        """One that lacks its replicas, at a node of two workers: each process tells of its own link."""
+        needed = ("CONFIG", "SET", "min-replicas-to-write")
+        self.check("noreplicas", (*needed, "1"), (*needed, "0"), "--workers=2")
+
+
+class Unsealed(SynchronousTestCase):
+    """Answers that anybody can forge who can write to Redis."""
+
+    SAID = "anybody who can write to it can forge answers; set redis.secret_file"
+
+    def test_used(self) -> None:
+        """A node that uses Redis without a secret warns once, however many processes it has and links it loses."""
+        redis = RedisServer()
+        with Cluster(1, redis=redis, delay=0.0, arguments=("--workers=2",)) as cluster:
+            [node] = cluster.nodes
+            cluster.wait(lambda: self.SAID in node.log)
+            redis.kill()
+            cluster.wait(lambda: node.metric("heimdall_redislink_connection_up") == 0)
+            redis.start()
+            cluster.wait(cluster.linked)
+            self.assertEqual(node.log.count("forge"), 1, node.log)
+
+    def test_not_used(self) -> None:
+        """One that finds no Redis, or has a secret, warns of nothing; nor does a check of what nobody asked for."""
+        node = Running("--upstream=127.0.0.1:1")
+        self.addCleanup(node.clean)
+        Cluster.wait(lambda: "no Redis at" in node.log)
+        self.assertNotIn("forge", node.log)
+        told = typed("check", "--upstream=127.0.0.1:1", "--no-http", "--listen=127.0.0.1:0")
+        self.assertNotIn("forge", told.out)
+        secret = [{"HEIMDALL_REDIS_SECRET": "0123456789abcdef"}]
+        with Cluster(1, delay=0.0, environs=secret) as cluster:
+            self.assertNotIn("forge", cluster.nodes[0].log)

@@ -187,6 +187,44 @@ class Serving(Pair):
             Running("--no-redis", "--upstream=127.0.0.1:1", "--workers=2", f"--listen=127.0.0.1:{node.port}")
 
 
+# A worker that ends before it has loaded a line of ours: each that starts takes the next of these ways, until all are.
+ENDS = """
+import os, sys, time
+ways = (lambda: os._exit(3), lambda: os.kill(os.getpid(), 6), lambda: (os.close(3), time.sleep(90)))
+if "heimdall.workers" in sys.orig_argv:
+    for number, end in enumerate(ways):
+        try:
+            os.close(os.open({flags!r} + str(number), os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            continue
+        end()
+"""
+
+
+class Beginning(Pair):
+    """Workers that end while they start."""
+
+    def test_how(self) -> None:
+        """The log says by which exit code or signal each of them ended, and the node serves once they do not."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(ENDS.format(flags=str(folder / "flag")))
+        root = Path(__file__).resolve().parent.parent.parent
+        node = Running(
+            f"--upstream={self.upstream.text}", "--no-redis", "--workers=2",
+            environ={"PYTHONPATH": f"{folder}{os.pathsep}{root}"},
+        )  # fmt: skip
+        self.addCleanup(node.clean)
+        for how in (
+            "ended with exit code 3 before it served",
+            "was killed by SIGABRT before it served",
+            "closed its channel, but did not end;",
+        ):
+            self.assertRegex(node.log, rf"Worker \d, process \d+, {how}")
+        self.assertEqual(node.metric("heimdall_workers_ended_total"), 3)
+        self.assertEqual(node.metric("heimdall_workers_serving_processes"), 2)
+
+
 class Falling(Pair):
     """Workers that die, hang, or are told to end."""
 

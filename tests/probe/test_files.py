@@ -28,10 +28,6 @@ class Files(SynchronousTestCase):
         self.assertEqual((self.state("redis.secret_file", 0o644), self.state("redis.secret_file", 0o640)), (NOTE, OK))
         self.assertEqual(self.state("redis.ca_file", 0o644), OK)
 
-    def test_token(self) -> None:
-        """A token that is too short to be taken is a failure."""
-        self.assertEqual(self.state("watch.token_file", 0o600, "short"), FAIL)
-
     def test_gone(self) -> None:
         """A file that cannot be read is a failure that says why."""
         [found] = files([("redis.ca_file", "/nowhere")])

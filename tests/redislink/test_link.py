@@ -172,7 +172,7 @@ class Connecting(Case):
         self.assertTrue(self.link.up)
         self.assertEqual(len(self.endpoint.connections), 1)
         gauges = {tally.name: tally.read() for tally in self.link.tallies if isinstance(tally, Gauge)}
-        self.assertEqual(list(gauges.values()), [1.0, 0.0, 0.0])
+        self.assertEqual(list(gauges.values())[:3], [1.0, 0.0, 0.0])
         self.assertEqual(next(iter(gauges)), "heimdall_redislink_connection_up")
         self.assertEqual(self.events, ["Redis answers at redis://there"])
 
@@ -570,7 +570,7 @@ class Replicas(Case):
                 self.redis.heard()
                 self.redis.say(self.READONLY)
         self.assertTrue(7 <= self.count("errors", "readonly") <= 11, self.count("errors", "readonly"))
-        self.assertEqual(len(self.events), 3)
+        self.assertEqual(len(self.events), 2)
 
     def test_no_master(self) -> None:
         """Where a master is wanted, who says it is none is left, and tried again later."""

@@ -13,7 +13,7 @@ import dns.rcode
 import dns.rdatatype
 from attrs import define, evolve, field
 
-from heimdall.overview import ORIGINS
+from heimdall.statistics import ORIGINS
 from tests.scenarios.records import Record, spelt
 
 LONGEST = 6.0

@@ -8,7 +8,7 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred, fail, succeed
 
 from heimdall.interfaces import LinkDown, Member
-from heimdall.watch.admin import MEMBERS_WAIT, Admin
+from heimdall.watch.admin import MEMBERS_WAIT, REUSED, Admin
 from heimdall.watch.trust import Trust
 from tests.watch.served import OTHER, OWN, Served, undated
 from tests.watch.test_metrics import promtool
@@ -49,13 +49,29 @@ class Pages(Served):
         self.assertEqual(reply.headers["content-type"].split(";")[0], "application/openmetrics-text")
         self.assertTrue(reply.body.endswith(b"# EOF\n"))
 
+    async def test_metrics_from_elsewhere(self) -> None:
+        """To other machines the metrics are written once a second, whatever they ask for; here each time."""
+        scrape = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 192.0.2.1\r\nAccept: %b\r\n\r\n"
+
+        async def requests(accept: bytes = b"*/*") -> bytes:
+            found = re.search(rb"heimdall_watch_requests_total{status=\"200\"} (\d+)", await self.say(scrape % accept))
+            return b"0" if found is None else found[1]
+
+        first = await requests()
+        self.assertEqual([await requests(b"x%d" % number) for number in range(3)], [first] * 3)
+        await requests(b"application/openmetrics-text")
+        self.assertNotEqual((await self.ask("/metrics")).body, (await self.ask("/metrics")).body)
+        self.clock.advance(REUSED)
+        self.assertNotEqual(await requests(), first)
+
     async def test_index(self) -> None:
         """/ names every page there is, and each of them is there."""
         reply = await self.ask("/")
         paths = [line for line in reply.body.decode().splitlines() if line.startswith("/")]
-        self.assertEqual(paths, ["/", "/metrics", "/live", "/ready", "/api/v1/members"])
+        self.assertEqual(paths, ["/", "/metrics", "/live", "/ready", "/api/v1/members", "/api/v1/top"])
         for path in paths:
-            self.assertEqual((await self.ask(path)).status, 200, path)
+            # Nothing is counted here, which that page says.
+            self.assertEqual((await self.ask(path)).status, 503 if path == "/api/v1/top" else 200, path)
 
     async def test_browser(self) -> None:
         """/ is a page to a browser, and every file it asks for is there, by its kind."""

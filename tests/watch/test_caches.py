@@ -215,8 +215,21 @@ class Pages(Served):
         self.assertEqual(late.status, 503)
         self.assertIn("no answer in time; Redis hangs", late.value["error"])
 
+    async def test_from_elsewhere(self) -> None:
+        """Who asks from elsewhere without a token sees no name: neither what is held nor what is asked for most."""
+        for method, path in (
+            (b"GET", b"/api/v1/cache?name=a"), (b"GET", b"/api/v1/cache?name=a&all=1"), (b"GET", b"/api/v1/top"),
+            (b"GET", b"/api/v1/ask?name=a"), (b"DELETE", b"/api/v1/cache?name=a"), (b"HEAD", b"/api/v1/top"),
+        ):  # fmt: skip
+            head = b"%b %b HTTP/1.1\r\nHost: localhost\r\n" % (method, path)
+            self.assertIn(b"HTTP/1.1 403 ", await self.say(head + b"X-Forwarded-For: 192.0.2.1\r\n\r\n"), path)
+        self.assertEqual(self.console.done, [])
+        head = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"
+        self.assertIn(b"HTTP/1.1 200 ", await self.say(head))
+
     async def test_not_there(self) -> None:
-        """Where there is no cache and no count, there are no such pages."""
+        """Where there is no cache there is no such page; where nothing is counted, that is said."""
         self.serve(Admin(clock=self.clock, tallies=[], ready=lambda: (True, []), own=lambda: OWN))
-        for path in (f"{PAGE}?name=a", "/api/v1/top"):
-            self.assertEqual((await self.ask(path)).status, 404)
+        self.assertEqual((await self.ask(f"{PAGE}?name=a")).status, 404)
+        reply = await self.ask("/api/v1/top")
+        self.assertEqual((reply.status, reply.value), (503, {"error": "nothing is counted, as cache.hot_names is 0"}))

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.task import Clock
+from twisted.logger import Logger, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Request
 from twisted.web.test.requesthelper import DummyRequest
 
+from heimdall.episodes import EVERY, Episodes
 from heimdall.watch.trust import LONGEST, Trust
 
 TOKEN = "0123456789abcdef"
@@ -61,6 +64,22 @@ class Trusting(SynchronousTestCase):
         for name in ("x_forwarded_for", "forwarded", "x_real_ip"):
             self.assertIn("token", self.refused(HERE, **{name: "127.0.0.1"}), name)
         self.assertEqual(self.trust._refused.total("elsewhere"), 7)
+
+    def test_told(self) -> None:
+        """Who is refused is told once for each reason, and once when that is over."""
+        clock, log = Clock(), Logger("heimdall.test")
+        self.trust = Trust(str(self.file), (), Episodes(clock, log, "refused: {who}", "{count} times: {who}"))
+        with capturedLogs() as logged:
+            for _ in range(3):
+                self.refused(ELSEWHERE)
+                self.refused(ELSEWHERE, authorization="Bearer guessed")
+                self.refused(HERE, host="evil.example")
+            clock.advance(EVERY)
+            clock.advance(EVERY)
+        who = ["192.0.2.1 shows no token", "192.0.2.1 shows a wrong token"]
+        who.append("127.0.0.1 asks for a name that is not this machine's")
+        told = [formatEvent(event) for event in logged]
+        self.assertEqual(told, [*(f"refused: {each}" for each in who), *(f"3 times: {each}" for each in who)])
 
     def test_token(self) -> None:
         """Whoever shows the token may, from anywhere and by any name; another token is refused even here."""

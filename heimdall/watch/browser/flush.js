@@ -1,5 +1,6 @@
 // Flush a name on every node, once somebody has said yes, and shown the token where one is wanted.
 
+import { keep, known } from "./access.js";
 import { at, say } from "./build.js";
 import { ask } from "./poll.js";
 import { count } from "./units.js";
@@ -9,8 +10,6 @@ export class Flush {
   constructor(done) {
     this.done = done;
     this.dialog = at("dialog");
-    // Neither stored nor sent to anybody but the node: gone when the page is.
-    this.token = "";
     at("flush").addEventListener("click", () => this.open(at("name").value.trim()));
     at("cancel").addEventListener("click", () => this.dialog.close());
     at("subtree").addEventListener("change", () => this.describe());
@@ -42,11 +41,11 @@ export class Flush {
 
   async flush() {
     const asked = new URLSearchParams({ name: this.name, ...(at("subtree").checked ? { subtree: "1" } : {}) });
-    this.token = at("token").value.trim() || this.token;
+    keep(at("token").value.trim() || known());
     at("yes").disabled = true;
     say(at("dialog-told"), "");
     try {
-      const told = await ask(`/api/v1/cache?${asked}`, { method: "DELETE", token: this.token });
+      const told = await ask(`/api/v1/cache?${asked}`, { method: "DELETE" });
       this.dialog.close();
       this.done(summary(told), true);
     } catch (error) {
@@ -61,7 +60,7 @@ export class Flush {
       error.status ? `The node refuses: ${error.message}.` : `The node cannot be asked: ${error.message}.`,
     );
     if (error.status !== 403) return;
-    this.token = "";
+    keep("");
     at("token").value = "";
     at("token-field").hidden = at("token-text").hidden = false;
     at("token").focus();

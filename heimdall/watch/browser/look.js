@@ -1,5 +1,6 @@
 // Look a name up in every tier of every node.
 
+import { keep } from "./access.js";
 import { Table, at, figure, make, say, state, text } from "./build.js";
 import { ask } from "./poll.js";
 import { count, number, size, span } from "./units.js";
@@ -8,7 +9,9 @@ const NO_REDIS = "Redis is not in use";
 const HOW = { fresh: "good", stale: "warn", asked: "none", flushed: "warn", rubbish: "bad" };
 
 export class Look {
-  constructor() {
+  /** `opened` is called when the node has taken a token. */
+  constructor(opened) {
+    this.opened = opened;
     this.turn = 0;
     this.table = new Table(
       at("held"),
@@ -48,13 +51,32 @@ export class Look {
       at("name").focus();
       return;
     }
+    const token = at("access").value.trim();
+    if (token) keep(token);
     try {
       const told = await ask(`/api/v1/cache?${new URLSearchParams(type ? { name, type } : { name })}`);
+      if (token) this.close();
       if (turn === this.turn) this.show(rows(told), records(told), [before, summary(told)].filter(Boolean).join(" "));
     } catch (error) {
-      if (turn === this.turn)
-        this.show([], [], error.status ? error.message : `The node cannot be asked: ${error.message}.`);
+      const why = error.status === 403 ? `The node refuses: ${error.message}.` : error.message;
+      if (turn === this.turn) this.show([], [], error.status ? why : `The node cannot be asked: ${why}.`);
+      if (error.status === 403) this.open();
     }
+  }
+
+  /** Ask for the token. */
+  open() {
+    keep("");
+    at("access").value = "";
+    at("access-field").hidden = false;
+    at("access").focus();
+  }
+
+  /** Ask for it no more: the node has taken it. */
+  close() {
+    at("access").value = "";
+    at("access-field").hidden = true;
+    this.opened();
   }
 
   show(held, lines, said) {

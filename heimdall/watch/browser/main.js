@@ -19,7 +19,7 @@ const stack = new Stack(at("answers"), at("legend"), at("answers-when"));
 const latency = new Latency(at("latency"), at("latency-text"));
 const nodes = members();
 const others = servers();
-const look = new Look();
+const look = new Look(() => counted.again());
 const names = new Names((name, type) => look.pick(name, type));
 new Flush((said, flushed) => (flushed ? look.look(said) : say(at("look-told"), said)));
 
@@ -40,7 +40,7 @@ function heard(told) {
   nodes.show(told.members);
   others.show(served(told));
   trouble(...wrong(told));
-  if (!told.counted) names.none("Names are counted in Redis, which is not in use, or cache.hot_names is 0.");
+  if (!told.counted) names.none("Nothing is counted, as cache.hot_names is 0.");
   else if (first) counted.again();
 }
 
@@ -71,13 +71,12 @@ function trouble(said, kind) {
   say(at("trouble"), said);
 }
 
-// Without Redis nobody can say.
 const counted = new Poll(
   "/api/v1/top",
   NAMES_EVERY,
   (told) => names.show(told),
-  () => {},
-  () => last?.counted && last.redis.up,
+  (error) => error.status === 403 && names.none("To see names takes the token: look one up, and you are asked for it."),
+  () => last?.counted,
 );
 
 new Poll("/api/v1/overview", EVERY, heard, lost).again();

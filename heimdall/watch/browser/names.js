@@ -71,8 +71,10 @@ export class Names {
   }
 
   show(told) {
+    say(at("hot-sub"), told.shared ? "by the whole cluster" : `of this node alone: ${told.reason}`);
     this.hot.show(told.names);
-    this.single.show(told.single);
+    if (told.shared) this.single.show(told.single);
+    else this.single.show([], "This node alone has counted.");
   }
 
   /** Say why there are none. */

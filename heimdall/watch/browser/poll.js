@@ -1,10 +1,12 @@
 // Ask the node again and again: not while nobody looks, and ever less often while it does not answer.
 
+import { known } from "./access.js";
+
 const PATIENCE = 5000;
 const LONGEST = 15_000;
 
 /** Ask for a page. Returns what it says; fails with an Error that has a `status`, 0 where nobody answered. */
-export async function ask(path, { method = "GET", token = "" } = {}) {
+export async function ask(path, { method = "GET", token = known() } = {}) {
   let reply, told;
   try {
     reply = await fetch(path, {

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from base64 import b64decode
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,13 +21,13 @@ from tests.deploy.helm.chart import Rendered, render, rendered
 from tests.deploy.helm.test_objects import each
 from tests.house.tree import ROOT
 from tests.ports import free_port
-from tests.redisserver import RedisServer, binary, wait_for
+from tests.redisserver import RedisServer, binary, make_certificates, wait_for
 from tests.running import Running
 from tests.slowup import SlowUpstream
 
 SECRET = "not a secret, but as long as one"
 
-IMAGE = {"HEIMDALL_ACCEPT_LISTEN": "0.0.0.0:1053", "HEIMDALL_WATCH_HTTP": "0.0.0.0:9053"}
+IMAGE = {"HEIMDALL_ACCEPT_LISTEN": "0.0.0.0:1053", "HEIMDALL_WATCH_HTTP": "127.0.0.1:9053"}
 """What an image may set for those who run it by itself."""
 
 
@@ -55,8 +56,25 @@ class Pod(SynchronousTestCase):
         for volume in whole.nodes["spec"]["volumes"]:
             for source in volume.get("projected", {}).get("sources", []):
                 for item in source["secret"]["items"]:
-                    self.write(f"/run/secrets/heimdall/{item['path']}", SECRET)
+                    self.write(
+                        f"/run/secrets/heimdall/{item['path']}", self.secret(whole, source["secret"]["name"], item)
+                    )
         return self.write("/etc/heimdall/heimdall.toml", self.mapped(whole.toml))
+
+    def secret(self, whole: Rendered, secret: str, item: dict[str, str]) -> str:
+        """Return what a file of a Secret holds: what the chart has made, or what somebody has."""
+        made = {one["metadata"]["name"]: one["data"] for one in whole.all("Secret")}
+        if secret in made:
+            return b64decode(made[secret][item["key"]]).decode()
+        name = item["path"]
+        if not name.endswith(".pem"):
+            return SECRET
+        folder = self.folder / "certificates"
+        if not folder.exists():
+            folder.mkdir()
+            make_certificates(folder)
+        file = {"redis-ca.pem": "ca.pem", "redis-cert.pem": "client.pem", "redis-key.pem": "client.key"}[name]
+        return (folder / file).read_text(encoding="utf-8")
 
 
 class Configuration(Pod):
@@ -111,20 +129,25 @@ class Configuration(Pod):
 
 
 class Serving(Pod):
-    """The Redis of the chart, and nodes that share through it."""
+    """The Redis of the chart, and nodes that share through it, with Secrets of somebody's own."""
+
+    case = "policies"
 
     def setUp(self) -> None:
         super().setUp()
         if shutil.which("redis-cli") is None:
             raise SkipTest("no redis-cli: apt-get install redis-tools")
-        self.whole = rendered("policies")
+        self.whole = rendered(self.case)
+        volumes = self.whole.one("StatefulSet", "heimdall-redis")["spec"]["template"]["spec"]["volumes"]
+        [secret] = [volume["secret"] for volume in volumes if "secret" in volume]
+        self.password = self.secret(self.whole, secret["secretName"], secret["items"][0])
         self.port = free_port()
         self.redis = self.whole.one("StatefulSet", "heimdall-redis")["spec"]["template"]["spec"]["containers"][0]
         conf = self.whole.one("ConfigMap", "heimdall-redis")["data"]["redis.conf"]
         (self.folder / "data").mkdir()
         conf = conf.replace("dir /data\n", f"dir {self.folder}/data\n").replace("bind * -::*", "bind 127.0.0.1")
         self.write("/etc/redis/redis.conf", f"{conf}\nport {self.port}\n")
-        self.write("/run/secrets/redis/password", f"{SECRET}\n")
+        self.write("/run/secrets/redis/password", f"{self.password}\n")
         self.write("/run/redis/nothing", "")
         self.start()
 
@@ -142,8 +165,9 @@ class Serving(Pod):
         script = self.mapped(script).replace("redis-cli", f"redis-cli -p {self.port}")
         return subprocess.run([*shell, script], check=False, timeout=120).returncode == 0
 
-    def command(self, *command: str, user: str = "heimdall", password: str = SECRET) -> Any:
+    def command(self, *command: str, user: str = "heimdall", nobody: bool = False) -> Any:
         """Run a command in Redis as a user, or as nobody without a password; return the reply, or the error as text."""
+        password = "" if nobody else self.password
         reader = hiredis.Reader()
         reply: Any = None
         with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
@@ -182,12 +206,12 @@ class Serving(Pod):
         answer = one.ask("www.example.com").answer
         wait_for(lambda: one.metric("heimdall_cache_redis_writes_total", result="stored"))
 
-        self.assertIn("NOAUTH", self.command("GET", "x", password=""))
+        self.assertIn("NOAUTH", self.command("GET", "x", nobody=True))
         self.assertIn("WRONGPASS", self.command("PING", user="default"))
         for forbidden in (["FLUSHALL"], ["CONFIG", "GET", "*"], ["GET", "another:key"]):
             self.assertIn("NOPERM", self.command(*forbidden), forbidden)
         for logged in Path(self.mapped("/run/redis")).iterdir():
-            self.assertNotIn(SECRET, logged.read_text())
+            self.assertNotIn(self.password, logged.read_text())
 
         wait_for(lambda: _synced(self.folder))
         self.process.send_signal(signal.SIGTERM)
@@ -207,6 +231,12 @@ class Serving(Pod):
         """Return the paths that kubelet asks for."""
         container = self.whole.nodes["spec"]["containers"][0]
         return sorted({container[f"{what}Probe"]["httpGet"]["path"] for what in ("startup", "liveness", "readiness")})
+
+
+class Made(Serving):
+    """The same with what the chart makes by itself."""
+
+    case = "default"
 
 
 class Elsewhere(Pod):
@@ -238,6 +268,7 @@ class Elsewhere(Pod):
                 ("redis-tls", "ca.crt", "redis-ca.pem"),
                 ("redis-tls", "tls.crt", "redis-cert.pem"),
                 ("redis-tls", "tls.key", "redis-key.pem"),
+                ("heimdall-secrets", "seal", "seal"),
             ],
         )
 

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.deploy.helm.chart import CHART, Refused, run
 
 KINDS = {
-    "v1": ("Service", "ConfigMap", "ServiceAccount"),
+    "v1": ("Service", "ConfigMap", "ServiceAccount", "Secret"),
     "apps/v1": ("Deployment", "StatefulSet"),
     "networking.k8s.io/v1": ("NetworkPolicy",),
     "policy/v1": ("PodDisruptionBudget",),
@@ -66,7 +66,10 @@ class LookUp(SynchronousTestCase):
     def rendered(self, **spec: str) -> str:
         """Return what helm renders in a cluster whose DNS has this Service, or none."""
         service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "kube-dns"}, "spec": spec}
-        found = {"/api/v1/namespaces/kube-system/services/kube-dns": service} if spec else {}
+        return self.in_cluster({"/api/v1/namespaces/kube-system/services/kube-dns": service} if spec else {})
+
+    def in_cluster(self, found: dict[str, Any]) -> str:
+        """Return what helm renders in a cluster that has these objects, by their paths."""
         server = ThreadingHTTPServer(("127.0.0.1", 0), type("Api", (Api,), {"pages": discovery() | found}))
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
@@ -82,6 +85,35 @@ class LookUp(SynchronousTestCase):
         [toml] = [one["data"]["heimdall.toml"] for one in documents if "heimdall.toml" in (one or {}).get("data", {})]
         self.assertIn('"cluster.local" = ["10.43.0.10"]', toml)
         self.assertIn('resolver = ["10.43.0.10"]', toml)
+
+    def test_secrets_stay(self) -> None:
+        """What was drawn once stays: an upgrade finds the Secret that there is, and changes nothing of it."""
+        dns = "/api/v1/namespaces/kube-system/services/kube-dns"
+        service = {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "kube-dns"},
+            "spec": {"clusterIP": "10.43.0.10"},
+        }
+
+        def secret(objects: dict[str, Any]) -> dict[str, str]:
+            [found] = [
+                one for one in yaml.safe_load_all(self.in_cluster(objects)) if (one or {}).get("kind") == "Secret"
+            ]
+            data: dict[str, str] = found["data"]
+            return data
+
+        first = secret({dns: service})
+        owner = {"meta.helm.sh/release-name": "heimdall", "meta.helm.sh/release-namespace": "dns"}
+        metadata = {
+            "name": "heimdall-secrets", "labels": {"app.kubernetes.io/managed-by": "Helm"}, "annotations": owner,
+        }  # fmt: skip
+        there = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": first}
+        path = "/api/v1/namespaces/dns/secrets/heimdall-secrets"
+        self.assertEqual(secret({dns: service, path: there}), first)
+        self.assertNotEqual(secret({dns: service}), first)
+        half = {**there, "data": {"seal": first["seal"]}}
+        self.assertEqual(secret({dns: service, path: half})["seal"], first["seal"])
 
     def test_missing(self) -> None:
         """Where it is called otherwise, or has no address, that is said."""

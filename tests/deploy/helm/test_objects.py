@@ -142,6 +142,20 @@ class Objects(SynchronousTestCase):
         self.assertEqual([list(peer) for peer in dns["from"]], [["namespaceSelector"], ["ipBlock"]])
         self.assertEqual(list(http["from"][0]), ["namespaceSelector"])
 
+    def test_who_scrapes(self) -> None:
+        """With a ServiceMonitor the Prometheus of the Operator reaches the metrics, unless others are named."""
+        scraped = rendered("monitoring")
+        _, http = scraped.one("NetworkPolicy", "resolver")["spec"]["ingress"]
+        prometheus = {"matchLabels": {"app.kubernetes.io/name": "prometheus"}}
+        both = {"namespaceSelector": {}, "podSelector": prometheus}
+        self.assertEqual(http["from"], [{"podSelector": {}}, both])
+        [monitor] = scraped.all("ServiceMonitor")
+        self.assertIn(monitor["spec"]["endpoints"][0]["port"], [port["port"] for port in http["ports"]])
+        named = [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]
+        whole = render(CHART / "ci" / "monitoring.yaml", networkPolicy={"metrics": named})
+        _, http = whole.one("NetworkPolicy", "resolver")["spec"]["ingress"]
+        self.assertEqual(http["from"], named)
+
     def test_long_names(self) -> None:
         """However long the name of a release is, a pod's name fits the registry, and all names fit Kubernetes."""
         whole = render(CHART / "ci" / "default.yaml", release="a-very-long-name-of-a-release-that-goes-on-and-on")

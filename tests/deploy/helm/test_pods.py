@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,6 +18,16 @@ from tests.house.tree import ROOT
 def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the containers of a pod, those that only prepare it too."""
     return [*pod.get("initContainers", []), *pod["containers"]]
+
+
+def taken(whole: Rendered) -> set[tuple[str, str]]:
+    """Return the Secrets, and the keys in them, that the pods of the nodes are given."""
+    return {
+        (source["secret"]["name"], item["key"])
+        for volume in whole.nodes["spec"]["volumes"]
+        for source in volume.get("projected", {}).get("sources", [])
+        for item in source["secret"]["items"]
+    }
 
 
 class Privileges(SynchronousTestCase):
@@ -52,14 +63,57 @@ class Privileges(SynchronousTestCase):
                 self.assertEqual((pod["automountServiceAccountToken"], pod["enableServiceLinks"]), (False, False))
 
     def test_secrets(self) -> None:
-        """No password is in what is rendered: secrets are files, for their reader's group alone."""
+        """No password is anywhere but in a Secret: secrets are files, for their reader's group alone."""
         for _, whole in each():
-            self.assertEqual(whole.all("Secret"), [])
+            for secret in whole.all("Secret"):
+                for text in secret["data"].values():
+                    others = [one for one in whole.documents if one is not secret]
+                    self.assertNotIn(b64decode(text).decode(), str(others))
+                    self.assertNotIn(text, str(others))
             for workload in whole.workloads:
                 for volume in workload["spec"]["template"]["spec"]["volumes"]:
                     secret = volume.get("projected") or volume.get("secret")
                     if secret:
                         self.assertEqual(secret["defaultMode"], 0o440)
+
+    def test_made(self) -> None:
+        """Where no Secret is named one is made, by chance and for good: a password of Redis, and what seals answers."""
+        whole, again = (render(CHART / "ci" / "default.yaml") for _ in range(2))
+        [secret], [other] = whole.all("Secret"), again.all("Secret")
+        self.assertEqual(secret["metadata"]["name"], "heimdall-secrets")
+        self.assertEqual((set(secret["data"]), secret["immutable"]), ({"redis-password", "seal"}, True))
+        self.assertEqual(secret["metadata"]["annotations"]["helm.sh/resource-policy"], "keep")
+        drawn = [*secret["data"].values(), *other["data"].values()]
+        self.assertEqual(len(set(drawn)), 4)
+        self.assertTrue(all(len(b64decode(text)) >= 32 for text in drawn))
+        self.assertEqual(taken(whole), {("heimdall-secrets", "redis-password"), ("heimdall-secrets", "seal")})
+        self.assertIn('password_file = "/run/secrets/heimdall/redis-password"', whole.toml)
+        self.assertIn('secret_file = "/run/secrets/heimdall/seal"', whole.toml)
+        self.assertIn("redis://heimdall@", whole.toml)
+        redis = whole.one("StatefulSet", "heimdall-redis")["spec"]["template"]["spec"]
+        [password] = [one["secret"] for one in redis["volumes"] if "secret" in one]
+        # Redis itself does not get what seals the answers.
+        self.assertEqual([item["key"] for item in password["items"]], ["redis-password"])
+        self.assertIn("user default off", redis["containers"][0]["args"][0])
+
+    def test_own_secrets(self) -> None:
+        """Secrets that are named are taken instead; with all of them named none is made, and so without Redis."""
+        for case, made in (
+            ("policies", False),
+            ("daemonset-host", False),
+            ("redis-off", False),
+            ("external-cluster", True),
+        ):
+            whole = rendered(case)
+            self.assertEqual(bool(whole.all("Secret")), made, case)
+            self.assertEqual("heimdall-secrets" in {name for name, _ in taken(whole)}, made, case)
+        self.assertIn(("heimdall-seal", "secret"), taken(rendered("policies")))
+        self.assertIn(("heimdall-redis", "password"), taken(rendered("policies")))
+        default = CHART / "ci" / "default.yaml"
+        whole = render(default, seal={"enabled": False}, redis={"auth": {"enabled": False}})
+        self.assertEqual((whole.all("Secret"), taken(whole)), ([], set()))
+        self.assertNotIn("_file", whole.toml)
+        self.assertIn("redis://heimdall-redis", whole.toml)
 
     def test_bounds(self) -> None:
         """Every container says how much memory it takes at most."""

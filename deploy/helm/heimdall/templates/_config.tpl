@@ -48,7 +48,7 @@
 {{- $redis := .Values.redis -}}
 {{- $all := list -}}
 {{- if and (include "heimdall.ownRedis" .) $redis.auth.enabled -}}
-{{- $all = append $all (dict "secret" $redis.auth.secret "key" $redis.auth.key "file" "redis-password" "sets" "redis.password_file") -}}
+{{- $all = append $all (merge (dict "file" "redis-password" "sets" "redis.password_file") (include "heimdall.redisAuth" . | fromJson)) -}}
 {{- else if and $redis.enabled $redis.external.url -}}
 {{- $of := $redis.external -}}
 {{- if $of.auth.secret }}{{ $all = append $all (dict "secret" $of.auth.secret "key" $of.auth.key "file" "redis-password" "sets" "redis.password_file") }}{{ end -}}
@@ -61,9 +61,9 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- if and $redis.enabled .Values.seal.secret -}}
-{{- $all = append $all (dict "secret" .Values.seal.secret "key" .Values.seal.key "file" "seal" "sets" "redis.secret_file") -}}
-{{- if .Values.seal.formerKey }}{{ $all = append $all (dict "secret" .Values.seal.secret "key" .Values.seal.formerKey "file" "former-seal" "sets" "redis.former_secret_file") }}{{ end -}}
+{{- if and $redis.enabled .Values.seal.enabled -}}
+{{- $all = append $all (merge (dict "file" "seal" "sets" "redis.secret_file") (include "heimdall.sealOf" . | fromJson)) -}}
+{{- if and .Values.seal.secret .Values.seal.formerKey }}{{ $all = append $all (dict "secret" .Values.seal.secret "key" .Values.seal.formerKey "file" "former-seal" "sets" "redis.former_secret_file") }}{{ end -}}
 {{- end -}}
 {{- if .Values.flushToken.secret }}{{ $all = append $all (dict "secret" .Values.flushToken.secret "key" .Values.flushToken.key "file" "token" "sets" "watch.token_file") }}{{ end -}}
 {{ toJson $all }}
@@ -87,6 +87,7 @@
 {{- if .Values.clusterDNS.domain }}{{ $own = prepend .Values.clusterDNS.reverse .Values.clusterDNS.domain }}{{ end -}}
 {{- range $own }}{{ $routes = merge $routes (dict . (include "heimdall.clusterDNS" $ | fromJsonArray)) }}{{ end -}}
 {{- $_ := set $set "fetch" (omit $fetch "routes") -}}
+{{- with include "heimdall.faults" (dict "root" . "set" $set "routes" $routes) | fromJsonArray }}{{ fail (printf "the server would refuse this:\n  %s" (join "\n  " .)) }}{{ end -}}
 {{- range $section, $keys := $set }}
 {{- if $keys }}
 [{{ $section }}]

@@ -34,6 +34,29 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name (.root.Chart.Version | replace
 {{ .Values.serviceAccount.name | default (.Values.serviceAccount.create | ternary (include "heimdall.fullname" .) "default") }}
 {{- end }}
 
+{{/* The Secret that this chart makes, and what is taken of it, as JSON: empty where Secrets of your own are named. */}}
+{{- define "heimdall.made" -}}
+{{ include "heimdall.fullname" . }}-secrets
+{{- end }}
+
+{{- define "heimdall.makes" -}}
+{{- $makes := list -}}
+{{- if and (include "heimdall.ownRedis" .) .Values.redis.auth.enabled (not .Values.redis.auth.secret) }}{{ $makes = append $makes "redis-password" }}{{ end -}}
+{{- if and .Values.redis.enabled .Values.seal.enabled (not .Values.seal.secret) }}{{ $makes = append $makes "seal" }}{{ end -}}
+{{ toJson $makes }}
+{{- end }}
+
+{{/* Where the password of the chart's Redis is, and the seal's secret, as JSON: "secret" and "key". */}}
+{{- define "heimdall.redisAuth" -}}
+{{- $auth := .Values.redis.auth -}}
+{{ toJson (ternary (dict "secret" $auth.secret "key" $auth.key) (dict "secret" (include "heimdall.made" .) "key" "redis-password") (not (empty $auth.secret))) }}
+{{- end }}
+
+{{- define "heimdall.sealOf" -}}
+{{- $seal := .Values.seal -}}
+{{ toJson (ternary (dict "secret" $seal.secret "key" $seal.key) (dict "secret" (include "heimdall.made" .) "key" "seal") (not (empty $seal.secret))) }}
+{{- end }}
+
 {{/* Whether this chart runs the Redis, and whether the pods use the network of their host: "true" or nothing. */}}
 {{- define "heimdall.ownRedis" -}}
 {{- if and .Values.redis.enabled (not .Values.redis.external.url) }}true{{ end -}}
