@@ -39,10 +39,12 @@ async def build(loaded: Loaded, reactor: Any, environ: Mapping[str, str]) -> Loa
     :raises Unusable: a start would end here.
     """
     from heimdall import node
+    from heimdall.node_redis import look, served
 
     with _warnings() as warnings:
         try:
-            built = node.build(loaded.settings, reactor, (), None, environ)
+            look(loaded.settings)
+            built = node.build(served(loaded.settings, None), reactor, (), None, environ)
         except Exception as error:  # whatever the user's own code raises
             raise Unusable(reason(error)) from None
         await built.hands.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ def embedded(
 
     program = find()
     if not program:
-        _log.warn("This node goes on alone, and keeps answers in memory alone: {missing}", missing=MISSING)
+        _warn(MISSING)
         return None
     home = Home(named, environ)
     try:
@@ -57,6 +58,30 @@ def embedded(
         if not may_pass(error):
             raise ValueError(f"redis.url: {home.folder} cannot be used: {error.strerror}") from None
     return EmbeddedRedis(reactor, program, home, settings.redis.memory)
+
+
+def look(settings: Settings) -> None:
+    """Say of the Redis that a node would run for itself what a start would, and leave its folder alone.
+
+    Who looks may be another user than who serves: the owner of the folder is not looked at.
+
+    :raises ValueError: the folder cannot be used.
+    """
+    named = folder(settings.redis.url)
+    if named is None or not settings.redis.enabled:
+        return
+    from heimdall.redis_server.home import fault_of
+    from heimdall.redis_server.program import MISSING, find
+
+    if not find():
+        _warn(MISSING)
+    fault = fault_of(named, os.stat(named).st_uid) if named and os.path.exists(named) else ""
+    if fault:
+        raise ValueError(f"redis.url: {fault}")
+
+
+def _warn(missing: str) -> None:
+    _log.warn("This node goes on alone, and keeps answers in memory alone: {missing}", missing=missing)
 
 
 def served(settings: Settings, redis: EmbeddedRedis | None) -> Settings:

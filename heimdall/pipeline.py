@@ -1,4 +1,7 @@
-"""THE PATH: every part of the house, built and joined in one place."""
+"""THE PATH: every part of the house, built and joined in one place.
+
+Long because each part has to be seen beside those that it is joined to.
+"""
 
 from __future__ import annotations
 

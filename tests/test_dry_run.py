@@ -41,7 +41,7 @@ CASES = (
     Case('[accept]\nworkers = 2\n[admit]\nblock = ["192.0.2.1"]\n', "'192.0.2.1' is not a domain name"),
     Case('[admit]\nblock_files = ["."]\n', "a file that can be read"),
     Case('[admit]\nblock_files = ["list"]\n', "", "list: 1 wrong line is left out: line 2: 'a b' is more than a name"),
-    Case('[admit]\ngates = ["collections.OrderedDict"]\n', "which provides no IGate"),
+    Case('[admit]\ngates = ["collections.OrderedDict"]\n', "which provides no IPolicy"),
     Case('[admit]\ngates = ["os.path.join"]\n', "TypeError: join() missing 1 required positional argument"),
     Case('[admit]\ngates = ["own_policies.Raises"]\n', "RuntimeError: no such list"),
     Case('[accept]\nworkers = 2\n[admit]\ngates = ["own_policies.Raises"]\n', "RuntimeError: no such list"),
@@ -120,6 +120,17 @@ class Same(SynchronousTestCase):
                 self.assertIn(case.refused or case.warned, text, f"{case}: {text}")
                 if not refused or "RuntimeError" not in text:
                     self.assertNotIn("Traceback" if "Error: " not in case.refused else "Unhandled", text, case)
+
+    def test_embedded(self) -> None:
+        """The folder of an embedded Redis is looked at and left alone: another user may be the one who serves."""
+        folder = self.folder / "redis"
+        self.write(Case(f'[redis]\nurl = "embedded:{folder}"\n'))
+        check = ("-c", TWISTD, "-n", "heimdall", "--config", str(self.file), "--check")
+        code, told = self.run_python(*check)
+        self.assertEqual((code, folder.exists()), (0, False), told)
+        folder.mkdir(mode=0o755)
+        code, told = self.run_python(*check)
+        self.assertEqual((code, f"chmod 700 {folder}" in told), (1, True), told)
 
     def test_addresses(self) -> None:
         """An address that cannot be had is a warning of ``--check``: the node that is to be replaced may have it."""

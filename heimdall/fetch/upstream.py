@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from heimdall.asking import deferred
+from heimdall.bugs import reporter
 from heimdall.fetch.health import Upstream
 from heimdall.fetch.judgement import Unusable, silent
 from heimdall.fetch.ledger import Ledger
@@ -293,8 +294,8 @@ class Attempt:
                 self._unusable(outcome)
             else:
                 self._silent(outcome)
-        except Exception:
-            self.flight.group.log.failure("an answer of upstream {server} was lost to a bug", server=self.server.text)
+        except Exception as bug:
+            self._bug("an answer of upstream {server} was lost to a bug", bug)
 
     def _replied(self, rcode: int) -> None:
         """Note that the server said something."""
@@ -334,11 +335,15 @@ class Attempt:
         if failure.check(CancelledError):
             return
         if not failure.check(NoAnswer):
-            self.flight.group.log.failure("a bug in the way to upstream {server}", failure, server=self.server.text)
+            self._bug("a bug in the way to upstream {server}", failure)
         if self.flight.query.trace is not None:
             self.flight.query.trace.note("upstream", "did not answer", server=self.server.text)
         self.miss()
         self.flight.failed(self, None)
+
+    def _bug(self, text: str, bug: Exception | Failure) -> None:
+        group = self.flight.group
+        reporter(group.clock).report(group.log, text, bug, server=self.server.text)
 
     def miss(self) -> None:
         """Note that its reply did not come in time."""

@@ -223,6 +223,27 @@ class Circles(Case):
         source = self.follow(**known, **{f"n{MOST_LINKS}_test": "60 A 192.0.2.1"})
         self.assertEqual(self.successResultOf(source.ask(ask("n0.test"))).counts, (MOST_LINKS + 1, 0, 0))
 
+    def test_chains_joined(self) -> None:
+        """Links that one response brings count as well, and so does what has sixteen already."""
+        links = [f"n{n}.test. 60 CNAME n{n + 1}.test." for n in range(MOST_LINKS)]
+        wire = reply_wire("n0.test.", "A", *links, f"n{MOST_LINKS}.test. 60 A 192.0.2.1")
+        source = self.follow(www_example="60 CNAME n0.test.", n0_test=response.read(wire))
+        self.assertLoop(self.successResultOf(source.ask(ask())))
+
+    def test_not_to_be_read(self) -> None:
+        """What cannot be joined, since a target brings no records that can be read, is a failure as well."""
+        target = ask("b.test")
+        broken = Answer(target.key[:-1], 0, counts=(1, 0, 0), body=b"\xc0", origin="local")
+        source = self.follow(www_example="60 CNAME b.test.", b_test=broken)
+        self.assertLoop(self.successResultOf(source.ask(ask())))
+
+    def test_ended(self) -> None:
+        """Who cancels what has ended is not heard."""
+        source = self.follow(www_example="60 CNAME b.test.", b_test="60 A 192.0.2.1")
+        heard: list[object] = []
+        source.tell(ask(), heard.append).cancel()
+        self.assertEqual([type(each) for each in heard], [Answer])
+
     def test_two_that_wait_for_each_other(self) -> None:
         """Of two questions whose aliases lead to each other neither waits for the other's deadline."""
         first: Deferred[Answer] = Deferred()

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from heimdall.fetch.health import FAILURES, SILENCE
+from heimdall.fetch.health import FAILURES, LOOK, SILENCE
 from heimdall.fetch.judgement import Unusable, judge, silent, unreachable
 from heimdall.fetch.upstream import Group
 from heimdall.interfaces import IExchange, ISource, NoAnswer, Ongoing
@@ -201,13 +201,13 @@ class OneServer(Case):
             self.assertEqual(group.ledger.unusable.counts, {(name.lower(),): 1})
 
     def test_bug(self) -> None:
-        """An exchange that fails in a way it must not is logged, and treated as a server that does not answer."""
+        """An exchange that fails in a way it must not is logged once, and treated as a server that does not answer."""
         group = self.group(-1)
         self.fakes[0].error = ZeroDivisionError("ours")
         deferred = group.ask(WWW)
         self.wait(deferred)
         self.failureResultOf(deferred, NoAnswer)
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 5)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_raises(self) -> None:
         """An exchange that raises, before or behind what it tells, leaves no question in flight."""
@@ -411,6 +411,38 @@ class Ends(Case):
         alone.close()
         self.failureResultOf(paused, NoAnswer)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_close_after_a_failure(self) -> None:
+        """A question that one server has refused, while another is silent, ends with that refusal at closing."""
+        group = self.group(0.01, 0.02)
+        self.settle(group)
+        self.fakes[0].rcode, self.fakes[1].delay = REFUSED, None
+        asked = group.ask(WWW)
+        self.clock.advance(0.05)
+        self.assertNoResult(asked)
+        group.close()
+        self.assertEqual(self.successResultOf(asked).rcode, REFUSED)
+
+    def test_close_a_deaf_exchange(self) -> None:
+        """Closing ends every question, also where the way to a server does not say that it is closed."""
+        group = self.group(None)
+        self.patch(self.fakes[0], "close", lambda: None)
+        asked = group.ask(WWW)
+        group.close()
+        self.failureResultOf(asked, NoAnswer)
+        self.fakes[0].delay = None
+        for deferred, timer in list(self.fakes[0].waiting.items()):
+            timer.cancel()
+            deferred.callback(judge(self.fakes[0]._response(WWW), WWW, WITH_OPT))
+        self.assertEqual((group.flights, self.clock.getDelayedCalls()), (set(), []))
+
+    def test_answered_before_a_look(self) -> None:
+        """Where the first server answers at once nobody else is asked along with it, though one is due."""
+        group = self.group(0, 0.01)
+        self.successResultOf(group.ask(WWW))
+        self.clock.advance(LOOK)
+        self.successResultOf(group.ask(WWW))
+        self.assertEqual(self.sent(), [2, 0])
 
     def test_told_once(self) -> None:
         """A change of health is one line in the log, each way."""
