@@ -137,6 +137,11 @@ class Path:
         accept = self.settings.accept
         datagrams.lead(cut=accept.udp_segments, coalesce=accept.udp_coalesce)
 
+    def inherit(self, former: Path) -> None:
+        """Know what a path before this one at the same Redis knows, and still owes it."""
+        if self.sharing and former.sharing and self.settings.redis.url == former.settings.redis.url:
+            self.sharing.inherit(former.sharing)
+
     def rest(self) -> None:
         """Begin nothing more by itself: another path leads now. What is under way ends here."""
         self.policies.rest()
@@ -200,6 +205,7 @@ class Path:
     def _judge_all(self, sender: bytes, payload: bytes) -> None:
         """Heed a node whose policies have changed their minds."""
         if self.policies.leads:
+            self.policies.heed(None)
             self.judge()
 
     def close(self, handed_on: bool = False) -> Deferred[None]:
@@ -339,8 +345,8 @@ def lay(settings: Settings, reactor: Any, former: Path | None = None, known: Lis
         sharing.notices.on(JUDGE, path._judge_all)
     if former is None:
         path.lead()
-    elif sharing and former.sharing and settings.redis.url == former.settings.redis.url:
-        sharing.inherit(former.sharing)
+    else:
+        path.inherit(former)
     return path
 
 

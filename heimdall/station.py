@@ -92,6 +92,7 @@ class Station:
 
     def judge(self, names: Sequence[bytes] | None) -> None:
         """Have names judged again here; None for all. Nobody else is told."""
+        self.path.policies.heed(names)
         self.path.judge(names)
 
     def upstreams(self) -> Sequence[Any]:
@@ -143,7 +144,9 @@ class Station:
         :param redis: fires when Redis is to be connected to; nothing else waits for it.
         :return: fails with ValueError when a policy cannot start: then nothing is served.
         """
-        connecting = (redis or succeed(None)).addCallback(lambda _: self.path.start())
+        path = self.path
+        # A path that was laid meanwhile has been started by then.
+        connecting = (redis or succeed(None)).addCallback(lambda _: path.start() if self.path is path else None)
         starting = self._starting = Deferred.fromCoroutine(self._start(connecting))
         return starting
 
@@ -185,6 +188,7 @@ class Station:
         except BaseException:
             self._give_up(path)
             raise
+        path.inherit(former)  # once more: of what was flushed while it was waited for
         former.rest()
         path.lead()
         self.path = path

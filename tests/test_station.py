@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 from attrs import evolve
+from twisted.internet.defer import Deferred
 
 from heimdall import station
 from heimdall.accept.front import Front
@@ -22,7 +23,7 @@ from heimdall.redislink.link import Link
 from heimdall.redislink.wire import Wire
 from heimdall.station import Station
 from tests.cache.questions import positive, question
-from tests.rediscase import RedisCase, reactor, until
+from tests.rediscase import RedisCase, pause, reactor, until
 
 KINDS = (Path, Front, Group, Udp, Once, Shared, Link, Wire, Flushes, Limit)
 """What each path has of its own, but for the front."""
@@ -92,6 +93,29 @@ class Changes(RedisCase):
         self.assertTrue(asked.called)
         await changing
         self.assertEqual(list(served._former), [second])
+        await served.settled()
+
+    async def test_still_starting(self) -> None:
+        """A change while the embedded Redis still starts is taken in, and the start ends well behind it."""
+        served = self.serve(Redis(url="redis://127.0.0.1:1"))
+        redis: Deferred[None] = Deferred()
+        started = served.start(redis)
+        await served.change(self.settings)
+        redis.callback(None)
+        await started
+        await served.settled()
+
+    async def test_owed_flushes(self) -> None:
+        """What is flushed while Redis is away, and the next path waits for it, is owed to Redis by that path."""
+        served = self.serve(Redis(url="redis://127.0.0.1:1"))
+        changing = served.change(self.settings)
+        await pause(0.1)
+        self.assertFalse(changing.called)
+        assert served.path.sharing is not None
+        served.path.sharing.flushes.flush(question("bank.example").name, True).addErrback(lambda _: None)
+        await changing
+        assert served.path.sharing is not None
+        self.assertEqual(len(served.path.sharing.flushes._owed), 1)
         await served.settled()
 
     async def test_counted_once(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import dns.message
@@ -18,6 +19,7 @@ from heimdall.message.edns import BLOCKED, ExtendedError
 from heimdall.message.query import NXDOMAIN, Client, Query
 from heimdall.message.wire import from_text, suffixes
 from heimdall.pipeline import JUDGE, Path, lay
+from heimdall.station import Station
 from tests.cache.questions import question
 from tests.message.messages import query_wire
 
@@ -73,6 +75,7 @@ class School:
         self.open = self.broken = False
         self.ends: float | None = None
         self.host: Any = None
+        self.instead: Callable[[Query], Answer | None] | None = None
 
     def start(self, host: Any) -> None:
         self.host = host
@@ -80,6 +83,8 @@ class School:
     def judge(self, query: Query) -> Answer | Pass | None:
         if self.broken:
             raise ZeroDivisionError
+        if self.instead is not None:
+            return self.instead(query)
         if self.open and GAMES in suffixes(query.name):
             return make(query, NXDOMAIN, "blocked", ExtendedError(BLOCKED, "after school"))
         return None if self.ends is None else Pass(self.ends - self.host.reactor.seconds())
@@ -230,6 +235,37 @@ class Changing(Case):
         self.upstream.give()
         self.assertEqual((len(self.path.memory), self.ask("other.example")[:7]), (1, "NOERROR"))
 
+    def test_others_change_under_way(self) -> None:
+        """So it is where another worker or another node says so."""
+        for names in ([GAMES], None):
+            School.one.open = False
+            self.upstream.kept = []
+            self.assertEqual(self.ask(), "")
+            School.one.open = True
+            Station(self.path, self.clock, (), "one").judge(names)
+            self.upstream.give()
+            self.assertEqual([said(reply) for reply in self.later], ["NXDOMAIN"])
+            self.assertEqual(len(self.path.memory), 0)
+
+    def test_alias_meanwhile(self) -> None:
+        """Where it says an alias by then, what that leads to is told as well."""
+        self.upstream.kept = []
+        self.assertEqual(self.ask(), "")
+        target = from_text("outside.example")
+
+        def judge(query: Query) -> Answer | None:
+            if GAMES not in suffixes(query.name):
+                return None
+            return local(query, 0, [(query.name, 5, TTL, target)], alias=target)
+
+        School.one.instead = judge
+        School.one.host.changed(None)
+        self.upstream.give()
+        (reply,) = self.later
+        records = [rrset.to_text().split(" IN ")[1] for rrset in dns.message.from_wire(reply).answer]
+        self.assertEqual(records, ["CNAME outside.example.", "A 192.0.2.1"])
+        self.assertEqual(self.path.server.front._pending, 0)
+
     def test_over_meanwhile(self) -> None:
         """So is what comes when the verdict that let it pass is over."""
         School.one.ends = self.clock.seconds() + 1
@@ -276,6 +312,22 @@ class Changing(Case):
         self.upstream.give()
         self.assertEqual(self.ask("b.games.example"), "NXDOMAIN")
         self.assertEqual(len(self.path.memory), 0)
+
+    def test_one_type(self) -> None:
+        """After a reload that a name does not exist hides no record that a policy answers for one type of it."""
+        asked = question("www.games.example")
+        gone = local(asked, NXDOMAIN, [(asked.name, 6, 60, b"\0\0" + bytes(20))], origin="upstream")
+        self.path.memory.put(asked, gone.replace(keep=True, negative=True), self.clock.seconds())
+
+        def judge(query: Query) -> Answer | None:
+            return local(query, 0, [(query.name, 16, 60, b"\2ok")]) if query.qtype == 16 else None
+
+        former, self.path = self.path, self.lay(self.path)
+        School.one.instead = judge
+        former.rest()
+        self.path.lead()
+        self.path.judge()
+        self.assertEqual(self.ask(qtype="TXT"), 'NOERROR 60 "ok"')
 
     def test_alias(self) -> None:
         """What an alias leads to meets them under its own name, and an answer of theirs is kept for no other name."""

@@ -37,6 +37,7 @@ class Alike:
 
     def __init__(self) -> None:
         self._shapes: OrderedDict[bytes, tuple[Query, bytes]] = OrderedDict()
+        self._read = Query(b"", 0, b"", b"", 0, b"")
         self.bytes = 0
         """What they take."""
 
@@ -80,6 +81,7 @@ class Alike:
         if known is None or end - _NAME > 255:
             return None
         query, ending = known
+        self._read.wire, self._read = b"", query  # of those not in hand no message is kept
         query.question = rest[_NAME : end + 4]
         query.name = name = rest[_NAME:end].lower()
         query.key = name + ending

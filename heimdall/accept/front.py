@@ -285,6 +285,13 @@ class Front:
             if query.passed is not None:
                 verdict = settled(query, answer, self._name_gates, self._seconds())
                 answer = verdict if isinstance(verdict, Answer) else make(query, REFUSED, "local", _DROPPED)
+                if answer.alias and self._complete is not None:
+                    # A policy says an alias now; what that leads to is asked for with no policy before it.
+                    query.passed = None
+                    self._wait(partial(self._complete, answer), query, started, later)
+                    self._pending -= 1
+                    self._drain()
+                    return
             reply = self._reply(query, answer, answer.body, started)
         except Exception as bug:
             self._broken(Failure(bug), query, later)

@@ -205,7 +205,11 @@ class Repeats:
                 left.append((index, whole, not apart or hosts[index] not in apart))
                 continue
             if apart and hosts[index] in apart:
-                verdict = self._passing.judge(slots, index, repeat.query)
+                try:
+                    verdict = self._passing.judge(slots, index, repeat.query)
+                except Exception:  # the replies before it are written already: it alone goes the long way
+                    left.append((index, None, False))
+                    continue
                 if verdict is not None:
                     reply = self._judged(repeat.query, verdict, now)
                     if reply:

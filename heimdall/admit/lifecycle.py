@@ -82,6 +82,10 @@ class Lifecycle:
             for heard in self.heard:
                 heard(some)
 
+    def heed(self, names: Sequence[bytes] | None) -> None:
+        """Note that policies of others judge otherwise: what was asked here before is judged again at its end."""
+        self._changes.add(names)
+
     def rest(self) -> None:
         """Be asked no more: what these policies said holds no longer."""
         self.leads = False

@@ -10,7 +10,8 @@ from twisted.logger import Logger
 
 from heimdall.interfaces import IGate
 from heimdall.message.passed import asked
-from heimdall.message.query import Query
+from heimdall.message.query import EVERY_TYPE, Query
+from heimdall.message.wire import name_end
 from heimdall.tally import Count, Tally
 
 QUIET: Final = 60.0
@@ -49,4 +50,9 @@ class Unasked:
         What they cannot judge has to be asked about again; so has a name that may be held as one that does not exist.
         """
         query = asked(key, NOBODY)
-        return not self.passes(query) or (query.passed is not None and query.passed.exists)
+        passes, passed = self.passes(query), query.passed
+        if not passes or passed is None:
+            return not passes
+        # A policy speaks of one type: what is held for all of them is asked for again.
+        end = name_end(key)
+        return passed.exists or (passed.changes is not None and key[end : end + 2] == EVERY_TYPE)

@@ -10,10 +10,10 @@ from zope.interface import classImplements
 
 from heimdall.cache.eviction import QUEUES, Eviction
 from heimdall.cache.kept import Kept, kept
-from heimdall.cache.table import EVERY_TYPE, ORIGINS, Table
+from heimdall.cache.table import ORIGINS, Table
 from heimdall.interfaces import IHotCache
 from heimdall.message.answer import Answer, Stale
-from heimdall.message.query import DS, NXDOMAIN, Query
+from heimdall.message.query import DS, EVERY_TYPE, NXDOMAIN, Query
 from heimdall.message.spots import aged
 from heimdall.tally import Count, Gauge, Tally
 
@@ -213,10 +213,14 @@ class Memory:
         form, shared = table.form(answer)
         body, ttl = answer.body, answer.ttl
         size = ENTRY_BYTES + len(key) + len(body)
-        if not shared:
-            size += FORM_BYTES + SPOT_BYTES * len(form.spots)
         part = self._index[hash(key) & _PART]
         held = part.get(key)
+        if not shared or (
+            held is not None
+            and table.forms[held] is form
+            and table.sizes[held] > ENTRY_BYTES + len(key) + len(table.bodies[held])
+        ):  # the second: it has paid for the form that it has still
+            size += FORM_BYTES + SPOT_BYTES * len(form.spots)
         if held is None:
             place = part[key] = table.enter(key)
             self._order.enter(place, size)

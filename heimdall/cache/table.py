@@ -12,6 +12,7 @@ from collections import OrderedDict
 from typing import Final
 
 from heimdall.message.answer import Answer, Stale
+from heimdall.message.query import EVERY_TYPE
 from heimdall.message.spots import aged
 from heimdall.message.wire import name_end
 
@@ -30,9 +31,6 @@ SPARE: Final = 64
 
 ORIGINS: Final[tuple[str, ...]] = ("upstream", "redis", "memory", "stale", "local", "blocked", "file")
 """Who may have known an answer; a user's own source may say something else, which counts as upstream."""
-
-EVERY_TYPE: Final = b"\0\0"
-"""What stands for the type in the key of an answer that holds for all of them."""
 
 NOTHING: Final = Answer(b"", 0)
 """What stands in a place that is free."""

@@ -30,6 +30,9 @@ Client = tuple[str, int] | tuple[str, int, int, int]
 LONGEST: Final = 512
 """Bytes of a message that is kept whole while it waits."""
 
+EVERY_TYPE: Final = b"\0\0"
+"""What stands for the type in the key of an answer that holds for all of them."""
+
 IN: Final = b"\0\1"
 DS: Final = 43
 ANY: Final = 255

@@ -175,7 +175,8 @@ class Crew:
         :param redis: fires when this process is to connect to Redis; a worker takes longer to start than one does.
         :return: fails with ValueError when one of them says that it cannot serve.
         """
-        redis.addCallback(lambda _: self.path.start())
+        path = self.path
+        redis.addCallback(lambda _: path.start() if self.path is path else None)
         started = self._started = Deferred()
         for number in range(len(self._sets)):
             self._hire(number)
@@ -204,6 +205,7 @@ class Crew:
             path.close()
             raise
         former, self.path, self._settings = self.path, path, settings
+        path.inherit(former)
         former.rest()
         path.lead()
         self._past.keep(former.sharing.tallies if former.sharing is not None else ())
@@ -284,7 +286,8 @@ class Crew:
 
     def _lost(self, hand: Hand) -> None:
         """Keep what a worker counted, and start another one in its place."""
-        self._past.keep(hand.tallies)
+        once = {tally.name for tally in self.path.sharing.flushes.tallies} if self.path.sharing is not None else set()
+        self._past.keep(tally for tally in hand.tallies if tally.name not in once)
         hand.tallies = []
         if self._ending:
             return

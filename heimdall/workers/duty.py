@@ -111,7 +111,8 @@ class Duty:
         return succeed(None)
 
     def _changed(self, names: Sequence[bytes] | None) -> None:
-        self.channel.tell("changed", None if names is None else [name.hex() for name in names])
+        told = None if names is None else [name.hex() for name in names]
+        self.channel.ask("changed", told).addErrback(lambda _: None)  # no word that may be left out
 
     def follow(self, what: Any) -> Deferred[Any]:
         """Ask a question as its client does.
@@ -175,7 +176,7 @@ class Duty:
         if self._ending:
             return succeed(None)
         self._ending = True
-        self.channel.tell("leaving")
+        self.channel.ask("leaving").addErrback(lambda _: None)
         done: Deferred[None] = self._end()
         return done
 

@@ -119,6 +119,18 @@ class Shapes(SynchronousTestCase):
         shapes.read(query_wire("c.example")[2:])
         self.assertEqual((copy.name, found.name), (b"\1b\7example\0", b"\1c\7example\0"))
 
+    def test_no_message_kept(self) -> None:
+        """However many shapes were read, the message of the last one alone is kept: its padding counts nowhere."""
+        shapes = Alike()
+        sizes = range(600, 620)
+        for size in sizes:
+            shapes.learn(learnt(query_wire("a.example", use_edns=0, payload=size)))
+        for size in sizes:
+            found = shapes.read(query_wire("b.example", use_edns=0, payload=size)[2:])
+            assert found is not None
+            found.wire = bytes(4000)
+        self.assertEqual(sum(len(query.wire) > 0 for query, _ in shapes._shapes.values()), 1)
+
     def test_unsound(self) -> None:
         """A name that is cut short, has a label of more than 63 bytes or a pointer, or is too long, is not read."""
         shapes = Alike()

@@ -207,6 +207,22 @@ class Known(Case):
         self.assertEqual(self.ask(self.wire), ([], [], [0]))
         self.assertEqual(self.gate.judged, 3)
 
+    def test_broken_gate(self) -> None:
+        """A gate that breaks over one message costs the others of the batch nothing; that one goes the long way."""
+        self.taken(self.wire)
+        judge, broken = self.gate.judge, b"\0\7" + self.wire[2:]
+
+        def judging(query: query.Query) -> object:
+            if query.wire[:2] == broken[:2]:
+                raise ZeroDivisionError
+            return judge(query)
+
+        self.patch(self.gate, "judge", judging)
+        self.front = Front([self.gate], self.memory, [], self.source, self.clock)
+        self.taken(self.wire)
+        replies, left, silent = self.ask(self.wire, broken, self.wire)
+        self.assertEqual(([reply[:2] for reply in replies], left, silent), ([self.wire[:2]] * 2, [1], []))
+
     def test_address_gates(self) -> None:
         """A gate that looks at the address alone is asked once a host; one that may not ask is refused each time."""
         for networks, replies in ((["127.0.0.0/8"], 0), (["192.0.2.0/24"], REFUSED)):

@@ -15,6 +15,7 @@ from zope.interface.verify import verifyObject
 from heimdall.cache.memory import ENTRY_BYTES, PARTS, STEP, Memory
 from heimdall.interfaces import IHotCache
 from heimdall.message import query
+from heimdall.message.answer import Row, local
 from heimdall.message.passed import Changes, terms
 from heimdall.message.query import Query
 from tests.cache.questions import failure, negative, positive, question, scoped, ttls
@@ -191,6 +192,17 @@ class Bounds(SynchronousTestCase):
             memory.put(name, known.replace(question=name.key[:-1]), 0.0)
         self.assertEqual(len(memory), 200_000)
         self.assertLess(max(map(len, memory._index)), 2 * 200_000 // PARTS)
+
+    def test_form_of_its_own(self) -> None:
+        """An answer that is refreshed still pays for a form that it shares with nobody."""
+        name = question("a.example")
+        rows: list[Row] = [(name.name, 16, 60, b"x" * length) for length in range(1, 9)]
+        memory = Memory(1_000_000)
+        used = []
+        for now in (0.0, 1.0, 2.0):
+            memory.put(name, local(name, 0, rows, origin="upstream").replace(keep=True), now)
+            used.append(memory.used)
+        self.assertEqual(len(set(used)), 1, used)
 
     def test_bytes_are_real(self) -> None:
         """What is counted is what the process grows by, within a quarter: for answers of one record and of many."""

@@ -17,7 +17,7 @@ from tests.live.test_reload import wait
 from tests.mutator import damaged, start
 from tests.running import Running
 
-MESSAGES = 100_000
+MESSAGES = 40_000
 MEGABYTE = 1_000_000
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import TestCase
 
 from heimdall.cache.carry import AT_ONCE
@@ -48,6 +49,17 @@ class Exports(TestCase):
         for records in found.values():
             self.assertEqual((len(records), len({key for key, _ in records})), (HELD, HELD))
         self.assertEqual(self.duty._exports, {})
+
+    def test_never_left_out(self) -> None:
+        """That a policy changed its mind, or that a worker leaves, reaches a parent that is slow to read as well."""
+        wire = StringTransport()
+        self.duty.channel.makeConnection(wire)
+        self.duty.channel.pauseProducing()
+        self.duty._changed(None)
+        self.duty.channel.tell("log", "a line")
+        self.assertEqual(wire.value().count(b'"changed"'), 1)
+        self.assertEqual(self.duty.channel.unsaid.total(), 1)
+        self.duty.channel.connectionLost()
 
     async def test_unknown(self) -> None:
         """An export that did not begin here, or is over, has no end that could be taken for one."""
