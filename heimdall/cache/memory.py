@@ -145,9 +145,12 @@ class Memory:
         self._uses[place] += 1
         if now < self._until[place]:
             return self._forms[place], self._bodies[place], place
+        held = self._table.keys[place]
         if not self._fit(place, query, now):
-            self.forget(self._table.keys[place])
+            self.forget(held)
             return None
+        if self._table.keys[place] != held:
+            return self.get(query, now)  # a source that answers at once has put something else there
         return self._forms[place], self._bodies[place], ~place
 
     def _find(self, key: bytes) -> int | None:

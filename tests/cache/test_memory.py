@@ -254,6 +254,18 @@ class Refreshing(SynchronousTestCase):
             self.memory.get(question(), now)
         self.assertEqual(self.asked, [9.0])
 
+    def test_place_lost(self) -> None:
+        """A source may answer a refresh at once; where that pushes the answer out, another one's place is not given."""
+
+        def refresh(asked: Query, left: float) -> None:
+            self.memory.forget(asked.key)
+            self.memory.put(question("b.example"), positive("b.example"), 95.0)
+
+        self.memory.refresh = refresh
+        for now in (1.0, 2.0):
+            self.memory.get(question(), now)
+        self.assertIsNone(self.memory.get(question(), 95.0))
+
     def test_not_in_use(self) -> None:
         """A name asked for once only is left to expire."""
         self.memory.get(question(), 95.0)
