@@ -60,9 +60,22 @@ def keep(command: Sequence[str]) -> int:
 
     :return: its exit code; 128 and the number of the signal that ended it.
     """
+    started: list[subprocess.Popen[bytes]] = []
+    told = False
+
+    def end(*_: object) -> None:
+        nonlocal told
+        told = True
+        for program in started:
+            program.terminate()
+
+    # The program may answer, and its parent tell it to end, before this process runs again: so this comes first.
+    signal.signal(signal.SIGTERM, end)
     given = [LOCK] if _is_open(LOCK) else []
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=given)  # noqa: S603
-    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    started.append(child)
+    if told:
+        child.terminate()
 
     def watch() -> None:
         while os.read(0, 1024):

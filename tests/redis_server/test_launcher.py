@@ -34,6 +34,19 @@ sys.exit(launcher.main(sys.argv[1:]))
 """
 """The launcher on a machine that has no prctl."""
 
+SLOW = """
+import subprocess, sys, time
+from heimdall.redis_server import launcher
+class Popen(subprocess.Popen):
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        time.sleep(0.5)
+launcher.subprocess.Popen = Popen
+launcher.tied = lambda: False
+sys.exit(launcher.main(sys.argv[1:]))
+"""
+"""The same on a machine so busy that others run before its call returns."""
+
 PROGRAM = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)"
 
 
@@ -109,6 +122,12 @@ class Alone(Case):
         _, child, program = self.started()
         os.kill(child, signal.SIGTERM)
         wait_for(lambda: not runs(program) and not runs(child))
+
+    def test_told_at_once(self) -> None:
+        """That holds from the moment that the program runs, which may be before the launcher does again."""
+        self.alone = SLOW
+        done = self.run_here("/bin/sh", "-c", "kill -TERM $PPID; exec sleep 20")
+        self.assertEqual(done.returncode, 128 + signal.SIGTERM)
 
 
 class Either(Case):
