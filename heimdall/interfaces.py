@@ -208,10 +208,19 @@ class IHotCache(Interface):
         """Forget what is held under one key."""
 
 
+class Exchanging(Ongoing, Protocol):
+    """A question that one server was asked.
+
+    :ivar heard: when it first said something of it that was no whole answer; None before that.
+    """
+
+    heard: float | None
+
+
 class IExchange(Interface):
     """The way to one server, over whatever transports it takes to get its whole answer."""
 
-    def tell(query: Query, timeout: float, told: Callable[[Any], object]) -> Ongoing:
+    def tell(query: Query, timeout: float, told: Callable[[Any], object]) -> Exchanging:
         """Ask a server.
 
         :param timeout: seconds.

@@ -292,7 +292,7 @@ class Once:
             self._stale_given.add("failure", by=len(flight.waiters))
             # As long as that is held, the upstream that failed is not asked again (RFC 8767, 5).
             self._memory.put(query, answer, now, max(held[2], now + STALE_TTL))
-        else:
+        elif not query.links:
             ttl = self._failure_ttl
             self._memory.put(query, answer.replace(ttl=ttl), now, now + ttl)
         self._land(flight, answer)

@@ -109,10 +109,11 @@ def judge(wire: bytes, query: Query, form: int) -> Answer | Unusable:
     rcode = wire[3] & 15
     if wire[4:6] == b"\0\0":
         # RFC 6891, 7, and RFC 8906, 3.2.1: who does not understand a query may repeat nothing of it.
-        if rcode not in response.GOOD:
-            return _failure(Answer(question, rcode), not response.has_opt(wire, HEADER))
+        extended = response.rcode_with_opt(wire, HEADER)
+        if rcode not in response.GOOD or extended == BADVERS:
+            return _failure(Answer(question, extended or rcode), extended in (None, BADVERS))
         if wire[2] << 8 & TC:
-            return Unusable(TRUNCATED, "truncated", "truncated", Answer(question, rcode, TC))
+            return Unusable(TRUNCATED, "truncated", "truncated", Answer(question, rcode, TC), blamed=False)
         return _malformed(question, "a response without its question")
     try:
         if not asks(wire, question):
@@ -125,12 +126,12 @@ def judge(wire: bytes, query: Query, form: int) -> Answer | Unusable:
         return Unusable(FAILED, "referral", str(referral), Answer(question, SERVFAIL))
     except Malformed as malformed:
         if wire[2] << 8 & TC and rcode in response.GOOD:
-            return Unusable(TRUNCATED, "truncated", "truncated", Answer(question, rcode, TC))
+            return Unusable(TRUNCATED, "truncated", "truncated", Answer(question, rcode, TC), blamed=False)
         return _malformed(question, str(malformed))
     if answer.rcode not in response.GOOD:
-        return _failure(answer, not response.has_opt(wire, HEADER + len(question)) or answer.rcode == BADVERS)
+        return _failure(answer, response.rcode_with_opt(wire, HEADER + len(question)) in (None, BADVERS))
     if answer.flags & TC:
-        return Unusable(TRUNCATED, "truncated", "truncated", answer)
+        return Unusable(TRUNCATED, "truncated", "truncated", answer, blamed=False)
     return answer
 
 

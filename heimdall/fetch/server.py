@@ -17,7 +17,7 @@ from heimdall.fetch.judgement import TRUNCATED, Unusable
 from heimdall.fetch.ledger import Ledger
 from heimdall.fetch.stream import Stream
 from heimdall.fetch.udp import Udp, Write
-from heimdall.interfaces import IExchange, ITransport, NoAnswer, Ongoing
+from heimdall.interfaces import Exchanging, IExchange, ITransport, NoAnswer, Ongoing
 from heimdall.message.answer import Answer
 from heimdall.message.query import PLAIN, WITH_OPT, WITH_SUBNET, Query, write
 
@@ -67,7 +67,7 @@ class Server:
     def _write(self, query: Query, identity: int, form: int) -> bytes:
         return write(query, identity, form, self._ad)
 
-    def tell(self, query: Query, timeout: float, told: OnOutcome) -> Ongoing:
+    def tell(self, query: Query, timeout: float, told: OnOutcome) -> Exchanging:
         """Ask; see :class:`~heimdall.interfaces.IExchange`."""
         now = self.clock.seconds()
         if self.edns.plain(now):
@@ -93,10 +93,13 @@ classImplements(Server, IExchange)
 class Exchange:
     """One question to a server, put in other ways until there is a whole answer: over TCP, without the subnet, plainly.
 
-    Each way is tried once, so there are four at most. ``best`` is what is told if the last one brings nothing better.
+    Each way is tried once, so there are four at most. ``best`` is what is told if the last one brings nothing better,
+    ``heard`` when the server first said something that did not do.
     """
 
-    __slots__ = ("_best", "_ends", "_form", "_lost_edns", "_over", "_query", "_server", "_told", "_transport", "_work")
+    __slots__ = (
+        "_best", "_ends", "_form", "_lost_edns", "_over", "_query", "_server", "_told", "_transport", "_work", "heard",
+    )  # fmt: skip
 
     def __init__(self, server: Server, query: Query, form: int, ends: float, told: OnOutcome) -> None:
         self._server = server
@@ -107,6 +110,7 @@ class Exchange:
         self._told = told
         self._work: Ongoing | None = None
         self._best: Unusable | None = None
+        self.heard: float | None = None
         self._lost_edns = self._over = False
 
     def send(self, timeout: float) -> None:
@@ -145,6 +149,8 @@ class Exchange:
     def _on_unusable(self, outcome: Unusable) -> None:
         """Put the question in the next way, if there is one that may bring more; else tell the best there is."""
         server = self._server
+        if outcome.said and self.heard is None:
+            self.heard = server.clock.seconds()
         best = self._best
         if best is None or outcome.rank < best.rank:
             self._best = best = outcome

@@ -90,7 +90,6 @@ class Connection(Int16StringReceiver):
 
     def stringReceived(self, string: bytes) -> None:
         """Hand on a message."""
-        self.heard += 1
         self.owner.received(self, string)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -216,6 +215,7 @@ class Stream:
         if isinstance(outcome, Unusable) and outcome.kind == STRAY:
             self._ledger.mismatched.add(outcome.reason)
             return
+        connection.heard += 1
         self.end(flight, outcome)
         self._go_on()
 

@@ -16,7 +16,7 @@ from heimdall.bugs import reporter
 from heimdall.fetch.health import Upstream
 from heimdall.fetch.judgement import Unusable, silent
 from heimdall.fetch.ledger import Ledger
-from heimdall.interfaces import IExchange, ITeller, NoAnswer, Ongoing, Told
+from heimdall.interfaces import Exchanging, IExchange, ITeller, NoAnswer, Told
 from heimdall.message.answer import Answer
 from heimdall.message.query import AD, Query
 from heimdall.waits import Waits
@@ -254,7 +254,7 @@ class Flight:
 class Attempt:
     """A question on its way to one server; ``look`` if nobody waits for it, ``missed`` once its patience is over."""
 
-    __slots__ = ("_over", "_work", "flight", "look", "missed", "sent", "server")
+    __slots__ = ("_heard", "_over", "_work", "flight", "look", "missed", "sent", "server")
 
     def __init__(self, flight: Flight, server: Upstream, sent: float, look: bool) -> None:
         self.flight = flight
@@ -262,7 +262,8 @@ class Attempt:
         self.sent = sent
         self.look = look
         self.missed = self._over = False
-        self._work: Ongoing | None = None
+        self._work: Exchanging | None = None
+        self._heard: float | None = None
 
     def start(self) -> None:
         """Ask."""
@@ -285,6 +286,8 @@ class Attempt:
     def _on_outcome(self, outcome: Answer | Unusable | Failure) -> None:
         if self._over:
             return  # a callee that tells twice, or raises behind what it told
+        if self._work is not None:
+            self._heard = self._work.heard
         self._over, self._work = True, None
         self.server.inflight -= 1
         try:
@@ -301,7 +304,7 @@ class Attempt:
         """Note that the server said something."""
         flight, server = self.flight, self.server
         group = flight.group
-        took = group.clock.seconds() - self.sent
+        took = (group.clock.seconds() if self._heard is None else self._heard) - self.sent
         group.ledger.seconds.observe(took)
         if server.health.replied(took):
             group.log.info("upstream {server} answers again", server=server.text)
@@ -348,8 +351,8 @@ class Attempt:
     def miss(self) -> None:
         """Note that its reply did not come in time."""
         group = self.flight.group
-        if self.missed or group.closed:
-            return
+        if self.missed or group.closed or (self._work is not None and self._work.heard is not None):
+            return  # it said that there is more than fits: over TCP that may take longer
         self.missed = True
         if self.server.health.missed(self.sent, group.clock.seconds()):
             group.log.warn("upstream {server} does not answer: it is asked only now and then", server=self.server.text)

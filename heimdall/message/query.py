@@ -173,6 +173,7 @@ def read(wire: bytes, client: Client = ("", 0), stream: bool = False, subnets: b
         return None
     if wire[2] & 0x78:
         return refusal(wire, NOTIMP)
+    query, end = None, HEADER
     try:
         if wire[4:6] != b"\0\1":
             return refusal(wire, FORMERR)
@@ -181,7 +182,7 @@ def read(wire: bytes, client: Client = ("", 0), stream: bool = False, subnets: b
         if len(wire) != end or wire[4:12] != _QUESTION_ONLY:
             _read_rest(query, end, subnets)
     except Malformed:
-        return refusal(wire, FORMERR)
+        return refusal(wire, FORMERR, end, edns.opt(query.do) if query is not None and query.edns else b"")
     except _Version:
         return refusal(wire, BADVERS, end, edns.opt(rcode=BADVERS))
     if wire[end - 2 : end] == IN and (query.qtype < 128 or query.qtype > 254) and query.qtype not in (0, edns.OPT):

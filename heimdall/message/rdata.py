@@ -37,6 +37,7 @@ _LAYOUTS: Final[dict[int, tuple[int, ...]]] = {
     24: (18, _NAME, _REST),  # SIG
     26: (2, _NAME, _NAME),  # PX
     28: (16,),  # AAAA
+    29: (16,),  # LOC
     33: (6, _NAME),  # SRV
     35: (4, _STRING, _STRING, _STRING, _NAME),  # NAPTR
     36: (2, _NAME),  # KX
@@ -58,6 +59,9 @@ _LAYOUTS: Final[dict[int, tuple[int, ...]]] = {
     64: (2, _NAME, _PARAMETERS),  # SVCB
     65: (2, _NAME, _PARAMETERS),  # HTTPS
     99: (_STRINGS,),  # SPF
+    104: (10,),  # NID
+    105: (6,),  # L32
+    106: (10,),  # L64
     107: (2, _NAME),  # LP
     108: (6,),  # EUI48
     109: (8,),  # EUI64
@@ -71,6 +75,9 @@ FIXED: Final[dict[int, int]] = {1: 4, 28: 16}
 
 WITH_NAMES: Final = frozenset(kind for kind, layout in _LAYOUTS.items() if _NAME in layout)
 """The types whose data may hold a compressed name."""
+
+WRITTEN_OUT: Final = WITH_NAMES - {2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 15}
+"""Those whose names are read if they are compressed, and never sent so; the types of RFC 1035 may be (RFC 3597, 4)."""
 
 
 def read(kind: int, wire: bytes, at: int, end: int, known: dict[int, bytes]) -> bytes:

@@ -182,12 +182,15 @@ class _Sections:
                 continue
             if self.has_opt or (section == 2 and kind in _META):
                 # Behind the OPT may stand a signature of the transport. Offsets into what follows it would be wrong
-                # once it is gone, and nobody needs more additional records.
+                # once it is gone, and nobody needs more additional records. What stands before it leaves a gap.
+                self._rewritten = self._rewritten or not self.has_opt
                 continue
             if klass != _IN or kind in _META:
                 raise Malformed(f"a record of class {klass} and type {kind}")
             owner = expand_name(wire, owner_at, names)[0].lower()
             data = rdata.read(kind, wire, fixed + 10, end, names)
+            if kind in rdata.WRITTEN_OUT and len(data) != end - fixed - 10:
+                self._rewritten = True
             (ttl,) = _TTL.unpack_from(wire, fixed + 4)
             if ttl > _LONGEST:  # RFC 2181, 8
                 ttl = 0
@@ -222,9 +225,12 @@ class _Sections:
         :raises Malformed: it says nothing of the name that was asked for, or its aliases lead nowhere.
         """
         answers, authorities, additionals = self._rows
-        end, owners, found = self._follow()
+        end, owners, found = self._follow(rcode == YXDOMAIN)
         if answers and not owners:
             raise Malformed("the records of another name alone")
+        found = found and not rcode
+        if not found:
+            owners.discard(end)  # what stands there is of another type, or denied by the response code
         kept = [row for row in answers if row[0] in owners]
         if len(kept) != len(answers):
             self._rewritten, answers = True, kept
@@ -238,11 +244,12 @@ class _Sections:
                     minimum = min(_TTL.unpack_from(data, len(data) - 4)[0], _LONGEST)
         if ns and not (rcode or soa or answers or authoritative):
             raise Referral("a referral: this server does not recurse")
-        positive = rcode == 0 and found
-        alias = end if answers and not (rcode or found or soa) else b""
-        keep = positive or bool(alias) or (rcode in (0, NXDOMAIN) and minimum is not None)
+        if self._rows[0] and not (answers or rcode) and minimum is None:
+            raise Malformed("the records of another type alone")
+        alias = end if answers and not (rcode or found or minimum is not None) else b""
+        keep = found or bool(alias) or (rcode in (0, NXDOMAIN) and minimum is not None)
         rows = [*answers, *authorities, *additionals]
-        ttls = self._ttls(rows, None if positive else minimum)
+        ttls = self._ttls(rows, None if found else minimum)
         if self._rewritten:
             body, spots = pack(self.question, rows, ttls)
         else:
@@ -262,9 +269,10 @@ class _Sections:
             alias=alias,
         )
 
-    def _follow(self) -> tuple[bytes, set[bytes], bool]:
+    def _follow(self, too_long: bool) -> tuple[bytes, set[bytes], bool]:
         """Follow the aliases in the answer section from the name that was asked for (RFC 1034, 3.6.2; RFC 6672, 3).
 
+        :param too_long: whether they may end at a name that is too long for one: the response code says so.
         :return: the name that they end at, the owners of the records on the way, and whether what was asked for is
             at the end.
         """
@@ -289,7 +297,7 @@ class _Sections:
                     if above != name and DNAME in kinds.get(above, {}):
                         owners.add(above)
                         target = target or name[: len(name) - len(above)] + kinds[above][DNAME].lower()
-            if not target:
+            if not target or (too_long and len(target) > 255):
                 return name, owners, False
             if target in passed or len(passed) > MOST_LINKS or len(target) > 255:
                 raise Malformed("aliases that lead in a circle, or too far")
@@ -311,9 +319,15 @@ class _Sections:
         ]  # RFC 2308, 5
 
 
-def has_opt(wire: bytes, at: int) -> bool:
-    """Whether there is an OPT among the records of a response that begin at ``at``, as far as they can be read."""
+def rcode_with_opt(wire: bytes, at: int) -> int | None:
+    """Return all 12 bits of the response code; None without an OPT, as far as the records can be read.
+
+    :param at: where they begin.
+    """
     try:
-        return any(record[2] == edns.OPT for record in records(wire, at, sum(_COUNTS.unpack_from(wire, 6))))
+        for _, fixed, kind, _, _ in records(wire, at, sum(_COUNTS.unpack_from(wire, 6))):
+            if kind == edns.OPT:
+                return wire[fixed + 4] << 4 | wire[3] & 15
     except Malformed:
-        return False
+        pass
+    return None

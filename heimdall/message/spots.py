@@ -60,7 +60,11 @@ def walk_one(wire: bytes, at: int, question: bytes) -> tuple[int, int] | None:
     if end > len(wire):
         return None
     # Most are addresses, whose data is right if it has the right length.
-    return (ttl, end) if size == _SIZES.get(kind) or _is_sound(kind, wire, at + 12, end) else None
+    if size == _SIZES.get(kind):
+        return ttl, end
+    if (kind[0] << 8 | kind[1]) in rdata.WRITTEN_OUT or not _is_sound(kind, wire, at + 12, end):
+        return None
+    return ttl, end
 
 
 def _is_sound(kind: bytes, wire: bytes, at: int, end: int) -> bool:

@@ -324,6 +324,15 @@ class Keeping(Case):
             self.assertIsNone(self.known())
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
+    def test_failed_chain(self) -> None:
+        """A chain that is too long says nothing of the names that it passes: who asks for one of these may get it."""
+        query = question()
+        query.links = 1
+        asked = self.once.ask(query)
+        self.source.give(failure())
+        self.successResultOf(asked)
+        self.assertIsNone(self.known())
+
     def test_a_source_that_raises(self) -> None:
         """A source that raises where it should have failed is a failure like others, logged once a minute."""
 

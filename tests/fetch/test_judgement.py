@@ -81,7 +81,9 @@ class Judging(SynchronousTestCase):
             self.assertTrue(self.judged(bare[:2] + bytes((0x80, rcode)) + bytes(8)).plain)
         self.assertFalse(self.judged(flags(bare, 0x8180, SERVFAIL)).plain)
         badvers = bare[:11] + b"\1" + bare[12:] + OPT[:5] + b"\1" + OPT[6:]
-        self.assertEqual((self.judged(badvers).plain, self.judged(badvers).reason), (True, "badvers"))
+        alone = badvers[:4] + bytes(7) + b"\1" + badvers[-11:]
+        for wire in (badvers, alone):
+            self.assertEqual((self.judged(wire).plain, self.judged(wire).reason), (True, "badvers"))
 
     def test_unknown_codes(self) -> None:
         """A code that we do not know leads to the next server, and means SERVFAIL to a client."""
@@ -122,11 +124,11 @@ class Judging(SynchronousTestCase):
         self.assertEqual((judged.kind, judged.reason, judged.blamed), (FAILED, "referral", True))
 
     def test_truncated(self) -> None:
-        """TC leads to TCP, also where the records are cut in the middle, or the question is missing."""
+        """TC leads to TCP, also where the records are cut in the middle, or the question is missing; it is no fault."""
         cut = flags(self.good, 0x8380)
         for wire in (cut, cut[:-20], cut[:30], cut[:4] + bytes(8)):
             judged = self.judged(wire)
-            self.assertEqual((judged.kind, bool(judged.answer.flags & TC)), (TRUNCATED, True))
+            self.assertEqual((judged.kind, bool(judged.answer.flags & TC), judged.blamed), (TRUNCATED, True, False))
         self.assertEqual(self.judged(flags(self.good, 0x8380, SERVFAIL)).kind, FAILED)
 
     def test_strays(self) -> None:

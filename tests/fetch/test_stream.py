@@ -10,6 +10,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
@@ -38,6 +39,33 @@ NEVER = 600.0
 def ask(text: str = "www.example", qtype: int = 1) -> Query:
     """Return a question."""
     return make(from_text(text), qtype)
+
+
+class Saying(Protocol):
+    """Says one thing when it hears something, and closes."""
+
+    transport: ITCPTransport
+
+    def __init__(self, says: bytes) -> None:
+        self.says = says
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.write(self.says)
+        self.transport.loseConnection()
+
+
+class Rubbish(Factory):
+    """A server that says one thing on each connection, whatever it is asked, and closes it."""
+
+    noisy = False
+
+    def __init__(self, says: bytes) -> None:
+        self.says = says
+        self.connections = 0
+
+    def buildProtocol(self, addr: object) -> Protocol:
+        self.connections += 1
+        return Saying(self.says)
 
 
 class Case(VirtualCase):
@@ -174,6 +202,17 @@ class Losses(Case):
         yield self.failed(exchange(self.stream, ask("bye.example"), 5))
         self.assertEqual(self.ledger.failed.counts, {("lost",): 1})
         self.assertEqual(self.upstream.count("bye.example"), 1)
+
+    @inlineCallbacks
+    def test_rubbish_is_no_word(self) -> Steps:
+        """A server that closes behind what answers nothing has failed as well: it is not asked again and again."""
+        for rubbish in (b"\0\0", b"\0\1x", b"\0\x0c" + bytes(12)):
+            server = Rubbish(rubbish)
+            port = reactor.listenTCP(0, server, interface="127.0.0.1")
+            self.addCleanup(port.stopListening)
+            stream = self.exchange(port.getHost().port)
+            yield self.failed(exchange(stream, ask(), 5))
+            self.assertEqual(server.connections, 1)
 
     @inlineCallbacks
     def test_asked_again(self) -> Steps:

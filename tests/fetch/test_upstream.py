@@ -16,7 +16,7 @@ from zope.interface.verify import verifyObject
 from heimdall.fetch.health import FAILURES, LOOK, SILENCE
 from heimdall.fetch.judgement import Unusable, judge, silent, unreachable
 from heimdall.fetch.upstream import Group
-from heimdall.interfaces import IExchange, ISource, NoAnswer, Ongoing
+from heimdall.interfaces import Exchanging, IExchange, ISource, NoAnswer
 from heimdall.message.answer import Answer
 from heimdall.message.edns import NETWORK_ERROR, NO_REACHABLE_AUTHORITY, ExtendedError, opt
 from heimdall.message.query import AD, FORMERR, NOTIMP, NXDOMAIN, REFUSED, SERVFAIL, WITH_OPT, Query
@@ -28,6 +28,14 @@ WWW = question(from_text("www.example"), 1)
 Outcome = Answer | Unusable
 
 
+class Asked:
+    """A question to a fake."""
+
+    def __init__(self, asked: Deferred[Any], heard: float | None) -> None:
+        self.heard = heard
+        self.cancel = asked.cancel
+
+
 @implementer(IExchange)
 class Fake:
     """A server that replies after ``delay`` seconds, at once for 0, never for None, and refuses below 0."""
@@ -35,13 +43,14 @@ class Fake:
     def __init__(self, clock: Clock, delay: float | None, rcode: int = 0) -> None:
         self.clock, self.delay, self.rcode = clock, delay, rcode
         self.flags = 0
+        self.heard: float | None = None
         self.times: list[float] = []
         self.waiting: dict[Deferred[Outcome], IDelayedCall] = {}
         self.error: Exception | None = None
 
-    def tell(self, query: Query, timeout: float, told: Callable[[Any], object]) -> Ongoing:
+    def tell(self, query: Query, timeout: float, told: Callable[[Any], object]) -> Exchanging:
         asked: Deferred[Any] = self._ask(timeout, query)
-        return asked.addBoth(told)
+        return Asked(asked.addBoth(told), None if self.heard is None else self.clock.seconds() + self.heard)
 
     def _ask(self, timeout: float, query: Query) -> Deferred[Outcome]:
         self.times.append(self.clock.seconds())
@@ -215,7 +224,7 @@ class OneServer(Case):
             group = self.group(0)
             tell = self.fakes[0].tell
 
-            def raising(query: Query, timeout: float, told: Any, tells: bool = tells, tell: Any = tell) -> Ongoing:
+            def raising(query: Query, timeout: float, told: Any, tells: bool = tells, tell: Any = tell) -> Exchanging:
                 if tells:
                     tell(query, timeout, told)
                 raise ZeroDivisionError
@@ -354,6 +363,22 @@ class SeveralServers(Case):
         self.settle(group)
         self.fakes[0].delay = -1
         self.assertLess(self.wait(group.ask(WWW)), 0.03)
+
+    def test_heard_of_in_time(self) -> None:
+        """A server that said in time that there is more to say is not silent, however long the rest takes."""
+        group = self.group(0.01)
+        self.settle(group)
+        self.fakes[0].delay, self.fakes[0].heard = 3.0, 0.01
+        asked = []
+        for _ in range(10):
+            asked.append(group.ask(WWW))
+            self.clock.pump([0.01] * 25)
+        health = group.servers[0].health
+        self.assertEqual((health.up, health.misses), (True, 0))
+        self.clock.pump([0.01] * 400)
+        self.assertEqual([self.successResultOf(one).rcode for one in asked], [0] * 10)
+        self.assertEqual((health.up, health.misses), (True, 0))
+        self.assertAlmostEqual(health.rtt or 0.0, 0.01, places=2)
 
     def test_failure_waits_for_hedge(self) -> None:
         """A failure does not end a question while another server that was asked may still answer."""

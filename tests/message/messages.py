@@ -132,7 +132,8 @@ def image(message: dns.message.Message) -> Answer:
 def said(message: dns.message.Message) -> list[dns.rrset.RRset] | None:
     """What the answer section of a good response says of its question, as dnspython sees it; None for nothing at all.
 
-    That is the records at the name that was asked for, at the names that its aliases lead to, and the DNAMEs above.
+    That is the records at the name that was asked for, at the names that its aliases lead to, and the DNAMEs above;
+    where these end, those of the type alone, if the response code does not deny them.
     """
     question = message.question[0]
     name, passed, found = question.name, set(), set()
@@ -144,8 +145,17 @@ def said(message: dns.message.Message) -> list[dns.rrset.RRset] | None:
         ]
         found |= {rrset.name for rrset in here + [one for one in above if one.name != name]}
         aliases = [rrset for rrset in here if rrset.rdtype == dns.rdatatype.CNAME]
-        if any(rrset.rdtype == question.rdtype for rrset in here) or not aliases:
-            return [rrset for rrset in message.answer if rrset.name in found] if found or not message.answer else None
+        matches = any(rrset.rdtype == question.rdtype for rrset in here)
+        if matches or not aliases:
+            if message.answer and not found:
+                return None
+            if message.rcode() or not matches:
+                found.discard(name)
+            kept = [rrset for rrset in message.answer if rrset.name in found]
+            denied = message.rcode() or any(
+                rrset.rdtype == dns.rdatatype.SOA and name.is_subdomain(rrset.name) for rrset in message.authority
+            )
+            return kept if kept or denied or not message.answer else None
         name = aliases[0][0].target
     return None
 

@@ -160,6 +160,13 @@ class Bad(SynchronousTestCase):
         for bad in (two, named, answer):
             self.assertEqual(self.told(bad).rcode(), FORMERR)
 
+    def test_refused_with_opt(self) -> None:
+        """Who sent a good OPT gets one back, whatever else is wrong (RFC 6891, 7); and his question."""
+        wire = query_wire("a.example")[:10] + b"\0\1" + query_wire("a.example")[12:]
+        told = self.told(wire + b"\0\0\x29\x04\xd0\0\0\x80\0\0\4\0\1\0\5")
+        self.assertEqual((told.rcode(), told.edns, bool(told.ednsflags & 0x8000)), (FORMERR, 0, True))
+        self.assertEqual(len(told.question), 1)
+
     def test_bad_options(self) -> None:
         """An option that runs past the OPT's end, or a senseless client subnet, is a format error."""
         wire = query_wire("a.example")[:10] + b"\0\1" + query_wire("a.example")[12:]

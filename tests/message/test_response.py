@@ -180,6 +180,37 @@ class Reading(SynchronousTestCase):
             self.assertEqual((read.counts, read.body[-4:], read.keep), ((1, 0, 0), bytes((192, 0, 2, 1)), True))
         self.assertRaises(Malformed, response.read, reply_wire("a.example.", "A", foreign))
 
+    def test_another_type(self) -> None:
+        """Records of another type at the name are no answer: malformed alone, left out beside a no."""
+        other = "a.example. 60 TXT x"
+        self.assertRaises(Malformed, response.read, reply_wire("a.example.", "A", other))
+        self.assertEqual(response.read(reply_wire("a.example.", "A", other, "a.example. 60 A 192.0.2.1")).counts[0], 2)
+        nodata = response.read(reply_wire("a.example.", "A", other, authority=(SOA,)))
+        self.assertEqual((nodata.counts, nodata.negative, nodata.ttl), ((0, 1, 0), True, 300))
+        alias = response.read(reply_wire("b.example.", "A", "b.example. 60 CNAME a.example.", other))
+        self.assertEqual((alias.counts, alias.alias), ((1, 0, 0), b"\1a\7example\0"))
+
+    def test_no_such_name_with_data(self) -> None:
+        """NXDOMAIN denies what stands in the answer section at the name: a client is not told both."""
+        records = "b.example. 60 CNAME a.example.", "a.example. 60 A 192.0.2.1"
+        for name, kept in (("a.example.", 0), ("b.example.", 1)):
+            read = response.read(reply_wire(name, "A", *records[1 - kept :], rcode=NXDOMAIN, authority=(SOA,)))
+            self.assertEqual((read.rcode, read.counts, read.negative), (NXDOMAIN, (kept, 1, 0), True))
+
+    def test_alias_out_of_a_zone(self) -> None:
+        """The SOA of the zone that an alias leaves denies nothing of its target, which is asked for."""
+        alias = "a.example. 60 CNAME b.test."
+        read = response.read(reply_wire("a.example.", "A", alias, authority=(SOA,)))
+        self.assertEqual((read.alias, read.negative), (b"\1b\4test\0", False))
+
+    def test_too_long(self) -> None:
+        """YXDOMAIN is an answer: the DNAME that makes of the name one that is too long (RFC 6672, 2.2)."""
+        dname = f"example. 60 DNAME {'y' * 60}.{'z' * 60}.{'w' * 60}.{'v' * 40}.test."
+        name = f"{'q' * 60}.example."
+        read = response.read(reply_wire(name, "A", dname, rcode=response.YXDOMAIN))
+        self.assertEqual((read.rcode, read.counts[0], read.alias), (response.YXDOMAIN, 1, b""))
+        self.assertRaises(Malformed, response.read, reply_wire(name, "A", dname))
+
     def test_loop(self) -> None:
         """Aliases that lead in a circle, or through too many names, are no answer."""
         circle = ("a.example. 60 CNAME b.example.", "b.example. 60 CNAME a.example.")
@@ -267,6 +298,25 @@ class Reading(SynchronousTestCase):
         tsig = b"\1k\0\0\xfa\0\xff\0\0\0\0\0\0"
         read = response.read(wire[:11] + b"\2" + wire[12:] + tsig)
         self.assertEqual((read.counts, len(read.spots)), ((1, 0, 0), 1))
+
+    def test_signature_in_front(self) -> None:
+        """A signature in front of other records is taken out as well, and what follows it moves up."""
+        record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\xc0\0\2\2"
+        tsig = b"\1k\0\0\xfa\0\xff\0\0\0\0\0\0"
+        wire = reply_wire("a.example.", "A", "a.example. 60 A 192.0.2.1")
+        read = response.read(wire[:11] + b"\2" + wire[12:] + tsig + record)
+        self.assertEqual((read.counts, read.body[-16:], ttls(read)), ((1, 0, 1), record, [60, 60]))
+        self.assertEqual(len(read.body), 32)
+
+    def test_names_written_out(self) -> None:
+        """Names in data are compressed for no client where their type does not allow it (RFC 3597, 4)."""
+        for kind, before in ((39, b""), (33, bytes(6)), (65, b"\0\1"), (17, b"\0"), (15, b"\0\1")):
+            data = before + b"\1t\xc0\x0c"
+            question = b"\1a\7example\0" + kind.to_bytes(2, "big") + b"\0\1"
+            record = b"\xc0\x0c" + kind.to_bytes(2, "big") + b"\0\1\0\0\0\x3c" + len(data).to_bytes(2, "big") + data
+            read = response.read(b"\0\7\x81\x80\0\1\0\1\0\0\0\0" + question + record)
+            written = before + b"\1t" + question[:-4] if kind != 15 else data
+            self.assertEqual(read.body, record[:10] + len(written).to_bytes(2, "big") + written)
 
     def test_malformed(self) -> None:
         """A query, two OPTs, an OPT among the answers, or a crowd of records is no reply."""
