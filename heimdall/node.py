@@ -12,7 +12,6 @@ from attrs import evolve
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -30,7 +29,7 @@ from heimdall.node_redis import ENDING, embedded, served
 from heimdall.overview import measured
 from heimdall.pipeline import Path, lay
 from heimdall.presence import Hands, Person, Presence
-from heimdall.station import LAST_WORDS, Station, adopt
+from heimdall.station import Station, adopt
 from heimdall.statistics import ORIGINS, line, statistics
 from heimdall.tally import Tally
 from heimdall.totals import Past, total
@@ -326,7 +325,7 @@ class Node(Service):
         self._log.info("Loaded the configuration again; changed: {told}", told=told)
         if former_redis is not None and former_redis is not redis:
             # What is under way may need it still.
-            await deferLater(self._reactor, settings.fetch.deadline + 2 * LAST_WORDS)
+            await self.hands.settled()
             await self._end(former_redis)
 
     def _end(self, redis: EmbeddedRedis | None) -> Deferred[None]:
