@@ -68,8 +68,10 @@ class Aliases:
         known = self._known(query) if self._kept else None
         if known is not None:
             work.follow(self, query, known, told)
-        else:
-            work.wait(self._tell(query, partial(self._told, work, query, told)))
+            return work
+        step = self._tell(query, partial(self._told, work, query, told))
+        if work.step is None and not work.over:
+            work.step = step
         return work
 
     def _told(self, work: _Work, query: Query, told: Told, outcome: Answer | Failure) -> None:
@@ -77,7 +79,8 @@ class Aliases:
             self._keep(query, outcome)
             work.follow(self, query, outcome, told)
         else:
-            work.end(told, outcome)
+            work.over, work.step = True, None
+            told(outcome)
 
     def complete(self, answer: Answer, query: Query, told: Told) -> Ongoing:
         """Find what an answer lacks that ends with an alias.
@@ -154,33 +157,32 @@ class Aliases:
 
 
 class _Work:
-    """What is done for one question: first the source, then what its alias leads to."""
+    """What is done for one question: first the source, then what its alias leads to.
 
-    __slots__ = ("_over", "_step")
+    ``step`` is what is under way, if the call that began it has returned; ``over`` whether the question has been told.
+    """
+
+    __slots__ = ("over", "step")
 
     def __init__(self) -> None:
-        self._step: Ongoing | None = None
-        self._over = False
-
-    def wait(self, step: Ongoing | None) -> None:
-        """Work at a step, unless it has led further already."""
-        if not self._over and self._step is None:
-            self._step = step
+        self.step: Ongoing | None = None
+        self.over = False
 
     def follow(self, aliases: Aliases, query: Query, answer: Answer, told: Told) -> None:
         """Go on with what an alias leads to."""
-        self._step = None
-        self.wait(aliases.follow(query, answer, partial(self.end, told)))
+        self.step = None
+        step = aliases.follow(query, answer, partial(self._end, told))
+        if not self.over:
+            self.step = step
 
-    def end(self, told: Told, outcome: Answer | Failure) -> None:
-        """Tell what came of it."""
-        self._over, self._step = True, None
+    def _end(self, told: Told, outcome: Answer | Failure) -> None:
+        self.over, self.step = True, None
         told(outcome)
 
     def cancel(self) -> None:
         """End the work; see :class:`~heimdall.interfaces.Ongoing`."""
-        if self._step is not None:
-            self._step.cancel()
+        if self.step is not None:
+            self.step.cancel()
 
 
 def joined(query: Query, answer: Answer, end: Answer) -> Answer:

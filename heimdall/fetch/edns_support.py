@@ -27,26 +27,18 @@ class EdnsSupport:
     def __init__(self, server: str) -> None:
         self._server = server
         self._names: set[bytes] = set()
-        self._until = 0.0
+        self.plain_until = 0.0
+        """Until when it is asked without EDNS: seconds, on one clock."""
         self.lacking = False
         """Whether it was found not to understand EDNS, and nothing since says otherwise."""
-
-    def plain(self, now: float) -> bool:
-        """Whether to ask without EDNS.
-
-        :param now: seconds, on one clock.
-        """
-        return now < self._until
-
-    @property
-    def suspected(self) -> bool:
+        self.suspected = False
         """Whether an answer to a question with EDNS would change what is known."""
-        return self.lacking or bool(self._names)
 
     def understood(self) -> None:
         """Note an answer to a question with EDNS."""
         self._names.clear()
-        self._until = 0.0
+        self.plain_until = 0.0
+        self.suspected = False
         if self.lacking:
             self.lacking = False
             self._log.info("upstream {server} understands EDNS again", server=self._server)
@@ -57,10 +49,11 @@ class EdnsSupport:
         :param name: the folded wire name.
         """
         self._names.add(name)
+        self.suspected = True
         if len(self._names) < NAMES:
             return
         self._names.clear()
-        self._until = now + FORGET
+        self.plain_until = now + FORGET
         if not self.lacking:
             self.lacking = True
             self._log.warn(

@@ -70,7 +70,7 @@ class Server:
     def tell(self, query: Query, timeout: float, told: OnOutcome) -> Exchanging:
         """Ask; see :class:`~heimdall.interfaces.IExchange`."""
         now = self.clock.seconds()
-        if self.edns.plain(now):
+        if now < self.edns.plain_until:
             form = PLAIN
         elif self._subnet and query.subnet is not None:
             form = WITH_SUBNET
@@ -127,8 +127,10 @@ class Exchange:
 
     def _on_reply(self, outcome: Outcome) -> None:
         if isinstance(outcome, Answer):
-            self._learn()
-            self._end(outcome)
+            if self._best is not None or self._server.edns.suspected:
+                self._learn()
+            self._over, self._work = True, None
+            self._told(outcome)
         elif isinstance(outcome, Unusable):
             self._on_unusable(outcome)
         else:
