@@ -27,7 +27,7 @@ from heimdall.interfaces import Complete, Drop, IGate, IHotCache, ISource, Judge
 from heimdall.message import edns
 from heimdall.message.answer import TC, Answer, make
 from heimdall.message.edns import ExtendedError
-from heimdall.message.query import RD, REFUSED, SERVFAIL, Client, Query, read
+from heimdall.message.query import LONGEST, RD, REFUSED, SERVFAIL, Client, Query, read
 from heimdall.message.reply import fit
 from heimdall.message.wire import to_text
 from heimdall.tally import Cell, Count, Gauge, Tally, Times
@@ -204,7 +204,8 @@ class Front:
 
     def _wait(self, tell: Tell, query: Query, started: float, later: Later) -> None:
         """Ask for the answer to a query, whose client waits for it."""
-        query.shorten()
+        if len(query.wire) > LONGEST:
+            query.shorten()
         guest = Guest(self, query, started, later)
         self._pending += 1
         try:

@@ -72,7 +72,10 @@ class Eviction:
         else:
             queue = self._small
             self._small_bytes += size
-        self._append(queue, place)
+        before, after = table.before, table.after  # as in _append: the call would cost more than it does
+        last = before[queue]
+        after[last] = before[queue] = place
+        before[place], after[place] = last, queue
 
     def resize(self, place: int, size: int) -> None:
         """Note that an answer now takes ``size`` bytes."""

@@ -37,13 +37,13 @@ class Frequent:
         """
         if query.subnet is not None:
             return
-        key = query.key
-        if answer.origin == "redis":
-            asks = self._redis
-        elif answer.origin == "upstream":
+        key, origin, rcode = query.key, answer.origin, answer.rcode
+        if origin == "upstream":
             asks = self._upstream
-            if answer.rcode in (0, NXDOMAIN):
+            if not rcode or rcode == NXDOMAIN:
                 self._ttls[key] = answer.ttl
+        elif origin == "redis":
+            asks = self._redis
         else:
             return
         asks[key] = asks.get(key, 0) + askers
@@ -63,7 +63,9 @@ class Frequent:
 
     def _make_room(self, asks: dict[bytes, int]) -> None:
         least = sorted(asks.values())[len(asks) // 2]
-        for key in [key for key, count in asks.items() if count <= least]:
-            del asks[key]
-            if asks is self._upstream:
-                self._ttls.pop(key, None)
+        stay = {key: count for key, count in asks.items() if count > least}
+        if asks is self._redis:
+            self._redis = stay
+        else:
+            ttls = self._ttls
+            self._upstream, self._ttls = stay, {key: ttls[key] for key in stay if key in ttls}

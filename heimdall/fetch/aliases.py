@@ -64,31 +64,23 @@ class Aliases:
 
     def tell(self, query: Query, told: Told) -> Ongoing:
         """Find the answer; see :class:`~heimdall.interfaces.ITeller`."""
-        work = _Work()
+        work = _Work(self, query, told)
         known = self._known(query) if self._kept else None
         if known is not None:
-            work.follow(self, query, known, told)
+            work.follow(known)
             return work
-        step = self._tell(query, partial(self._told, work, query, told))
+        step = self._tell(query, work.found)
         if work.step is None and not work.over:
             work.step = step
         return work
-
-    def _told(self, work: _Work, query: Query, told: Told, outcome: Answer | Failure) -> None:
-        if isinstance(outcome, Answer) and outcome.alias:
-            self._keep(query, outcome)
-            work.follow(self, query, outcome, told)
-        else:
-            work.over, work.step = True, None
-            told(outcome)
 
     def complete(self, answer: Answer, query: Query, told: Told) -> Ongoing:
         """Find what an answer lacks that ends with an alias.
 
         :param told: called with the whole answer, or with SERVFAIL and the reason (RFC 8914).
         """
-        work = _Work()
-        work.follow(self, query, answer, told)
+        work = _Work(self, query, told)
+        work.follow(answer)
         return work
 
     def follow(self, query: Query, answer: Answer, told: Told) -> Ongoing | None:
@@ -129,7 +121,8 @@ class Aliases:
 
     # Aliases that upstreams told, without what they lead to: that may be of a policy, and good for a moment only.
 
-    def _keep(self, query: Query, answer: Answer) -> None:
+    def keep(self, query: Query, answer: Answer) -> None:
+        """Remember an alias, if it may be."""
         if answer.keep and answer.ttl and query.subnet is None and len(answer.body) <= LARGEST_KEPT:
             self._kept[query.key] = answer, self._clock.seconds()
             if len(self._kept) > MOST_KEPT:
@@ -162,22 +155,32 @@ class _Work:
     ``step`` is what is under way, if the call that began it has returned; ``over`` whether the question has been told.
     """
 
-    __slots__ = ("over", "step")
+    __slots__ = ("_aliases", "_query", "_told", "over", "step")
 
-    def __init__(self) -> None:
+    def __init__(self, aliases: Aliases, query: Query, told: Told) -> None:
+        self._aliases, self._query, self._told = aliases, query, told
         self.step: Ongoing | None = None
         self.over = False
 
-    def follow(self, aliases: Aliases, query: Query, answer: Answer, told: Told) -> None:
+    def found(self, outcome: Answer | Failure) -> None:
+        """Take what the source says; go on where that is an alias."""
+        if isinstance(outcome, Answer) and outcome.alias:
+            self._aliases.keep(self._query, outcome)
+            self.follow(outcome)
+        else:
+            self.over, self.step = True, None
+            self._told(outcome)
+
+    def follow(self, answer: Answer) -> None:
         """Go on with what an alias leads to."""
         self.step = None
-        step = aliases.follow(query, answer, partial(self._end, told))
+        step = self._aliases.follow(self._query, answer, self._end)
         if not self.over:
             self.step = step
 
-    def _end(self, told: Told, outcome: Answer | Failure) -> None:
+    def _end(self, outcome: Answer | Failure) -> None:
         self.over, self.step = True, None
-        told(outcome)
+        self._told(outcome)
 
     def cancel(self) -> None:
         """End the work; see :class:`~heimdall.interfaces.Ongoing`."""

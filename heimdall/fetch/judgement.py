@@ -24,6 +24,7 @@ from heimdall.message.query import (
     asks,
     question_of,
 )
+from heimdall.message.response import GOOD
 from heimdall.message.wire import HEADER, Malformed
 
 TRUNCATED: Final = "truncated"
@@ -106,33 +107,45 @@ def judge(wire: bytes, query: Query, form: int) -> Answer | Unusable:
         return _malformed(question, f"a response of {len(wire)} bytes")
     if wire[2] & 0xF8 != 0x80:
         return _malformed(question, "a message that is no response to a query")
-    rcode = wire[3] & 15
-    if wire[4:6] == b"\0\0":
-        # RFC 6891, 7, and RFC 8906, 3.2.1: who does not understand a query may repeat nothing of it.
-        extended = response.rcode_with_opt(wire, HEADER)
-        if rcode not in response.GOOD or extended == BADVERS:
-            return _failure(Answer(question, extended or rcode), extended in (None, BADVERS))
-        if wire[2] << 8 & TC:
-            return Unusable(TRUNCATED, "truncated", "truncated", Answer(question, rcode, TC), blamed=False)
-        return _malformed(question, "a response without its question")
+    if not asks(wire, question):
+        return _another(wire, question)
     try:
-        if not asks(wire, question):
-            question_of(wire)
-            return Unusable(STRAY, "question", "another question", Answer(question, SERVFAIL))
         answer = response.read(wire, question, query.do, query.subnet if form == WITH_SUBNET else None)
     except response.OtherSubnet as other:
         return Unusable(STRAY, "subnet", str(other), Answer(question, SERVFAIL))
     except response.Referral as referral:
         return Unusable(FAILED, "referral", str(referral), Answer(question, SERVFAIL))
     except Malformed as malformed:
-        if wire[2] << 8 & TC and rcode in response.GOOD:
-            return Unusable(TRUNCATED, "truncated", "truncated", Answer(question, rcode, TC), blamed=False)
-        return _malformed(question, str(malformed))
-    if answer.rcode not in response.GOOD:
+        return _unread(wire, question, str(malformed))
+    if answer.rcode not in GOOD:
         return _failure(answer, response.rcode_with_opt(wire, HEADER + len(question)) in (None, BADVERS))
     if answer.flags & TC:
         return Unusable(TRUNCATED, "truncated", "truncated", answer, blamed=False)
     return answer
+
+
+def _another(wire: bytes, question: bytes) -> Unusable:
+    """Judge a response that does not repeat the question as it was put."""
+    if wire[4:6] == b"\0\0":
+        rcode = wire[3] & 15
+        # RFC 6891, 7, and RFC 8906, 3.2.1: who does not understand a query may repeat nothing of it.
+        extended = response.rcode_with_opt(wire, HEADER)
+        if rcode not in GOOD or extended == BADVERS:
+            return _failure(Answer(question, extended or rcode), extended in (None, BADVERS))
+        return _unread(wire, question, "a response without its question")
+    try:
+        question_of(wire)
+    except Malformed as malformed:
+        return _unread(wire, question, str(malformed))
+    return Unusable(STRAY, "question", "another question", Answer(question, SERVFAIL))
+
+
+def _unread(wire: bytes, question: bytes, why: str) -> Unusable:
+    """Return what a response comes to that cannot be read: if it says so itself, it was cut."""
+    rcode = wire[3] & 15
+    if wire[2] << 8 & TC and rcode in GOOD:
+        return Unusable(TRUNCATED, "truncated", "truncated", Answer(question, rcode, TC), blamed=False)
+    return _malformed(question, why)
 
 
 def _malformed(question: bytes, text: str) -> Unusable:

@@ -77,7 +77,9 @@ class Server:
         else:
             form = WITH_OPT
         exchange = Exchange(self, query, form, now + timeout, told)
-        exchange.send(timeout)
+        work = self.transport.exchange(query, form, timeout, exchange.take)
+        if exchange.work is None and not exchange.over:
+            exchange.work = work
         return exchange
 
     def close(self) -> None:
@@ -94,11 +96,12 @@ class Exchange:
     """One question to a server, put in other ways until there is a whole answer: over TCP, without the subnet, plainly.
 
     Each way is tried once, so there are four at most. ``best`` is what is told if the last one brings nothing better,
-    ``heard`` when the server first said something that did not do.
+    ``heard`` when the server first said something that did not do, ``over`` whether all has been told, and ``work``
+    what is under way, if the call that began it has returned.
     """
 
     __slots__ = (
-        "_best", "_ends", "_form", "_lost_edns", "_over", "_query", "_server", "_told", "_transport", "_work", "heard",
+        "_best", "_ends", "_form", "_lost_edns", "_query", "_server", "_told", "_transport", "heard", "over", "work",
     )  # fmt: skip
 
     def __init__(self, server: Server, query: Query, form: int, ends: float, told: OnOutcome) -> None:
@@ -108,28 +111,29 @@ class Exchange:
         self._form = form
         self._ends = ends
         self._told = told
-        self._work: Ongoing | None = None
+        self.work: Ongoing | None = None
         self._best: Unusable | None = None
         self.heard: float | None = None
-        self._lost_edns = self._over = False
+        self._lost_edns = self.over = False
 
-    def send(self, timeout: float) -> None:
+    def _send(self, timeout: float) -> None:
         """Ask in the way that is due."""
-        self._work = None
-        work = self._transport.exchange(self._query, self._form, timeout, self._on_reply)
-        if not self._over and self._work is None:
-            self._work = work
+        self.work = None
+        work = self._transport.exchange(self._query, self._form, timeout, self.take)
+        if not self.over and self.work is None:
+            self.work = work
 
     def cancel(self) -> None:
         """Ask no more; see :class:`~heimdall.interfaces.Ongoing`."""
-        if not self._over and self._work is not None:
-            self._work.cancel()
+        if not self.over and self.work is not None:
+            self.work.cancel()
 
-    def _on_reply(self, outcome: Outcome) -> None:
+    def take(self, outcome: Outcome) -> None:
+        """Take what came of asking in one way."""
         if isinstance(outcome, Answer):
             if self._best is not None or self._server.edns.suspected:
                 self._learn()
-            self._over, self._work = True, None
+            self.over, self.work = True, None
             self._told(outcome)
         elif isinstance(outcome, Unusable):
             self._on_unusable(outcome)
@@ -171,10 +175,10 @@ class Exchange:
             return
         if self._query.trace is not None:
             self._query.trace.note("upstream", note)
-        self.send(left)
+        self._send(left)
 
     def _end(self, outcome: Outcome) -> None:
-        self._over, self._work = True, None
+        self.over, self.work = True, None
         self._told(outcome)
 
 
