@@ -7,9 +7,10 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from heimdall.accept.datagram import Datagrams
 from heimdall.accept.sockets import Bound
@@ -28,6 +29,9 @@ from heimdall.workers.shares import from_json
 MOST_EXPORTS: Final = 4
 """Exports that are gone on with; one more, and the oldest has ended."""
 
+ENDS: Final = "a worker ended meanwhile"
+"""Why settings are refused that a worker had no time to take."""
+
 
 class Duty:
     """The worker's end of the channel.
@@ -44,6 +48,7 @@ class Duty:
         self._covering: dict[int, Cover] = {}
         # By number, the oldest first.
         self._exports: dict[int, AsyncIterator[list[Record]]] = {}
+        self._changing: set[Deferred[None]] = set()
         self._ending = False
         self.channel = Channel(
             reactor,
@@ -85,8 +90,22 @@ class Duty:
         )
 
     def change(self, what: Any) -> Deferred[None]:
-        """Go on with other settings."""
-        return self.station.change(from_json(what))
+        """Go on with other settings.
+
+        :return: fails with ValueError or OSError when these cannot be used, or this worker ends before it does.
+        """
+        if self._ending:
+            raise ValueError(ENDS)
+        changing = self.station.change(from_json(what))
+        self._changing.add(changing)
+
+        def over(result: Any) -> Any:
+            self._changing.discard(changing)
+            if isinstance(result, Failure) and result.check(CancelledError):
+                raise ValueError(ENDS)
+            return result
+
+        return changing.addBoth(over)
 
     def settled(self, _: Any) -> Deferred[None]:
         """Reply when nothing is under way with the settings before these."""
@@ -182,6 +201,8 @@ class Duty:
 
     @inlineCallbacks
     def _end(self) -> Any:
+        for changing in list(self._changing):
+            changing.cancel()  # the policies that it waits for are stopped with the station
         for cover in self._covering.values():
             cover.end()
         if self._station is not None:
