@@ -52,6 +52,7 @@ class Home:
         self.folder = named or temporary
         self.at = self.folder if _fits(self.folder) else temporary
         self._temporary = temporary
+        self._folders = list(dict.fromkeys((self.folder, self.at)))
         self._locks: list[int] = []
 
     @property
@@ -75,16 +76,19 @@ class Home:
         return self._locks[0]
 
     def take(self, patience: float = 0.0) -> None:
-        """Have the folder from now on.
+        """Have the folder from now on, and write our number into it; a folder that was removed is made again.
 
         :param patience: seconds to wait, blocking, for a process that has it and is about to end.
         :raises ValueError: another node uses it, or other users may look into it; the text says so.
         :raises OSError: it cannot be made, or written to.
         """
-        if self._locks:
+        if self._locks and all(map(_in_place, self._locks, self._folders)):
+            for lock in self._locks:
+                _sign(lock)  # a daemon took it before its last fork
             return
+        self.leave()
         try:
-            for folder in dict.fromkeys((self.folder, self.at)):
+            for folder in self._folders:
                 if folder == self._temporary:
                     _sweep(os.path.dirname(folder))
                 os.makedirs(folder, 0o700, exist_ok=True)
@@ -190,13 +194,28 @@ def _locked(folder: str, until: float) -> int:
                 if time.monotonic() >= until:
                     raise ValueError(_used(folder, user_of(folder))) from None
             time.sleep(POLL)
-        with suppress(OSError):  # on a full disk it has no number in it, and holds all the same
-            os.truncate(lock, 0)
-            os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+        _sign(lock)
     except BaseException:
         os.close(lock)
         raise
     return lock
+
+
+def _sign(lock: int) -> None:
+    """Write the number of this process into a lock."""
+    number = b"%d\n" % os.getpid()
+    with suppress(OSError):  # on a full disk it has no number in it, and holds all the same
+        if os.pread(lock, 20, 0) != number:
+            os.truncate(lock, 0)
+            os.pwrite(lock, number, 0)
+
+
+def _in_place(lock: int, folder: str) -> bool:
+    """Return whether a lock that we hold is still that of a folder: somebody may have removed both."""
+    try:
+        return os.path.samestat(os.fstat(lock), os.lstat(f"{folder}/{_LOCK}"))
+    except OSError:
+        return False
 
 
 def _used(folder: str, process: int) -> str:

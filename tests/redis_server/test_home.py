@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -49,6 +50,35 @@ class Named(Case):
         first.leave()
         self.assertEqual(user_of(str(place)), 0)
         second.take()
+
+    def test_removed(self) -> None:
+        """A folder that somebody removes is made again, closed to others, with a lock that holds."""
+        place = folder(self)
+        home, other = self.home(place), self.home(place)
+        home.take()
+        for remove in (lambda: shutil.rmtree(place), (place / "lock").unlink):
+            remove()
+            home.take()
+            self.assertEqual((place.stat().st_mode & 0o777, user_of(str(place))), (0o700, os.getpid()))
+            self.assertIn("uses", str(self.assertRaises(ValueError, other.take)))
+
+    def test_removed_and_taken(self) -> None:
+        """One that another node has made again meanwhile is that one's."""
+        place = folder(self)
+        home, other = self.home(place), self.home(place)
+        home.take()
+        shutil.rmtree(place)
+        other.take()
+        self.assertIn("uses", str(self.assertRaises(ValueError, home.take)))
+
+    def test_signed_again(self) -> None:
+        """To take a folder again is to write the number of the process into it: a daemon has another one by then."""
+        place = folder(self)
+        home = self.home(place)
+        home.take()
+        self.patch(os, "getpid", lambda: 7)
+        home.take()
+        self.assertEqual((place / "lock").read_text(), "7\n")
 
     def test_held_by_child(self) -> None:
         """A folder is not free before the last process that holds its lock has ended; until then it is waited for."""
