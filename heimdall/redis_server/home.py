@@ -140,6 +140,30 @@ def fault_of(folder: str, user: int) -> str:
     return ""
 
 
+def look_at(folder: str) -> tuple[str, str]:
+    """Look whether this user can have a folder, which is there or has to be made; nothing is changed.
+
+    Who looks may be another user than who serves: what belongs to another one is no fault.
+
+    :return: why it cannot be used, or else what should be known of it; nothing where all is well.
+    """
+    there = folder
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if not os.path.isdir(there):
+        return f"{folder} cannot be used: {there} is no folder", ""
+    owner, user = os.stat(there).st_uid, os.geteuid()
+    if there == folder and (fault := fault_of(folder, owner)):
+        return fault, ""
+    if owner != user and (there == folder or owner):
+        return "", f"{there} belongs to user {owner}: only a node that runs as that user can use {folder}"
+    if os.statvfs(there).f_flag & os.ST_RDONLY:
+        return "", f"{folder} is on a file system that takes nothing: the node goes on alone until it does"
+    if not os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        return f"{folder} cannot be used: user {user} may not write into {there}", ""
+    return "", ""
+
+
 def user_of(folder: str) -> int:
     """Return the number of the process that has a folder; 0 where none has, or that cannot be seen."""
     try:
