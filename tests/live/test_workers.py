@@ -293,16 +293,19 @@ class Falling(Pair):
         self.assertEqual((self.lost(load), node.trouble()), (0, []))
 
     def test_all_killed(self) -> None:
-        """A node none of whose workers serves is not ready, and unhealthy on the list, until one does again."""
+        """A node none of whose workers serves is not ready, unhealthy on the list, and cannot ask: until one does."""
         node = self.start()
+        asked: set[int] = set()
 
         def none_serves() -> bool:
             for pid in filter(runs, workers(node)):
                 os.kill(pid, signal.SIGKILL)
+            asked.add(node.get("/api/v1/ask?name=a.example")[0])
             return node.get("/ready")[0] == 503
 
-        wait(none_serves, "it is not ready")
+        wait(lambda: none_serves() and 503 in asked, "it is not ready, and says that nobody can be asked")
         wait(lambda: none_serves() and node.members()["members"][0]["status"] == "unhealthy", "it is unhealthy")
+        self.assertEqual((asked - {200}, node.metric("heimdall_bugs_met_total")), ({503}, 0))
         wait(lambda: node.get("/ready")[0] == 200, "it is ready again")
 
     def test_reload(self) -> None:
