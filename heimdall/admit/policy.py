@@ -71,6 +71,12 @@ class Policy:
         """What it counts."""
         return list(getattr(self.own, "tallies", ()))
 
+    def _note(self, error: Exception) -> None:
+        """Note on what a policy raised that it is from this one: who logs it knows only of a query."""
+        note = f"it arose in the policy {self.name}"
+        if note not in getattr(error, "__notes__", ()):  # a policy may raise the same one each time
+            error.add_note(note)
+
     def _wrong(self, verdict: object) -> NoReturn:
         raise TypeError(f"{self.name} returned {verdict!r}, which is no verdict: None, Pass, DROP or an Answer is one")
 
@@ -82,7 +88,11 @@ class NamePolicy(Policy):
     def judge(self, query: Query) -> Answer | Drop | None:
         """Return what it says of a question; note on what terms it lets that pass."""
         number = self._changes.number  # before: it may change its mind while it judges
-        verdict = self._judge(anybodys(query, UNSEEN))
+        try:
+            verdict = self._judge(anybodys(query, UNSEEN))
+        except Exception as error:
+            self._note(error)
+            raise
         if verdict is None:
             self._pass(inf, number, query)
         elif isinstance(verdict, Pass):
@@ -114,7 +124,11 @@ class ClientPolicy(Policy):
     def judge(self, query: Query) -> Answer | Drop | None:
         """Return what it says of a query. What is asked about another is no part of it."""
         shown = query.again(0.0)  # it may keep that; the next message may be read into ours
-        verdict = self._judge(shown)
+        try:
+            verdict = self._judge(shown)
+        except Exception as error:
+            self._note(error)
+            raise
         if isinstance(verdict, Answer | Drop):
             return verdict
         if verdict is not None and not isinstance(verdict, Pass):
