@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cluster import Cluster
@@ -143,3 +145,20 @@ class Unsealed(SynchronousTestCase):
         secret = [{"HEIMDALL_REDIS_SECRET": "0123456789abcdef"}]
         with Cluster(1, delay=0.0, environs=secret) as cluster:
             self.assertNotIn("forge", cluster.nodes[0].log)
+
+    def test_private(self) -> None:
+        """Nor does one whose Redis is a Unix socket in a folder that is closed to others; in an open one it does."""
+        redis = RedisServer(unix=True).start()
+        self.addCleanup(redis.stop)
+        for mode in (0o700, 0o755):
+            redis.folder.chmod(mode)
+            node = Running(f"--redis={redis.url}", "--upstream=127.0.0.1:1")
+            self.addCleanup(node.clean)
+            Cluster.wait(partial(self.linked, node))
+            told = typed("check", f"--redis={redis.url}", "--upstream=127.0.0.1:1", "--no-http", "--listen=127.0.0.1:0")
+            self.assertEqual((self.SAID in node.log, "forge" in told.out), (mode == 0o755,) * 2, node.log + told.out)
+            node.end()
+
+    def linked(self, node: Running) -> bool:
+        """Return whether a node is connected to Redis."""
+        return node.metric("heimdall_redislink_connection_up") == 1
