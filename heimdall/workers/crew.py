@@ -34,7 +34,7 @@ from heimdall.tally import Count, Gauge, Tally
 from heimdall.totals import Past
 from heimdall.workers.carry import Carriers
 from heimdall.workers.cores import Cores
-from heimdall.workers.hand import START, Hand
+from heimdall.workers.hand import HUNG, SILENT, START, Hand
 from heimdall.workers.shares import share, to_json
 
 LOOK: Final = 1.0
@@ -274,7 +274,15 @@ class Crew:
 
     def _look(self) -> None:
         for hand in self._hands.values():
+            before = hand.silent
             hand.watch()
+            if hand.silent and not before:
+                self._log.warn(
+                    "Worker {number}, process {pid}, gives no sign of life for {silent} s; after {hung} s it is killed",
+                    number=hand.number + 1, pid=hand.process, silent=SILENT, hung=HUNG,
+                )  # fmt: skip
+            elif before and not hand.silent:
+                self._log.info("Worker {number} serves again", number=hand.number + 1)
         self._cores.look({hand.number: hand.process for hand in self._serving()})
         self._cover()
 

@@ -22,7 +22,7 @@ from tests.cores import on_core
 from tests.live.test_reload import Case, wait
 from tests.load import GOOD, NEVER, PATIENT, Load, start, steady
 from tests.redisserver import RedisServer
-from tests.running import ANSWERING, CONFIRMING, Running, resident
+from tests.running import ANSWERING, CONFIRMING, Running, constants, resident
 from tests.slowup import SlowUpstream
 
 
@@ -283,6 +283,18 @@ class Falling(Pair):
         wait(lambda: "gave no sign of life" in node.log, "it was killed")
         wait(lambda: "serves again" in node.log, "another one is there")
         self.assertLessEqual(self.lost(load), BATCH)
+
+    def test_comes_back(self) -> None:
+        """A worker that gives no sign of life for a while is told of, once, and so is that it serves again."""
+        self.environ = {**ANSWERING, **constants(workers__hand__HUNG=1000)}
+        node = self.start()
+        stopped = workers(node)[0]
+        os.kill(stopped, signal.SIGSTOP)
+        wait(lambda: f"process {stopped}, gives no sign of life" in node.log, "it is told")
+        os.kill(stopped, signal.SIGCONT)
+        wait(lambda: "serves again" in node.log, "it serves again")
+        self.assertEqual((node.log.count("gives no sign"), node.log.count("serves again")), (1, 1))
+        self.assertEqual((stopped in workers(node), node.trouble()), (True, []))
 
     def test_ended(self) -> None:
         """A worker that is told to end answers what it has, and another one starts: no query is lost."""
