@@ -17,6 +17,7 @@ from heimdall.accept.sockets import Bound
 from heimdall.cache.flushed import Flush
 from heimdall.cache.heavy_hitters import to_json
 from heimdall.collector import spare
+from heimdall.config.settings import Redis
 from heimdall.message.bundle import Record
 from heimdall.message.query import Query, read
 from heimdall.pipeline import lay
@@ -211,8 +212,9 @@ class Duty:
         self._reactor.callLater(0, self._ended)
 
     def log(self, event: Mapping[str, Any]) -> None:
-        """Have the parent log an event: a node has one log."""
-        self.channel.tell("log", entry(event))
+        """Have the parent log an event: a node has one log. What the parent meets as well, it tells by itself."""
+        if not (event.get("of_redis") and self._station is not None and _one_writer(self._station.path.settings.redis)):
+            self.channel.tell("log", entry(event))
 
 
 class Cover:
@@ -240,6 +242,11 @@ class Cover:
         self._reactor.callLater(self._within, self._datagrams.close)
         for port in self._ports:
             maybeDeferred(port.stopListening)
+
+
+def _one_writer(redis: Redis) -> bool:
+    """Return whether the parent writes to the very server that a worker does: each heartbeat is a write."""
+    return redis.role == Redis().role and "+" not in redis.url and not redis.replica_url and not redis.regions
 
 
 def _bound(told: Any) -> Bound:

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.cluster import Cluster
 from tests.command.typed import typed
 from tests.live.test_reader import PASSWORD, users
+from tests.live.test_workers import dealt
 from tests.redisserver import RedisServer, version
 from tests.running import QUICK, Running
 
@@ -93,14 +94,14 @@ class States(SynchronousTestCase):
             self.assertEqual(node.get("/ready")[0], 200)
             self.assertGreaterEqual(node.metric("heimdall_redislink_refusal_up", reason=reason), 1)
             self.assertGreaterEqual(node.metric("heimdall_redislink_error_replies_total", reason=reason), 1)
+            dealt(lambda number: node.ask(f"n{number}.example"))
+            begins, ends = f"refuses commands: {reason.upper()}, ", f"refuses commands no more: {reason.upper()}, "
+            cluster.wait(lambda: begins in node.log)
             redis.command(*end)
             cluster.wait(lambda: status() == "healthy", 120.0)
             self.assertEqual(node.metric("heimdall_redislink_refusal_up"), 0)
-            processes = 1 + len(arguments) * 2
-            for what in ("refuses commands: ", "refuses commands no more: "):
-                told = [line for line in node.log.splitlines() if f"{what}{reason.upper()}, " in line]
-                self.assertIn(len(told), range(1, processes + 1), node.log)
-                self.assertEqual(len({line.partition("worker ")[2][:1] for line in told}), len(told), node.log)
+            cluster.wait(lambda: ends in node.log)
+            self.assertEqual((node.log.count(begins), node.log.count(ends)), (1, 1), node.log)
             self.assertEqual(node.trouble(), [])
 
     def test_full(self) -> None:
@@ -112,7 +113,7 @@ class States(SynchronousTestCase):
         self.check("readonly", ("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE"))
 
     def test_workers(self) -> None:
-        """One that lacks its replicas, at a node of two workers: each process tells of its own link."""
+        """One that lacks its replicas, at a node of two workers: what all of its processes meet is told once."""
         needed = ("CONFIG", "SET", "min-replicas-to-write")
         self.check("noreplicas", (*needed, "1"), (*needed, "0"), "--workers=2")
 
