@@ -62,7 +62,7 @@ def embedded(
 def look(settings: Settings) -> None:
     """Say of the Redis that a node would run for itself what a start would, and leave its folder alone.
 
-    Who looks may be another user than who serves: a folder of another one is a warning.
+    The user who looks may be another one than the user who serves: a folder of another user is a warning.
 
     :raises ValueError: the folder cannot be used.
     """

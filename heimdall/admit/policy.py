@@ -72,7 +72,7 @@ class Policy:
         return list(getattr(self.own, "tallies", ()))
 
     def _note(self, error: Exception) -> None:
-        """Note on what a policy raised that it is from this one: who logs it knows only of a query."""
+        """Note on an error that it is from this policy: the log knows only of a query otherwise."""
         note = f"it arose in the policy {self.name}"
         if note not in getattr(error, "__notes__", ()):  # a policy may raise the same one each time
             error.add_note(note)

@@ -82,7 +82,7 @@ def folder(text: str) -> str | None:
 def private(text: str) -> bool:
     """Return whether a URL is of a Unix socket in a folder that none but this user may enter.
 
-    Who is that user can write to the node itself: a secret would keep nobody out.
+    This user can write to the node itself: a secret would keep nobody out.
     """
     parts = urlsplit(text)
     if parts.scheme != "unix":

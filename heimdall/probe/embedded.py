@@ -28,7 +28,7 @@ def embedded(folder: str, memory: int) -> list[Found]:
     kept = f"keeps answers in {folder}" if folder else "keeps answers until the node ends: name a folder to keep them"
     said = f"{named}, {program}; {memory / 1e6:.4g} MB; {kept}"
     found = [Found("redis", WHAT, OK, said, {**facts, "version": named})]
-    fault = look_at(folder)[0] if folder else ""  # what else there is to know, the configuration's warnings tell
+    fault = look_at(folder)[0] if folder else ""  # a folder of another user is a warning of the configuration
     if fault:
         found.append(Found("redis", "folder", FAIL, fault, {"folder": folder}))
     elif folder and (user := user_of(folder)):

@@ -143,7 +143,7 @@ def fault_of(folder: str, user: int) -> str:
 def look_at(folder: str) -> tuple[str, str]:
     """Look whether this user can have a folder, which is there or has to be made; nothing is changed.
 
-    Who looks may be another user than who serves: what belongs to another one is no fault.
+    The user who looks may be another one than the user who serves: a folder of another user is no fault.
 
     :return: why it cannot be used, or else what should be known of it; nothing where all is well.
     """

@@ -212,7 +212,7 @@ class Duty:
         self._reactor.callLater(0, self._ended)
 
     def log(self, event: Mapping[str, Any]) -> None:
-        """Have the parent log an event: a node has one log. What the parent meets as well, it tells by itself."""
+        """Have the parent log an event: a node has one log. The parent itself tells of states that it meets too."""
         if not (event.get("of_redis") and self._station is not None and _one_writer(self._station.path.settings.redis)):
             self.channel.tell("log", entry(event))
 

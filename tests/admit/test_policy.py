@@ -281,7 +281,7 @@ class Breaks(SynchronousTestCase):
     """A policy that raises."""
 
     def test_named(self) -> None:
-        """What is logged of it names the policy, once: also of one that raises the same exception again and again."""
+        """The log names the policy, once: also one that raises the same exception again and again."""
         lines = logged(self)
         error = KeyError("no such list")
 

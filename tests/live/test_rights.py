@@ -113,7 +113,7 @@ class States(SynchronousTestCase):
         self.check("readonly", ("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE"))
 
     def test_workers(self) -> None:
-        """One that lacks its replicas, at a node of two workers: what all of its processes meet is told once."""
+        """One that lacks its replicas, at a node of two workers: a state that all processes meet is told once."""
         needed = ("CONFIG", "SET", "min-replicas-to-write")
         self.check("noreplicas", (*needed, "1"), (*needed, "0"), "--workers=2")
 

@@ -164,7 +164,7 @@ class Looked(Case):
         self.assertEqual(look_at(str(place)), ("", ""))
 
     def test_below_a_file(self) -> None:
-        """What lies below a file, or is one, cannot be used."""
+        """A file, and a folder below one, cannot be used."""
         file = folder(self)
         file.write_text("")
         (file.parent / "link").symlink_to(file.parent / "nowhere")
@@ -188,7 +188,7 @@ class Looked(Case):
             self.assertRaises(OSError, self.home(each).take)
 
     def test_of_another_user(self) -> None:
-        """What belongs to another user is no fault: that one may be who serves; root's is one for others."""
+        """A folder of another user is no fault: that user may serve. Below a folder of root it is one."""
         if os.geteuid():
             raise SkipTest("only root can give a folder away")
         place = folder(self)

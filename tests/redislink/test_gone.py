@@ -28,7 +28,7 @@ class Reasons(SynchronousTestCase):
             self.assertTrue(str(told).startswith(text), told)
 
     def test_at_a_socket(self) -> None:
-        """What is advised of a Unix socket speaks of no network and of no TLS; at a host both may be at fault."""
+        """The advice on a Unix socket speaks of no network and of no TLS; at a host both may be at fault."""
         for reason in REMEDIES:
             advice = Gone(reason, "it went").advice("unix:///run/redis.sock")
             self.assertEqual(advice.startswith("it went"), True)

@@ -54,7 +54,7 @@ class Ending(TestCase):
         NeverReady.happened.clear()
 
     async def test_change_under_way(self) -> None:
-        """The change is given up, its policies are stopped, and whoever asked for it is told why."""
+        """The change is given up, its policies are stopped, and the parent is told why."""
         admit = Admit(gates=(f"{__name__}.NeverReady",))
         wanted = to_json(share(evolve(SETTINGS, admit=admit), 1))
         changing: Deferred[Any] = self.duty.change(wanted)
