@@ -71,11 +71,16 @@ class Policy:
         """What it counts."""
         return list(getattr(self.own, "tallies", ()))
 
-    def _note(self, error: Exception) -> None:
-        """Note on an error that it is from this policy: the log knows only of a query otherwise."""
+    def _noted(self, error: Exception) -> Exception:
+        """Return an error with a note that it is from this policy: the log knows only of a query otherwise."""
         note = f"it arose in the policy {self.name}"
         if note not in getattr(error, "__notes__", ()):  # a policy may raise the same one each time
             error.add_note(note)
+        return error
+
+    def _exits(self, end: SystemExit) -> NoReturn:
+        """Take an exit of the program for an error: it would stop the socket, not the program."""
+        raise self._noted(RuntimeError(f"it calls sys.exit({end.code!r})")) from end
 
     def _wrong(self, verdict: object) -> NoReturn:
         raise TypeError(f"{self.name} returned {verdict!r}, which is no verdict: None, Pass, DROP or an Answer is one")
@@ -90,8 +95,10 @@ class NamePolicy(Policy):
         number = self._changes.number  # before: it may change its mind while it judges
         try:
             verdict = self._judge(anybodys(query, UNSEEN))
+        except SystemExit as end:
+            self._exits(end)
         except Exception as error:
-            self._note(error)
+            self._noted(error)
             raise
         if verdict is None:
             self._pass(inf, number, query)
@@ -126,8 +133,10 @@ class ClientPolicy(Policy):
         shown = query.again(0.0)  # it may keep that; the next message may be read into ours
         try:
             verdict = self._judge(shown)
+        except SystemExit as end:
+            self._exits(end)
         except Exception as error:
-            self._note(error)
+            self._noted(error)
             raise
         if isinstance(verdict, Answer | Drop):
             return verdict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from math import inf
 from typing import Any
 
@@ -301,3 +302,16 @@ class Breaks(SynchronousTestCase):
             for line in lines[-2:]:
                 self.assertEqual(line.count(f"it arose in the policy school.{kind.__name__}"), 1, line)
         self.assertEqual((len(lines), len(self.flushLoggedErrors(KeyError))), (4, 4))
+
+    def test_exit(self) -> None:
+        """One that calls sys.exit breaks as any other: nothing ends, and the log names it."""
+
+        def judge(_: Query) -> None:
+            sys.exit(1)
+
+        for kind in (ByName, ByClient):
+            own = kind()
+            self.patch(own, "judge", judge)
+            gate = policy("school.Exits", own, Clock(), Changes())
+            error = self.assertRaises(RuntimeError, gate.judge, question("a.example"))
+            self.assertEqual(error.__notes__, ["it arose in the policy school.Exits"])
