@@ -55,7 +55,8 @@ class BugReporter:
         if len(self._logged) >= MOST_PLACES:
             self._logged.popitem(last=False)
         self._logged[place] = now
-        log.failure(text, error if isinstance(error, Failure) else Failure(error), **more)
+        failure = error if isinstance(error, Failure) else Failure(error)
+        log.failure(text + "{notes}", failure, notes=notes_of(failure.value), **more)
 
 
 _reporters: WeakKeyDictionary[IReactorTime, BugReporter] = WeakKeyDictionary()
@@ -67,6 +68,11 @@ def reporter(clock: IReactorTime) -> BugReporter:
     if found is None:
         found = _reporters[clock] = BugReporter(clock)
     return found
+
+
+def notes_of(error: BaseException | None) -> str:
+    """Return what was noted of an exception on its way, such as the policy that it is from, to stand behind a text."""
+    return "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
 
 
 def _place(error: BaseException | Failure) -> Place:

@@ -35,6 +35,10 @@ class LinkDown(Exception):
     """Redis could not be asked, or did not answer in time; the text says why."""
 
 
+class Unanswered(Exception):
+    """Another process of this node did not reply in time, is gone, or says that it cannot; the text says why."""
+
+
 REFUSALS: Final = frozenset((
     "BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM", "NOREPLICAS", "OOM", "READONLY",
 ))  # fmt: skip

@@ -22,7 +22,7 @@ from heimdall.config.faults import Misconfigured
 from heimdall.config.keys import changed, held
 from heimdall.config.load import Loaded
 from heimdall.config.settings import Redis, Settings
-from heimdall.config.url import folder, hidden
+from heimdall.config.url import folder, hidden, private
 from heimdall.fetch.server import parse
 from heimdall.interfaces import Member
 from heimdall.node_redis import ENDING, embedded, served
@@ -227,7 +227,7 @@ class Node(Service):
 
     def _linked(self) -> None:
         link, redis = self.path.link, self._settings.redis
-        if self._redis is not None:
+        if self._redis is not None or (private(redis.url) and not redis.regions):
             return  # nobody writes to that but the user that runs the node
         if self._unsealed or link is None or not link.up or redis.secret or redis.secret_file:
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -63,21 +62,23 @@ def embedded(
 def look(settings: Settings) -> None:
     """Say of the Redis that a node would run for itself what a start would, and leave its folder alone.
 
-    Who looks may be another user than who serves: the owner of the folder is not looked at.
+    The user who looks may be another one than the user who serves: a folder of another user is a warning.
 
     :raises ValueError: the folder cannot be used.
     """
     named = folder(settings.redis.url)
     if named is None or not settings.redis.enabled:
         return
-    from heimdall.redis_server.home import fault_of
+    from heimdall.redis_server.home import look_at
     from heimdall.redis_server.program import MISSING, find
 
     if not find():
         _warn(MISSING)
-    fault = fault_of(named, os.stat(named).st_uid) if named and os.path.exists(named) else ""
+    fault, known = look_at(named) if named else ("", "")
     if fault:
         raise ValueError(f"redis.url: {fault}")
+    if known:
+        _log.warn("redis.url: {known}", known=known)
 
 
 def _warn(missing: str) -> None:

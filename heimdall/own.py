@@ -52,6 +52,10 @@ def _call(name: str) -> object:
         raise ValueError(f"{name} is not callable")
     try:
         return factory()
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{name} cannot be made: {error}") from error
+    except SystemExit as end:
+        raise ValueError(f"{name} cannot be made: it calls sys.exit({end.code!r})") from None
     except Exception as error:  # whatever the user's own code raises
         error.add_note(f"It was called without arguments, as the configuration names it: {name}")
         raise

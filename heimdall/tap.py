@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
@@ -102,9 +102,25 @@ class Options(TwistedOptions):
             self.loaded = self.load()
         except Misconfigured as error:
             raise SystemExit(str(error)) from None
+        self._check_user()
         if self["check"]:
             print(self._checked(), end="")
             raise SystemExit(0)
+
+    def _check_user(self) -> None:
+        """Refuse an embedded Redis to a node that becomes another user: its folder is taken before that.
+
+        :raises SystemExit: it is to have one.
+        """
+        from heimdall.config.url import folder
+
+        redis, twistd = self.loaded.settings.redis, cast(Mapping[str, Any], self.parent or {})
+        user = twistd.get("uid")
+        if redis.enabled and folder(redis.url) is not None and user not in (None, os.geteuid()):
+            raise SystemExit(
+                "redis.url: a node that is started as root, to become another user (twistd --uid), cannot have an "
+                "embedded Redis: start it as that user"
+            )
 
     def _checked(self) -> str:
         """Return the configuration as TOML, once all of it that a start uses was built.

@@ -18,9 +18,19 @@ from tests.ports import free_port
 from tests.test_tap import TWISTD
 
 POLICIES = """
+import sys
+
 class Raises:
     def __init__(self):
         raise RuntimeError("no such list")
+
+class Unreadable:
+    def __init__(self):
+        open("/nowhere/list")
+
+class Exits:
+    def __init__(self):
+        sys.exit(0)
 """
 
 
@@ -45,6 +55,11 @@ CASES = (
     Case('[admit]\ngates = ["os.path.join"]\n', "TypeError: join() missing 1 required positional argument"),
     Case('[admit]\ngates = ["own_policies.Raises"]\n', "RuntimeError: no such list"),
     Case('[accept]\nworkers = 2\n[admit]\ngates = ["own_policies.Raises"]\n', "RuntimeError: no such list"),
+    Case('[admit]\ngates = ["own_policies.Unreadable"]\n', "own_policies.Unreadable cannot be made: [Errno 2] No such"),
+    Case('[admit]\ngates = ["own_policies.Exits"]\n', "own_policies.Exits cannot be made: it calls sys.exit(0)"),
+    Case('[accept]\nworkers = 2\n[admit]\ngates = ["own_policies.Exits"]\n', "own_policies.Exits cannot be made: it"),
+    Case('[admit]\ngates = ["exits.Policy"]\n', "its module calls sys.exit(3)"),
+    Case('[redis]\nurl = "embedded:{folder}/list/redis"\n', "redis.url: {folder}/list/redis cannot be used: "),
     Case('[fetch.routes]\n"a.example" = ["import:collections.OrderedDict"]\n', "which provides no ISource"),
     Case('[watch]\ntoken_file = "short"\n', "a file that holds a token"),
     Case('[redis]\nenabled = false\nsecret_file = "short"\n', "redis.secret_file: a secret has 16 to 4096 bytes"),
@@ -61,6 +76,7 @@ class Same(SynchronousTestCase):
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
         (self.folder / "own_policies.py").write_text(POLICIES)
+        (self.folder / "exits.py").write_text("import sys\nsys.exit(3)\n")
         (self.folder / "short").write_text("short")
         (self.folder / "list").write_text("a.example\na b\n")
         self.file = self.folder / "heimdall.toml"
@@ -78,6 +94,7 @@ class Same(SynchronousTestCase):
             toml = toml.replace(head, f"{head}{text}\n") if head in toml else f"{head}{text}\n{toml}"
         if "url" not in toml and "enabled = false" not in toml:
             toml = toml.replace("[redis]\n", "[redis]\nenabled = false\n")
+        toml = toml.replace("{folder}", str(self.folder))
         for name in ("port", "http"):
             toml = toml.replace(f"{{{name}}}", str(free_port()))
         self.file.write_text(toml)
@@ -117,7 +134,8 @@ class Same(SynchronousTestCase):
             refused = bool(case.refused)
             self.assertEqual((code == 1, checked == USAGE, not started), (refused,) * 3, (case, told, found, said))
             for text in (told, found, said):
-                self.assertIn(case.refused or case.warned, text, f"{case}: {text}")
+                said_of_it = (case.refused or case.warned).replace("{folder}", str(self.folder))
+                self.assertIn(said_of_it, text, f"{case}: {text}")
                 if not refused or "RuntimeError" not in text:
                     self.assertNotIn("Traceback" if "Error: " not in case.refused else "Unhandled", text, case)
 
@@ -131,6 +149,16 @@ class Same(SynchronousTestCase):
         folder.mkdir(mode=0o755)
         code, told = self.run_python(*check)
         self.assertEqual((code, f"chmod 700 {folder}" in told), (1, True), told)
+        if os.geteuid():
+            return
+        folder.chmod(0o700)
+        os.chown(folder, 12345, -1)
+        for arguments in (check, ("-m", "heimdall.command", "check", "--no-http", "--config", str(self.file))):
+            told = self.run_python(*arguments)[1]
+            self.assertEqual(" ".join(told.split()).count("belongs to user 12345"), 1, told)
+        self.assertEqual(self.run_python(*check)[0], 0)
+        started, told = self.starts()
+        self.assertEqual((started, "another user, number 12345" in told), (False, True), told)
 
     def test_addresses(self) -> None:
         """An address that cannot be had is a warning of ``--check``: the node that is to be replaced may have it."""

@@ -129,6 +129,8 @@ class LocalCluster(SynchronousTestCase):
         with urllib.request.urlopen(asking, timeout=PATIENCE) as shown:
             self.assertIn(b"<title>", shown.read())
         self.assertNotIn("Traceback", started.text)
+        for log in started.folder.glob("*.log"):
+            self.assertNotIn("forge", log.read_text())  # their Redis is closed to other users
 
     def test_interrupted(self) -> None:
         """Ctrl-C ends all of it, with status 0."""

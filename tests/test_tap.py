@@ -202,6 +202,18 @@ class ProcessTests(SynchronousTestCase):
                     (line,) = ended.stderr.splitlines()
                     self.assertIn(f"cannot listen on {address}", line)
 
+    def test_becomes_another_user(self) -> None:
+        """A node that becomes another user is refused an embedded Redis at once, with the remedy; nothing is made."""
+        folder = Path(self.mktemp()).absolute()
+        for arguments in (("--check",), ()):
+            ended = self.run_python(
+                *(TWISTD, "-n", f"--uid={os.geteuid() + 12345}", "heimdall", f"--redis=embedded:{folder}"),
+                *("--listen=127.0.0.1:0", "--no-http", "--upstream=192.0.2.1", *arguments),
+            )
+            (line,) = ended.stderr.splitlines()
+            self.assertEqual((ended.returncode, line.startswith("redis.url: "), folder.exists()), (1, True, False))
+            self.assertIn("cannot have an embedded Redis: start it as that user", line)
+
     def test_late_faults(self) -> None:
         """A policy that turns out to be none ends the start with one line, too."""
         ended = self.run_python(

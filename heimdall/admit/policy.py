@@ -71,6 +71,17 @@ class Policy:
         """What it counts."""
         return list(getattr(self.own, "tallies", ()))
 
+    def _noted(self, error: Exception) -> Exception:
+        """Return an error with a note that it is from this policy: the log knows only of a query otherwise."""
+        note = f"it arose in the policy {self.name}"
+        if note not in getattr(error, "__notes__", ()):  # a policy may raise the same one each time
+            error.add_note(note)
+        return error
+
+    def _exits(self, end: SystemExit) -> NoReturn:
+        """Take an exit of the program for an error: it would stop the socket, not the program."""
+        raise self._noted(RuntimeError(f"it calls sys.exit({end.code!r})")) from end
+
     def _wrong(self, verdict: object) -> NoReturn:
         raise TypeError(f"{self.name} returned {verdict!r}, which is no verdict: None, Pass, DROP or an Answer is one")
 
@@ -82,7 +93,13 @@ class NamePolicy(Policy):
     def judge(self, query: Query) -> Answer | Drop | None:
         """Return what it says of a question; note on what terms it lets that pass."""
         number = self._changes.number  # before: it may change its mind while it judges
-        verdict = self._judge(anybodys(query, UNSEEN))
+        try:
+            verdict = self._judge(anybodys(query, UNSEEN))
+        except SystemExit as end:
+            self._exits(end)
+        except Exception as error:
+            self._noted(error)
+            raise
         if verdict is None:
             self._pass(inf, number, query)
         elif isinstance(verdict, Pass):
@@ -114,7 +131,13 @@ class ClientPolicy(Policy):
     def judge(self, query: Query) -> Answer | Drop | None:
         """Return what it says of a query. What is asked about another is no part of it."""
         shown = query.again(0.0)  # it may keep that; the next message may be read into ours
-        verdict = self._judge(shown)
+        try:
+            verdict = self._judge(shown)
+        except SystemExit as end:
+            self._exits(end)
+        except Exception as error:
+            self._noted(error)
+            raise
         if isinstance(verdict, Answer | Drop):
             return verdict
         if verdict is not None and not isinstance(verdict, Pass):

@@ -8,6 +8,7 @@ from typing import ClassVar, Final
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from heimdall.bugs import notes_of
 from heimdall.interfaces import IGate
 from heimdall.message.passed import asked
 from heimdall.message.query import EVERY_TYPE, Query
@@ -36,12 +37,13 @@ class Unasked:
         """Return whether they let a question pass, and note on what terms; None where one of them broke."""
         try:
             return all(judge(query) is None for judge in self._judges)
-        except Exception:
+        except Exception as error:
             self._faults.add()
             now = self._seconds()
             if now >= self._quiet_until:
                 self._quiet_until = now + QUIET
-                self._log.failure("A policy broke, so an answer is not kept any longer")
+                said = "A policy broke, so an answer is not kept any longer{notes}"
+                self._log.failure(said, notes=notes_of(error))
             return None
 
     def refuses(self, key: bytes) -> bool:

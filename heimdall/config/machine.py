@@ -40,6 +40,8 @@ def named(name: str) -> object:
     except ObjectNotFound:
         folder = "its folder has to be in PYTHONPATH, or be installed beside Heimdall"
         raise ImportError(f"no module {name.partition('.')[0]} is found; {folder}") from None
+    except SystemExit as end:
+        raise ImportError(f"its module calls sys.exit({end.code!r})") from None
 
 
 def anything(text: str) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 SINGLE = ("redis", "rediss", "unix")
@@ -77,6 +77,21 @@ def check_main(text: str) -> str:
 def folder(text: str) -> str | None:
     """Return the folder of an embedded Redis, empty where none is named; None where the URL is of another Redis."""
     return text.removeprefix(EMBEDDED) if text.startswith(EMBEDDED) else None
+
+
+def private(text: str) -> bool:
+    """Return whether a URL is of a Unix socket in a folder that none but this user may enter.
+
+    This user can write to the node itself: a secret would keep nobody out.
+    """
+    parts = urlsplit(text)
+    if parts.scheme != "unix":
+        return False
+    try:
+        status = os.stat(os.path.dirname(unquote(parts.path)))
+    except OSError:
+        return False
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o077
 
 
 def hosts(text: str) -> list[str]:

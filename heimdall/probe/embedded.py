@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
 from heimdall.probe.found import FAIL, NOTE, OK, Found
-from heimdall.redis_server.home import fault_of, user_of
+from heimdall.redis_server.home import look_at, user_of
 from heimdall.redis_server.program import MISSING, find, version
 
 WHAT: Final = "embedded"
@@ -29,8 +28,7 @@ def embedded(folder: str, memory: int) -> list[Found]:
     kept = f"keeps answers in {folder}" if folder else "keeps answers until the node ends: name a folder to keep them"
     said = f"{named}, {program}; {memory / 1e6:.4g} MB; {kept}"
     found = [Found("redis", WHAT, OK, said, {**facts, "version": named})]
-    # Who checks may be another user than who serves: the owner is not looked at.
-    fault = fault_of(folder, os.stat(folder).st_uid) if folder and os.path.exists(folder) else ""
+    fault = look_at(folder)[0] if folder else ""  # a folder of another user is a warning of the configuration
     if fault:
         found.append(Found("redis", "folder", FAIL, fault, {"folder": folder}))
     elif folder and (user := user_of(folder)):

@@ -10,7 +10,7 @@ from twisted.internet.threads import deferToThreadPool
 from heimdall.config.address import address
 from heimdall.config.keys import KEYS
 from heimdall.config.load import DEFAULT, Loaded
-from heimdall.config.url import folder, hidden
+from heimdall.config.url import folder, hidden, private
 from heimdall.probe.embedded import embedded
 from heimdall.probe.files import files
 from heimdall.probe.found import FAIL, NOTE, OK, Found
@@ -88,7 +88,8 @@ async def _redis(loaded: Loaded, reactor: Any) -> list[Found]:
         found += await redis(reactor, link, settings.prefix, shown=hidden(url), reader=reader, asked=asked)
     given = bool(settings.secret or settings.secret_file)
     # A node without Redis, for which none was asked, has nothing to seal; to its own nobody else can write.
-    used = own is None and (loaded.asked("redis.url") or any(one.facts.get("up") for one in found))
+    own_alone = own is not None or (private(settings.url) and not settings.regions)
+    used = not own_alone and (loaded.asked("redis.url") or any(one.facts.get("up") for one in found))
     return [*found, _secret(given)] if given or used else found
 
 

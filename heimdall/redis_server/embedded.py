@@ -109,7 +109,8 @@ class EmbeddedRedis:
         child = self._child = Child(self._reactor, self._ended)
         try:
             self.home.take()
-            os.makedirs(self.home.data, 0o700, exist_ok=True)
+            with suppress(FileExistsError):
+                os.mkdir(self.home.data, 0o700)
             child.spawn(self._command(), {"LC_ALL": "C"}, {1: "r", 2: "r", 3: self.home.lock})
         except (OSError, ValueError) as error:
             self._child = None

@@ -52,6 +52,7 @@ class Home:
         self.folder = named or temporary
         self.at = self.folder if _fits(self.folder) else temporary
         self._temporary = temporary
+        self._folders = list(dict.fromkeys((self.folder, self.at)))
         self._locks: list[int] = []
 
     @property
@@ -75,16 +76,19 @@ class Home:
         return self._locks[0]
 
     def take(self, patience: float = 0.0) -> None:
-        """Have the folder from now on.
+        """Have the folder from now on, and write our number into it; a folder that was removed is made again.
 
         :param patience: seconds to wait, blocking, for a process that has it and is about to end.
         :raises ValueError: another node uses it, or other users may look into it; the text says so.
         :raises OSError: it cannot be made, or written to.
         """
-        if self._locks:
+        if self._locks and all(map(_in_place, self._locks, self._folders)):
+            for lock in self._locks:
+                _sign(lock)  # a daemon took it before its last fork
             return
+        self.leave()
         try:
-            for folder in dict.fromkeys((self.folder, self.at)):
+            for folder in self._folders:
                 if folder == self._temporary:
                     _sweep(os.path.dirname(folder))
                 os.makedirs(folder, 0o700, exist_ok=True)
@@ -134,6 +138,30 @@ def fault_of(folder: str, user: int) -> str:
     if status.st_mode & 0o077:
         return f"other users can reach into {folder}: chmod 700 {folder}, or name another folder"
     return ""
+
+
+def look_at(folder: str) -> tuple[str, str]:
+    """Look whether this user can have a folder, which is there or has to be made; nothing is changed.
+
+    The user who looks may be another one than the user who serves: a folder of another user is no fault.
+
+    :return: why it cannot be used, or else what should be known of it; nothing where all is well.
+    """
+    there = folder
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if not os.path.isdir(there):
+        return f"{folder} cannot be used: {there} is no folder", ""
+    owner, user = os.stat(there).st_uid, os.geteuid()
+    if there == folder and (fault := fault_of(folder, owner)):
+        return fault, ""
+    if owner != user and (there == folder or owner):
+        return "", f"{there} belongs to user {owner}: only a node that runs as that user can use {folder}"
+    if os.statvfs(there).f_flag & os.ST_RDONLY:
+        return "", f"{folder} is on a file system that takes nothing: the node goes on alone until it does"
+    if not os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        return f"{folder} cannot be used: user {user} may not write into {there}", ""
+    return "", ""
 
 
 def user_of(folder: str) -> int:
@@ -190,13 +218,28 @@ def _locked(folder: str, until: float) -> int:
                 if time.monotonic() >= until:
                     raise ValueError(_used(folder, user_of(folder))) from None
             time.sleep(POLL)
-        with suppress(OSError):  # on a full disk it has no number in it, and holds all the same
-            os.truncate(lock, 0)
-            os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+        _sign(lock)
     except BaseException:
         os.close(lock)
         raise
     return lock
+
+
+def _sign(lock: int) -> None:
+    """Write the number of this process into a lock."""
+    number = b"%d\n" % os.getpid()
+    with suppress(OSError):  # on a full disk it has no number in it, and holds all the same
+        if os.pread(lock, 20, 0) != number:
+            os.truncate(lock, 0)
+            os.pwrite(lock, number, 0)
+
+
+def _in_place(lock: int, folder: str) -> bool:
+    """Return whether a lock that we hold is still that of a folder: somebody may have removed both."""
+    try:
+        return os.path.samestat(os.fstat(lock), os.lstat(f"{folder}/{_LOCK}"))
+    except OSError:
+        return False
 
 
 def _used(folder: str, process: int) -> str:

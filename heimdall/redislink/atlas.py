@@ -160,9 +160,9 @@ class Atlas:
         failure.trap(Gone)
         gone = cast(Gone, failure.value)
         self._looks.add("failed")
-        if not self.lost:
-            self._log.warn("no map of {at}: {why}", at=self._shown, why=gone.advice)
-        self.lost = gone.advice
+        before, self.lost = self.lost, gone.advice(self._shown)
+        if not before:
+            self._log.warn("no map of {at}: {why}", at=self._shown, why=self.lost)
 
     def _link_changed(self) -> None:
         self.hurry()

@@ -162,7 +162,7 @@ class Ear:
         self._judge()
         if gone.reason != "lost" and not self._told and not self._lonely():
             self._told = True
-            self._log.warn("Redis at {at} lets us hear nothing: {why}", at=self._shown, why=gone.advice)
+            self._log.warn("Redis at {at} lets us hear nothing: {why}", at=self._shown, why=gone.advice(self._shown))
 
     def _judge(self) -> None:
         hearing = not self._life.closed and bool(self._hearers) and self._confirmed >= self._hearers.keys()

@@ -37,6 +37,9 @@ REMEDIES: Final = {
 }
 """Why there is no connection, and what a person can do about it."""
 
+_AT_SOCKET: Final = {"lost": REMEDIES["other"], "silent": "Redis hangs", "timeout": "Redis hangs"}
+"""The same at a Unix socket, where neither a network nor TLS can be at fault."""
+
 _BY_WORD: Final = {
     "BUSY": "busy",
     "DENIED": "password",
@@ -57,10 +60,13 @@ class Gone(Exception):
         super().__init__(text)
         self.reason = reason
 
-    @property
-    def advice(self) -> str:
-        """Why, and what a person can do about it."""
-        return "; ".join(filter(None, (str(self), REMEDIES[self.reason])))
+    def advice(self, at: str) -> str:
+        """Return why, and what a person can do about it.
+
+        :param at: the address, as it is logged.
+        """
+        remedy = _AT_SOCKET.get(self.reason) if at.startswith("unix:") else None
+        return "; ".join(filter(None, (str(self), remedy or REMEDIES[self.reason])))
 
     @classmethod
     def of(cls, error: BaseException) -> Gone:

@@ -280,11 +280,11 @@ class Link:
         if state != before:
             self._ledger.changes.add(state)
         if state == AWAY and gone is not None:
-            self._why = gone.advice
+            self._why = gone.advice(self._shown)
             if gone.reason not in self._told and gone.reason != REFUSED:
                 self._told.add(gone.reason)
                 self._news = True
-                self._log.warn("no Redis at {at}: {why}", at=self._shown, why=gone.advice)
+                self._log.warn("no Redis at {at}: {why}", at=self._shown, why=self._why)
         elif state == UP and self._news:
             self._told.clear()
             self._news = False

@@ -40,6 +40,11 @@ class Refusal:
     text: str
     remedy: str
 
+    @property
+    def of_redis(self) -> bool:
+        """Whether it is a state of that Redis, which refuses the same to all who write to it."""
+        return self.reason not in (NOPERM, UNKNOWN)
+
 
 def _state(word: str, text: str, remedy: str) -> tuple[str, Refusal]:
     return word, Refusal(word.lower(), f"{word}, {text}", remedy)
@@ -161,7 +166,7 @@ class Refusals:
             what = "Redis at {at} does not let its user use {what}; {remedy}"
         else:
             what = "Redis at {at} refuses commands: {what}; {remedy}"
-        self._log.warn(what, at=at, what=refused.text, remedy=refused.remedy)
+        self._log.warn(what, at=at, what=refused.text, remedy=refused.remedy, of_redis=refused.of_redis)
 
     def _forget(self, now: float) -> None:
         """Take what is over off the list; of rights that is told when none is missing any more."""
@@ -169,7 +174,10 @@ class Refusals:
         for kept in over:
             del self._kept[kept.refusal.text]
             if kept.refusal.reason != NOPERM and kept.at:
-                self._log.info("Redis at {at} refuses commands no more: {what}", at=kept.at, what=kept.refusal.text)
+                self._log.info(
+                    "Redis at {at} refuses commands no more: {what}",
+                    at=kept.at, what=kept.refusal.text, of_redis=kept.refusal.of_redis,
+                )  # fmt: skip
         rights = [kept for kept in over if kept.refusal.reason == NOPERM]
         if rights and not any(kept.refusal.reason == NOPERM for kept in self._kept.values()):
             self._log.info("Redis refuses no right that we need any more")

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
 from twisted.web.server import Request
 
+from heimdall.interfaces import Unanswered
 from heimdall.message import query as queries
 from heimdall.message.query import ANY, Query
 from heimdall.tally import Tally
@@ -36,7 +38,7 @@ class Console(Protocol):
         """Look up a name on every node; type 0 for all of them."""
 
     def follow(self, query: Query) -> Deferred[Mapping[str, Any]]:
-        """Ask a question as its client does, and tell what each station did."""
+        """Ask a question as its client does, and tell what each station did; fails with Unanswered if none serves."""
 
 
 class Caches:
@@ -115,8 +117,14 @@ class Caches:
         except Exception:
             done = fail()
         self._under_way += 1
-        return done.addBoth(self._over).addCallback(page)
+        return done.addBoth(self._over).addCallbacks(page, _unanswered)
 
     def _over(self, result: Any) -> Any:
         self._under_way -= 1
         return result
+
+
+def _unanswered(failure: Failure) -> Page:
+    """Say that no process of this node that serves could be asked."""
+    failure.trap(Unanswered)
+    return page({"error": failure.getErrorMessage()}, 503)

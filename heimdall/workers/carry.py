@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 from heimdall.cache.carry import MEMORY, Carry
-from heimdall.interfaces import LinkDown
+from heimdall.interfaces import LinkDown, Unanswered
 from heimdall.message.bundle import Record
-from heimdall.workers.channel import Unanswered
 from heimdall.workers.hand import Hand
 
 PATIENCE: Final = 10.0

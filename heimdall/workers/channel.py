@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from heimdall.bugs import reporter
+from heimdall.interfaces import Unanswered
 from heimdall.tally import Count
 
 MOST_ASKED: Final = 1000
@@ -25,10 +26,6 @@ MOST_BYTES: Final = 64 << 20
 
 Verb = Callable[[Any], Awaitable[Any]]
 """Does what the other end asks for; what comes of it, and what it is called with, is JSON."""
-
-
-class Unanswered(Exception):
-    """The other end did not reply in time, is gone, or says that it cannot; the text says why."""
 
 
 class Refused(Unanswered):

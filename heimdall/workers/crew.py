@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from heimdall.accept.sockets import Bound
 from heimdall.admit.lifecycle import STOP
@@ -22,6 +23,7 @@ from heimdall.cache.ranks import number as number_of
 from heimdall.collector import tidy
 from heimdall.config.load import Loaded
 from heimdall.config.settings import Settings
+from heimdall.interfaces import Unanswered
 from heimdall.message.query import Query
 from heimdall.node import Node, name_of
 from heimdall.node_redis import ENDING, embedded, served
@@ -31,9 +33,8 @@ from heimdall.station import LAST_WORDS, linked
 from heimdall.tally import Count, Gauge, Tally
 from heimdall.totals import Past
 from heimdall.workers.carry import Carriers
-from heimdall.workers.channel import Unanswered
 from heimdall.workers.cores import Cores
-from heimdall.workers.hand import START, Hand
+from heimdall.workers.hand import HUNG, SILENT, START, Hand
 from heimdall.workers.shares import share, to_json
 
 LOOK: Final = 1.0
@@ -156,11 +157,14 @@ class Crew:
         return since, [row for _, rows in told for row in rows]
 
     def follow(self, query: Query) -> Deferred[Mapping[str, Any]]:
-        """Have a worker ask a question as its client does: the first, which stands for all."""
+        """Have a worker ask a question as its client does: the first, which stands for all.
+
+        :return: fails with Unanswered where none serves, or it does not tell what came of it.
+        """
         what = {"wire": query.wire.hex(), "client": query.client, "stream": query.stream}
         for hand in self._serving():
             following: Deferred[Mapping[str, Any]] = hand.channel.ask("follow", what, self._settings.fetch.deadline + 1)
-            return following
+            return following.addErrback(_unanswered, hand)
         return fail(Unanswered("no worker serves"))
 
     def forget(self, flush: Any) -> None:
@@ -270,7 +274,15 @@ class Crew:
 
     def _look(self) -> None:
         for hand in self._hands.values():
+            before = hand.silent
             hand.watch()
+            if hand.silent and not before:
+                self._log.warn(
+                    "Worker {number}, process {pid}, gives no sign of life for {silent} s; after {hung} s it is killed",
+                    number=hand.number + 1, pid=hand.process, silent=SILENT, hung=HUNG,
+                )  # fmt: skip
+            elif before and not hand.silent:
+                self._log.info("Worker {number} serves again", number=hand.number + 1)
         self._cores.look({hand.number: hand.process for hand in self._serving()})
         self._cover()
 
@@ -324,6 +336,12 @@ class Crew:
             if hand.covers != covers:
                 hand.covers = covers
                 hand.channel.ask("cover", covers).addErrback(lambda _: None)
+
+
+def _unanswered(failure: Failure, hand: Hand) -> NoReturn:
+    """Say which worker did not reply."""
+    failure.trap(Unanswered)
+    raise Unanswered(f"worker {hand.number + 1}: {failure.getErrorMessage()}")
 
 
 def _together(seen: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -7,15 +7,17 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from heimdall.accept.datagram import Datagrams
 from heimdall.accept.sockets import Bound
 from heimdall.cache.flushed import Flush
 from heimdall.cache.heavy_hitters import to_json
 from heimdall.collector import spare
+from heimdall.config.settings import Redis
 from heimdall.message.bundle import Record
 from heimdall.message.query import Query, read
 from heimdall.pipeline import lay
@@ -27,6 +29,9 @@ from heimdall.workers.shares import from_json
 
 MOST_EXPORTS: Final = 4
 """Exports that are gone on with; one more, and the oldest has ended."""
+
+ENDS: Final = "a worker ended meanwhile"
+"""Why settings are refused that a worker had no time to take."""
 
 
 class Duty:
@@ -44,6 +49,7 @@ class Duty:
         self._covering: dict[int, Cover] = {}
         # By number, the oldest first.
         self._exports: dict[int, AsyncIterator[list[Record]]] = {}
+        self._changing: set[Deferred[None]] = set()
         self._ending = False
         self.channel = Channel(
             reactor,
@@ -85,8 +91,22 @@ class Duty:
         )
 
     def change(self, what: Any) -> Deferred[None]:
-        """Go on with other settings."""
-        return self.station.change(from_json(what))
+        """Go on with other settings.
+
+        :return: fails with ValueError or OSError when these cannot be used, or this worker ends before it does.
+        """
+        if self._ending:
+            raise ValueError(ENDS)
+        changing = self.station.change(from_json(what))
+        self._changing.add(changing)
+
+        def over(result: Any) -> Any:
+            self._changing.discard(changing)
+            if isinstance(result, Failure) and result.check(CancelledError):
+                raise ValueError(ENDS)
+            return result
+
+        return changing.addBoth(over)
 
     def settled(self, _: Any) -> Deferred[None]:
         """Reply when nothing is under way with the settings before these."""
@@ -182,6 +202,8 @@ class Duty:
 
     @inlineCallbacks
     def _end(self) -> Any:
+        for changing in list(self._changing):
+            changing.cancel()  # the policies that it waits for are stopped with the station
         for cover in self._covering.values():
             cover.end()
         if self._station is not None:
@@ -190,8 +212,9 @@ class Duty:
         self._reactor.callLater(0, self._ended)
 
     def log(self, event: Mapping[str, Any]) -> None:
-        """Have the parent log an event: a node has one log."""
-        self.channel.tell("log", entry(event))
+        """Have the parent log an event: a node has one log. The parent itself tells of states that it meets too."""
+        if not (event.get("of_redis") and self._station is not None and _one_writer(self._station.path.settings.redis)):
+            self.channel.tell("log", entry(event))
 
 
 class Cover:
@@ -219,6 +242,11 @@ class Cover:
         self._reactor.callLater(self._within, self._datagrams.close)
         for port in self._ports:
             maybeDeferred(port.stopListening)
+
+
+def _one_writer(redis: Redis) -> bool:
+    """Return whether the parent writes to the very server that a worker does: each heartbeat is a write."""
+    return redis.role == Redis().role and "+" not in redis.url and not redis.replica_url and not redis.regions
 
 
 def _bound(told: Any) -> Bound:

@@ -19,11 +19,12 @@ from twisted.python.failure import Failure
 
 from heimdall.accept.sockets import Bound
 from heimdall.bugs import reporter
+from heimdall.interfaces import Unanswered
 from heimdall.signals import held_back
 from heimdall.tally import Tally
 from heimdall.totals import heard
 from heimdall.workers import PARENTS
-from heimdall.workers.channel import Channel, Refused, Unanswered
+from heimdall.workers.channel import Channel, Refused
 
 START: Final = 60.0
 """Seconds that a worker may take to serve: it may have to read long lists."""

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 import heimdall
-from heimdall.admit.lifecycle import Host
+from heimdall.admit.lifecycle import CannotStart, Host, Lifecycle
 from heimdall.admit.policy import ClientPolicy, NamePolicy, policy
 from heimdall.interfaces import DROP, Drop, IGate
 from heimdall.message.answer import Answer
@@ -22,6 +23,7 @@ from heimdall.message.passed import Changes
 from heimdall.message.query import Query
 from heimdall.message.wire import from_text
 from tests.admit.asking import asking, extended_errors, rcode, rows, told
+from tests.rediscase import really_until as until
 
 PAGE = Path(heimdall.__file__).parent.parent / "docs" / "policies.md"
 BLOCKED = 15
@@ -101,3 +103,66 @@ class Page(SynchronousTestCase):
     def test_twenty_lines(self) -> None:
         """The gate of the page takes twenty lines, blank ones aside."""
         self.assertLessEqual(len([line for line in self.blocks[0].splitlines() if line.strip()]), 20)
+
+
+class ListedLife(TestCase):
+    """The policy of the page that reads a list, from its start to its stop, with real threads and a file."""
+
+    def setUp(self) -> None:
+        self.file = Path(self.mktemp())
+        names: dict[str, Any] = {"__name__": "school", "open": lambda _: self.file.open()}
+        for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
+            exec(compile(block, str(PAGE), "exec"), names)
+        self.listed = names["Listed"]()
+        self.clock = Clock()
+        self.life = Lifecycle([own(self.listed)], self.clock, Changes())
+
+    def refused(self, name: str) -> bool:
+        """Return whether it refuses a name."""
+        return self.listed.judge(asking(name)) is not None
+
+    def write(self, name: str) -> None:
+        """Write a list of one name."""
+        self.file.write_text(f"{name}\n")
+
+    async def test_read_again(self) -> None:
+        """It looks once a minute; a file that cannot be read keeps the list of before, and the next look comes."""
+        self.write("a.example")
+        await self.life.start()
+        self.assertTrue(self.refused("a.example"))
+        self.file.unlink()
+        errors: list[str] = []
+        keep = self.listed.keep
+
+        def note(failure: Failure) -> None:
+            errors.append(failure.getErrorMessage())
+            keep(failure)
+
+        self.listed.keep = note
+        self.clock.advance(60)
+        await until(lambda: len(errors) == 1)
+        self.assertTrue(self.refused("a.example"))
+        self.write("b.example")
+        await until(lambda: self.clock.getDelayedCalls())
+        self.clock.advance(60)
+        await until(lambda: self.refused("b.example"))
+        self.assertFalse(self.refused("a.example"))
+        await self.life.stop()
+        self.assertEqual((self.clock.getDelayedCalls(), self.flushLoggedErrors()), ([], []))
+
+    async def test_not_there(self) -> None:
+        """Where the first read fails it does not start, and no look comes later."""
+        await self.assertFailure(self.life.start(), CannotStart)
+        await self.life.stop()
+        self.assertFalse(self.listed.loop.running)
+        self.assertEqual([call for call in self.clock.getDelayedCalls() if call.active()], [])
+
+    async def test_stopped_early(self) -> None:
+        """It can be stopped while the first read is under way; then it never looks."""
+        self.write("a.example")
+        starting = self.life.start().addErrback(lambda _: None)
+        told: list[str] = []
+        self.patch(Lifecycle, "_log", type("Log", (), {"error": lambda _, text, **__: told.append(text)})())
+        await self.life.stop()
+        await starting
+        self.assertEqual((told, self.listed.loop.running, self.clock.getDelayedCalls()), ([], False, []))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from math import inf
 from typing import Any
 
@@ -10,13 +11,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from heimdall.accept.engine import Faults
 from heimdall.admit.policy import ClientPolicy, NamePolicy, policy
+from heimdall.admit.unasked import Unasked
 from heimdall.interfaces import DROP, IAddressGate, IClientGate, IGate, IPolicy, Pass
 from heimdall.message.answer import make
 from heimdall.message.edns import Subnet
 from heimdall.message.passed import Changes
 from heimdall.message.query import CD, REFUSED, Client, Query, read
 from heimdall.message.wire import from_text
+from tests.admit.asking import logged
 from tests.cache.questions import question
 from tests.message.messages import query_wire
 
@@ -272,3 +276,42 @@ class Verdicts(Case):
         self.gate(Hasty()).judge(query)
         assert query.passed is not None
         self.assertFalse(query.passed.holds(query.name, 0.0))
+
+
+class Breaks(SynchronousTestCase):
+    """A policy that raises."""
+
+    def test_named(self) -> None:
+        """The log names the policy, once: also one that raises the same exception again and again."""
+        lines = logged(self)
+        error = KeyError("no such list")
+
+        def judge(_: Query) -> None:
+            raise error
+
+        for kind in (ByName, ByClient):
+            own = kind()
+            self.patch(own, "judge", judge)
+            clock = Clock()
+            gate = policy(f"school.{kind.__name__}", own, clock, Changes())
+            for _ in range(3):
+                self.assertRaises(KeyError, gate.judge, question("a.example"))
+            faults = Faults(clock)
+            faults.refuse(query_wire("a.example"), error)
+            self.assertIsNone(Unasked([gate], clock).passes(question("a.example")))
+            for line in lines[-2:]:
+                self.assertEqual(line.count(f"it arose in the policy school.{kind.__name__}"), 1, line)
+        self.assertEqual((len(lines), len(self.flushLoggedErrors(KeyError))), (4, 4))
+
+    def test_exit(self) -> None:
+        """One that calls sys.exit breaks as any other: nothing ends, and the log names it."""
+
+        def judge(_: Query) -> None:
+            sys.exit(1)
+
+        for kind in (ByName, ByClient):
+            own = kind()
+            self.patch(own, "judge", judge)
+            gate = policy("school.Exits", own, Clock(), Changes())
+            error = self.assertRaises(RuntimeError, gate.judge, question("a.example"))
+            self.assertEqual(error.__notes__, ["it arose in the policy school.Exits"])

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from heimdall.redis_server.home import user_of
 from tests.live.test_reload import Case, wait
 from tests.live.test_workers import children, flush, held
 from tests.ports import free_port
@@ -230,7 +231,7 @@ class Refused(Embedded):
         self.assertEqual((node.end(), node.trouble()), (0, []))
 
     def test_daemon(self) -> None:
-        """A daemon has its Redis too, which is its child, and ends with it."""
+        """A daemon has its Redis too, which is its child, and ends with it; the folder names the daemon."""
         away = Path(self.mktemp()).absolute()
         away.mkdir()
         port = free_port()
@@ -246,6 +247,7 @@ class Refused(Embedded):
         wait(lambda: command(f"{self.place}/redis.sock", "PING") == b"PONG", "Redis answers")
         redis = self.redis()
         self.assertIn(redis, children(daemon))
+        self.assertEqual(user_of(str(self.place)), daemon)
         os.kill(daemon, signal.SIGTERM)
         wait(lambda: not runs(daemon) and not runs(redis), "both have ended")
 

@@ -220,6 +220,14 @@ class Workers(Policies):
         self.reload(self.gates("Fails"), "could not start: its list is not there (OSError); the old one goes on")
         dealt(lambda _: self.assertEqual(self.rcode("none.example"), REFUSED))
 
+    def test_end_meanwhile(self) -> None:
+        """Workers that are told to end while they wait for the policies of a reload do so at once, and stop these."""
+        node = self.start(REFUSES)
+        self.file.write_text(self.gates("Waits"))
+        node.process.send_signal(signal.SIGHUP)
+        wait(lambda: len(self.notes("starts")) == 3, "that the policy of the first worker starts")
+        self.assertEqual((node.end(), self.living(), node.trouble()), (0, set(), []))
+
     def test_all_of_them(self) -> None:
         """What a policy of one worker says that it has changed its mind on, the memories of all forget at once."""
         node = self.start(REFUSES)

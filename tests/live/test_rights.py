@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cluster import Cluster
 from tests.command.typed import typed
 from tests.live.test_reader import PASSWORD, users
+from tests.live.test_workers import dealt
 from tests.redisserver import RedisServer, version
 from tests.running import QUICK, Running
 
@@ -91,14 +94,14 @@ class States(SynchronousTestCase):
             self.assertEqual(node.get("/ready")[0], 200)
             self.assertGreaterEqual(node.metric("heimdall_redislink_refusal_up", reason=reason), 1)
             self.assertGreaterEqual(node.metric("heimdall_redislink_error_replies_total", reason=reason), 1)
+            dealt(lambda number: node.ask(f"n{number}.example"))
+            begins, ends = f"refuses commands: {reason.upper()}, ", f"refuses commands no more: {reason.upper()}, "
+            cluster.wait(lambda: begins in node.log)
             redis.command(*end)
             cluster.wait(lambda: status() == "healthy", 120.0)
             self.assertEqual(node.metric("heimdall_redislink_refusal_up"), 0)
-            processes = 1 + len(arguments) * 2
-            for what in ("refuses commands: ", "refuses commands no more: "):
-                told = [line for line in node.log.splitlines() if f"{what}{reason.upper()}, " in line]
-                self.assertIn(len(told), range(1, processes + 1), node.log)
-                self.assertEqual(len({line.partition("worker ")[2][:1] for line in told}), len(told), node.log)
+            cluster.wait(lambda: ends in node.log)
+            self.assertEqual((node.log.count(begins), node.log.count(ends)), (1, 1), node.log)
             self.assertEqual(node.trouble(), [])
 
     def test_full(self) -> None:
@@ -110,7 +113,7 @@ class States(SynchronousTestCase):
         self.check("readonly", ("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE"))
 
     def test_workers(self) -> None:
-        """One that lacks its replicas, at a node of two workers: each process tells of its own link."""
+        """One that lacks its replicas, at a node of two workers: a state that all processes meet is told once."""
         needed = ("CONFIG", "SET", "min-replicas-to-write")
         self.check("noreplicas", (*needed, "1"), (*needed, "0"), "--workers=2")
 
@@ -143,3 +146,20 @@ class Unsealed(SynchronousTestCase):
         secret = [{"HEIMDALL_REDIS_SECRET": "0123456789abcdef"}]
         with Cluster(1, delay=0.0, environs=secret) as cluster:
             self.assertNotIn("forge", cluster.nodes[0].log)
+
+    def test_private(self) -> None:
+        """Nor does one whose Redis is a Unix socket in a folder that is closed to others; in an open one it does."""
+        redis = RedisServer(unix=True).start()
+        self.addCleanup(redis.stop)
+        for mode in (0o700, 0o755):
+            redis.folder.chmod(mode)
+            node = Running(f"--redis={redis.url}", "--upstream=127.0.0.1:1")
+            self.addCleanup(node.clean)
+            Cluster.wait(partial(self.linked, node))
+            told = typed("check", f"--redis={redis.url}", "--upstream=127.0.0.1:1", "--no-http", "--listen=127.0.0.1:0")
+            self.assertEqual((self.SAID in node.log, "forge" in told.out), (mode == 0o755,) * 2, node.log + told.out)
+            node.end()
+
+    def linked(self, node: Running) -> bool:
+        """Return whether a node is connected to Redis."""
+        return node.metric("heimdall_redislink_connection_up") == 1

@@ -22,7 +22,7 @@ from tests.cores import on_core
 from tests.live.test_reload import Case, wait
 from tests.load import GOOD, NEVER, PATIENT, Load, start, steady
 from tests.redisserver import RedisServer
-from tests.running import ANSWERING, CONFIRMING, Running, resident
+from tests.running import ANSWERING, CONFIRMING, Running, constants, resident
 from tests.slowup import SlowUpstream
 
 
@@ -284,6 +284,18 @@ class Falling(Pair):
         wait(lambda: "serves again" in node.log, "another one is there")
         self.assertLessEqual(self.lost(load), BATCH)
 
+    def test_comes_back(self) -> None:
+        """A worker that gives no sign of life for a while is told of, once, and so is that it serves again."""
+        self.environ = {**ANSWERING, **constants(workers__hand__HUNG=1000)}
+        node = self.start()
+        stopped = workers(node)[0]
+        os.kill(stopped, signal.SIGSTOP)
+        wait(lambda: f"process {stopped}, gives no sign of life" in node.log, "it is told")
+        os.kill(stopped, signal.SIGCONT)
+        wait(lambda: "serves again" in node.log, "it serves again")
+        self.assertEqual((node.log.count("gives no sign"), node.log.count("serves again")), (1, 1))
+        self.assertEqual((stopped in workers(node), node.trouble()), (True, []))
+
     def test_ended(self) -> None:
         """A worker that is told to end answers what it has, and another one starts: no query is lost."""
         node = self.start()
@@ -293,16 +305,19 @@ class Falling(Pair):
         self.assertEqual((self.lost(load), node.trouble()), (0, []))
 
     def test_all_killed(self) -> None:
-        """A node none of whose workers serves is not ready, and unhealthy on the list, until one does again."""
+        """A node none of whose workers serves is not ready, unhealthy on the list, and cannot ask: until one does."""
         node = self.start()
+        asked: set[int] = set()
 
         def none_serves() -> bool:
             for pid in filter(runs, workers(node)):
                 os.kill(pid, signal.SIGKILL)
+            asked.add(node.get("/api/v1/ask?name=a.example")[0])
             return node.get("/ready")[0] == 503
 
-        wait(none_serves, "it is not ready")
+        wait(lambda: none_serves() and 503 in asked, "it is not ready, and says that nobody can be asked")
         wait(lambda: none_serves() and node.members()["members"][0]["status"] == "unhealthy", "it is unhealthy")
+        self.assertEqual((asked - {200}, node.metric("heimdall_bugs_met_total")), ({503}, 0))
         wait(lambda: node.get("/ready")[0] == 200, "it is ready again")
 
     def test_reload(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from heimdall.redis_server import embedded as module
 from heimdall.redis_server import launcher
 from heimdall.redis_server.embedded import EmbeddedRedis
-from heimdall.redis_server.home import Home
+from heimdall.redis_server.home import Home, user_of
 from tests.redis_server.stage import command, fill, folder, runs, small_disk
 from tests.rediscase import RedisCase, reactor, until
 from tests.redisserver import binary, need, valkey, version
@@ -161,6 +162,17 @@ class Falling(Case):
         await redis.stop()
         # One that had to be killed is no child of ours: it is gone a moment later.
         await until(lambda: not runs(after))
+
+    async def test_removed(self) -> None:
+        """Where somebody removes the folder, the next Redis has one that is closed to others, and locked."""
+        redis = await self.started(folder(self))
+        place = Path(redis.home.folder)
+        before = self.process(redis)
+        shutil.rmtree(place)
+        os.kill(before, signal.SIGKILL)
+        await until(lambda: self.ended(redis) and redis.up)
+        modes = [path.stat().st_mode & 0o777 for path in (place, place / "data")]
+        self.assertEqual((modes, user_of(str(place))), ([0o700, 0o700], os.getpid()))
 
     async def test_hung(self) -> None:
         """One that gives no sign of life is killed, and started again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,8 +12,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from heimdall.redis_server.home import LONGEST_PATH, OLD, PREFIX, Home, user_of
-from tests.redis_server.stage import folder
+from heimdall.redis_server.home import LONGEST_PATH, OLD, PREFIX, Home, look_at, user_of
+from tests.redis_server.stage import folder, small_disk
 
 
 class Case(SynchronousTestCase):
@@ -49,6 +50,35 @@ class Named(Case):
         first.leave()
         self.assertEqual(user_of(str(place)), 0)
         second.take()
+
+    def test_removed(self) -> None:
+        """A folder that somebody removes is made again, closed to others, with a lock that holds."""
+        place = folder(self)
+        home, other = self.home(place), self.home(place)
+        home.take()
+        for remove in (lambda: shutil.rmtree(place), (place / "lock").unlink):
+            remove()
+            home.take()
+            self.assertEqual((place.stat().st_mode & 0o777, user_of(str(place))), (0o700, os.getpid()))
+            self.assertIn("uses", str(self.assertRaises(ValueError, other.take)))
+
+    def test_removed_and_taken(self) -> None:
+        """One that another node has made again meanwhile is that one's."""
+        place = folder(self)
+        home, other = self.home(place), self.home(place)
+        home.take()
+        shutil.rmtree(place)
+        other.take()
+        self.assertIn("uses", str(self.assertRaises(ValueError, home.take)))
+
+    def test_signed_again(self) -> None:
+        """To take a folder again is to write the number of the process into it: a daemon has another one by then."""
+        place = folder(self)
+        home = self.home(place)
+        home.take()
+        self.patch(os, "getpid", lambda: 7)
+        home.take()
+        self.assertEqual((place / "lock").read_text(), "7\n")
 
     def test_held_by_child(self) -> None:
         """A folder is not free before the last process that holds its lock has ended; until then it is waited for."""
@@ -121,6 +151,64 @@ class Named(Case):
         Path(home.data).mkdir()
         home.put_back()
         self.assertEqual((os.listdir(home.data), os.path.exists(home.aside)), (["aof"], False))
+
+
+class Looked(Case):
+    """What a look says beforehand, and a start by the same user after it."""
+
+    def test_free(self) -> None:
+        """A folder that can be made, or is there, is well; the look makes nothing."""
+        place = folder(self) / "below" / "redis"
+        self.assertEqual((look_at(str(place)), place.parent.exists()), (("", ""), False))
+        self.home(place).take()
+        self.assertEqual(look_at(str(place)), ("", ""))
+
+    def test_below_a_file(self) -> None:
+        """A file, and a folder below one, cannot be used."""
+        file = folder(self)
+        file.write_text("")
+        (file.parent / "link").symlink_to(file.parent / "nowhere")
+        for place in (file, file / "below" / "redis", file.parent / "link"):
+            fault, known = look_at(str(place))
+            self.assertEqual((f"{place} cannot be used: " in fault, "is no folder" in fault, known), (True, True, ""))
+            self.assertRaises(OSError, self.home(place).take)
+
+    def test_not_ours_to_write(self) -> None:
+        """Where this user may make nothing, that is a fault, which names the folder in the way."""
+        place = folder(self)
+        place.mkdir(mode=0o500)
+        if os.geteuid() == 0:
+            place.parent.chmod(0o755)
+            os.chown(place, 12345, -1)
+            self.addCleanup(os.seteuid, 0)
+            os.seteuid(12345)
+        for each in (place, place / "redis"):
+            said = f"{each} cannot be used: user {os.geteuid()} may not write into {place}"
+            self.assertEqual(look_at(str(each)), (said, ""))
+            self.assertRaises(OSError, self.home(each).take)
+
+    def test_of_another_user(self) -> None:
+        """A folder of another user is no fault: that user may serve. Below a folder of root it is one."""
+        if os.geteuid():
+            raise SkipTest("only root can give a folder away")
+        place = folder(self)
+        place.mkdir(mode=0o700)
+        os.chown(place, 12345, -1)
+        for each in (place, place / "redis"):
+            fault, known = look_at(str(each))
+            self.assertEqual((fault, f"{place} belongs to user 12345" in known), ("", True))
+        place.parent.chmod(0o755)
+        self.addCleanup(os.seteuid, 0)
+        os.seteuid(12346)
+        self.assertEqual(look_at(str(place))[0], "")
+        self.assertIn("may not write into", look_at(f"{place.parent}/other")[0])
+
+    def test_takes_nothing(self) -> None:
+        """A file system that takes nothing now keeps no node from its start, and is no fault."""
+        disk = small_disk(self)
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        fault, known = look_at(f"{disk}/redis")
+        self.assertEqual((fault, "takes nothing" in known), ("", True))
 
 
 class Temporary(Case):

@@ -26,3 +26,13 @@ class Reasons(SynchronousTestCase):
             told = Gone.of(error)
             self.assertEqual(told.reason, "refused")
             self.assertTrue(str(told).startswith(text), told)
+
+    def test_at_a_socket(self) -> None:
+        """The advice on a Unix socket speaks of no network and of no TLS; at a host both may be at fault."""
+        for reason in REMEDIES:
+            advice = Gone(reason, "it went").advice("unix:///run/redis.sock")
+            self.assertEqual(advice.startswith("it went"), True)
+            if reason != "tls":
+                self.assertNotIn("TLS", advice)
+                self.assertNotIn("packets", advice)
+        self.assertIn("is TLS used at both ends", Gone("lost", "it went").advice("redis://127.0.0.1:6379/0"))

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import deferLater
 
-from heimdall.interfaces import LinkDown
+from heimdall.interfaces import LinkDown, Unanswered
 from heimdall.message.query import CD, Query
 from heimdall.message.wire import from_text
 from heimdall.watch.admin import MEMBERS_WAIT, Admin
@@ -96,6 +96,14 @@ class Pages(Served):
             ("name=a.example&do=yes", "do is 1 or 0"),
         ):
             self.assertIn(why, await self.refusal(f"/api/v1/ask?{asked}"))
+
+    async def test_follow_nobody(self) -> None:
+        """Where no process serves that could ask, that is a 503 with the reason, and takes no place away."""
+        for _ in range(AT_ONCE + 1):
+            self.console.result = fail(Unanswered("no worker serves"))
+            reply = await self.ask("/api/v1/ask?name=www.example.com")
+            self.assertEqual((reply.status, reply.value), (503, {"error": "no worker serves"}))
+        self.assertEqual(met(self.clock), 0)
 
     async def test_show(self) -> None:
         """GET looks a name up: of one type or all of them, under the likely keys or all."""

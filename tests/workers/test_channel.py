@@ -12,7 +12,8 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from heimdall.workers.channel import MOST_ASKED, MOST_BYTES, Channel, Unanswered, Verb
+from heimdall.interfaces import Unanswered
+from heimdall.workers.channel import MOST_ASKED, MOST_BYTES, Channel, Verb
 
 
 class Case(SynchronousTestCase):

@@ -9,10 +9,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from heimdall.config.settings import Fetch, Redis, Settings
+from heimdall.interfaces import Unanswered
 from heimdall.message.wire import from_text
 from heimdall.tally import Count
 from heimdall.totals import heard, told, total
 from heimdall.workers.crew import Crew
+from tests.cache.questions import question
 from tests.virtual_time import CLOCK, VirtualCase
 
 SETTINGS = Settings(fetch=Fetch(upstreams=("127.0.0.1:1",)), redis=Redis(url="redis://127.0.0.1:1"))
@@ -36,6 +38,11 @@ class Parent(VirtualCase):
         assert self.crew.path.sharing is not None
         self.assertIsNot(self.crew.path, former)
         self.assertEqual(len(self.crew.path.sharing.flushes._owed), 1)
+
+    async def test_nobody_to_ask(self) -> None:
+        """Where no worker serves, a question that an operator wants asked fails with that."""
+        failed = await self.assertFailure(self.crew.follow(question("a.example")), Unanswered)
+        self.assertEqual(str(failed), "no worker serves")
 
     def test_flushes_counted_once(self) -> None:
         """A flush that the parent and a worker applied counts once, also when the worker has ended."""

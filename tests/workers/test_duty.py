@@ -2,29 +2,75 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import TestCase
+from zope.interface import implementer
 
 from heimdall.cache.carry import AT_ONCE
-from heimdall.config.settings import Fetch, Redis, Settings
+from heimdall.config.settings import Admit, Fetch, Redis, Settings
+from heimdall.interfaces import IPolicy
+from heimdall.message.query import Query
 from heimdall.pipeline import lay
 from heimdall.station import Station
-from heimdall.workers.duty import MOST_EXPORTS, Duty
+from heimdall.workers.duty import ENDS, MOST_EXPORTS, Duty
+from heimdall.workers.shares import share, to_json
 from tests.cache.questions import positive, question
-from tests.rediscase import reactor
+from tests.rediscase import reactor, really_until
 
 HELD = 3 * AT_ONCE
+SETTINGS = Settings(fetch=Fetch(upstreams=("127.0.0.1:1",)), redis=Redis(enabled=False))
+
+
+@implementer(IPolicy)
+class NeverReady:
+    """A policy that is never ready, and notes what happens to it."""
+
+    happened: ClassVar[list[str]] = []
+
+    def start(self) -> Deferred[None]:
+        self.happened.append("start")
+        return Deferred()
+
+    def stop(self) -> None:
+        self.happened.append("stop")
+
+    def judge(self, query: Query) -> None:
+        """Say nothing."""
+
+
+class Ending(TestCase):
+    """A worker that is told to end while its configuration is being changed."""
+
+    def setUp(self) -> None:
+        path = lay(SETTINGS, reactor)
+        self.ended: list[str] = []
+        self.duty = Duty(Clock(), lambda: self.ended.append("ended"))
+        self.duty._station = Station(path, reactor, (), "one")
+        NeverReady.happened.clear()
+
+    async def test_change_under_way(self) -> None:
+        """The change is given up, its policies are stopped, and the parent is told why."""
+        admit = Admit(gates=(f"{__name__}.NeverReady",))
+        wanted = to_json(share(evolve(SETTINGS, admit=admit), 1))
+        changing: Deferred[Any] = self.duty.change(wanted)
+        await really_until(lambda: NeverReady.happened)
+        ending = self.duty.end()
+        refused = await self.assertFailure(changing, ValueError)
+        await ending
+        self.assertEqual((str(refused), NeverReady.happened), (ENDS, ["start", "stop"]))
+        self.assertRaises(ValueError, self.duty.change, wanted)
 
 
 class Exports(TestCase):
     """A worker that holds more than is told in one go."""
 
     def setUp(self) -> None:
-        path = lay(Settings(fetch=Fetch(upstreams=("127.0.0.1:1",)), redis=Redis(enabled=False)), reactor)
+        path = lay(SETTINGS, reactor)
         self.addCleanup(path.close)
         for number in range(HELD):
             path.memory.put(question(f"n{number}.example"), positive(f"n{number}.example"), reactor.seconds())
