@@ -117,6 +117,8 @@ def judge(wire: bytes, query: Query, form: int) -> Answer | Unusable:
         return Unusable(FAILED, "referral", str(referral), Answer(question, SERVFAIL))
     except Malformed as malformed:
         return _unread(wire, question, str(malformed))
+    if answer.keep:
+        return answer  # nearly always, and then all is well
     if answer.rcode not in GOOD:
         return _failure(answer, response.rcode_with_opt(wire, HEADER + len(question)) in (None, BADVERS))
     if answer.flags & TC:

@@ -292,7 +292,10 @@ class Attempt:
         self.server.inflight -= 1
         try:
             if isinstance(outcome, Answer):
-                self._answered(outcome)
+                self._replied(outcome.rcode)
+                if self.server.health.errors and self.server.health.succeeded():
+                    self.flight.group.log.info("upstream {server} gives answers again", server=self.server.text)
+                self.flight.answered(self, outcome)
             elif isinstance(outcome, Unusable):
                 self._unusable(outcome)
             else:
@@ -310,12 +313,6 @@ class Attempt:
             group.log.info("upstream {server} answers again", server=server.text)
         if flight.query.trace is not None:
             flight.query.trace.note("upstream", "answered", took=took, server=server.text, rcode=rcode)
-
-    def _answered(self, answer: Answer) -> None:
-        self._replied(answer.rcode)
-        if self.server.health.errors and self.server.health.succeeded():
-            self.flight.group.log.info("upstream {server} gives answers again", server=self.server.text)
-        self.flight.answered(self, answer)
 
     def _unusable(self, outcome: Unusable) -> None:
         flight, server = self.flight, self.server
