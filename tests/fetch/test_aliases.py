@@ -18,6 +18,7 @@ from heimdall.message.answer import Answer, Row, local, rows_of
 from heimdall.message.edns import OTHER, ExtendedError
 from heimdall.message.query import AD, NXDOMAIN, SERVFAIL, Query, make
 from heimdall.message.response import MOST_LINKS
+from heimdall.message.trace import Trace
 from heimdall.message.wire import from_text, to_text
 from tests.message.messages import SOA, reply_wire
 
@@ -88,6 +89,14 @@ class Following(Case):
         self.assertEqual(told(answer), ["www.example 60 b.test", "b.test 50 c.test", "c.test 40 192.0.2.1"])
         self.assertEqual((answer.ttl, answer.keep, answer.alias, answer.negative), (40, True, b"", False))
         self.assertEqual(self.names.asked, ["www.example", "b.test", "c.test"])
+
+    def test_traced(self) -> None:
+        """An operator who follows a question is told where each alias leads."""
+        source = self.follow(www_example="60 CNAME b.test.", b_test="60 CNAME c.test.", c_test="60 A 192.0.2.1")
+        query = ask()
+        query.trace = Trace(self.clock.seconds)
+        self.successResultOf(source.ask(query))
+        self.assertEqual([note["target"] for note in query.trace.notes], ["b.test", "c.test"])
 
     def test_whole_answers(self) -> None:
         """What is whole is handed on as it is, and nobody else is asked."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -12,6 +13,7 @@ from heimdall.interfaces import ISource
 from heimdall.message.answer import Answer
 from heimdall.message.answer import make as answer
 from heimdall.message.query import Query, make
+from heimdall.message.trace import Trace
 from heimdall.message.wire import from_text
 
 
@@ -41,6 +43,13 @@ class Routes(SynchronousTestCase):
         self.assertEqual(self.asked(route, "a.b.CLUSTER.local"), "cluster")
         self.assertEqual(self.asked(route, "db.svc.cluster.local"), "services")
         self.assertEqual(route._taken.counts, {("route",): 3})
+
+    def test_traced(self) -> None:
+        """An operator who follows a question is told which route it takes."""
+        query = make(from_text("a.cluster.local"), 1)
+        query.trace = Trace(Clock().seconds)
+        self.successResultOf(Route(Named("default"), {from_text("cluster.local"): Named("cluster")}).ask(query))
+        self.assertEqual([note["suffix"] for note in query.trace.notes], ["cluster.local"])
 
     def test_labels(self) -> None:
         """A suffix is whole labels: notcluster.local is another name."""

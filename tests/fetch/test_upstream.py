@@ -21,6 +21,7 @@ from heimdall.message.answer import Answer
 from heimdall.message.edns import NETWORK_ERROR, NO_REACHABLE_AUTHORITY, ExtendedError, opt
 from heimdall.message.query import AD, FORMERR, NOTIMP, NXDOMAIN, REFUSED, SERVFAIL, WITH_OPT, Query
 from heimdall.message.query import make as question
+from heimdall.message.trace import Trace
 from heimdall.message.wire import from_text
 
 WWW = question(from_text("www.example"), 1)
@@ -155,6 +156,17 @@ class OneServer(Case):
         self.assertEqual([round(when, 1) for when in self.fakes[0].times], [0.0, 0.4, 1.0, 1.9, 3.3])
         self.assertEqual(group.ledger.queries.counts, {("none",): 1})
         self.assertEqual(len(group.flights), 0)
+
+    def test_silence_traced(self) -> None:
+        """An operator who follows a question is told which servers said nothing."""
+        group = self.group(None)
+        query = question(from_text("www.example"), 1)
+        query.trace = Trace(self.clock.seconds)
+        self.wait(deferred := group.ask(query))
+        self.failureResultOf(deferred, NoAnswer)
+        self.clock.advance(5)
+        told = [note["said"] for note in query.trace.notes]
+        self.assertIn("did not answer", told)
 
     def test_long_deadline(self) -> None:
         """With a deadline far away a silent server is asked no more often than five times."""
