@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from argparse import ArgumentParser
@@ -112,6 +113,9 @@ class LocalCluster:
             home.take(patience=ENDS)
         except (ValueError, OSError) as error:
             raise Failed(str(error)) from None
+        for place in self._places:  # who has a port would answer for the node
+            _check(place.dns, "--dns-port")
+            _check(place.http, "--http-port")
         self._redis = EmbeddedRedis(self._reactor, program, home, MEMORY)
         await self._redis.start()
         for place in self._places:
@@ -190,6 +194,20 @@ def _say(event: LogEvent) -> None:
     """Print what there is to say of Redis."""
     if str(event.get("log_namespace", "")).startswith("heimdall"):
         print(formatEvent(event), flush=True)
+
+
+def _check(port: int, option: str) -> None:
+    """Look whether a node can listen on a port.
+
+    :raises Failed: it cannot.
+    """
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise Failed(f"cannot listen on {HOST}:{port}: {why}; take other ports with {option}") from None
 
 
 def _short(path: Path) -> str:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -150,6 +151,19 @@ class LocalCluster(SynchronousTestCase):
         processes = started.processes()
         started.kill()
         wait(lambda: not any(map(runs, processes)), "all have ended")
+
+    def test_port_taken(self) -> None:
+        """A port that another program has is told before anything is started, with the option that names another."""
+        for option in ("--dns-port", "--http-port"):
+            with socket.socket() as taken:
+                taken.bind(("127.0.0.1", 0))
+                taken.listen()
+                port = taken.getsockname()[1]
+                started = self.started(folder(self), f"{option}={port}")
+                self.assertEqual(started.process.wait(PATIENCE), 1)
+            self.assertIn(f"cannot listen on 127.0.0.1:{port}: Address already in use", started.text)
+            self.assertIn(f"take other ports with {option}", started.text)
+            self.assertEqual(started.processes(), [])
 
     def test_cannot(self) -> None:
         """A node that does not start is told, with what it said; all ends, and the exit code is 1."""
