@@ -14,7 +14,7 @@ from heimdall.message import rdata
 from heimdall.message.answer import AA, MOST_RECORDS, SOA, TC, Answer
 from heimdall.message.edns import OPT
 from heimdall.message.query import AD, NXDOMAIN
-from heimdall.message.spots import ALONE, aged, walk, walk_one, walk_soa, with_ttl
+from heimdall.message.spots import ALONE, SIZES, aged, walk, walk_one, walk_soa, with_ttl
 from heimdall.message.wire import HEADER, Malformed, expand_name, records
 
 VERSION: Final = 3
@@ -129,7 +129,7 @@ def from_bytes(value: bytes, key: bytes, size: int, now: float, seal: Seal) -> t
         and owner == _OWNER
         and kind == question[-4:]
         and end == _ALONE.size + data
-        and data == rdata.FIXED.get(kind[0] << 8 | kind[1])
+        and data == SIZES.get(kind)
     ):
         scope, rcode, flags, sections, body = None, 0, 0, _ONE, value[_NARROW.size : end]
         spots, denied = ALONE, False

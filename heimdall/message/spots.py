@@ -14,7 +14,9 @@ _TTL_AND_SIZE: Final = Struct("!IH")
 _RECORD: Final = Struct("!2s4sIH")
 _OWNER: Final = b"\xc0\x0c"
 _SOA: Final = b"\0\6\0\1"
-_SIZES: Final = {kind.to_bytes(2, "big") + b"\0\1": size for kind, size in rdata.FIXED.items()}
+SIZES: Final = {kind.to_bytes(2, "big") + b"\0\1": size for kind, size in rdata.FIXED.items()}
+"""How many bytes the data of an address has, by its type and class."""
+
 ALONE: Final[tuple[int, ...]] = (6,)
 """Where the TTL is of one record whose owner is a pointer."""
 
@@ -32,7 +34,7 @@ def walk(wire: bytes, at: int, count: int, question: bytes) -> tuple[tuple[int, 
     """
     kind = question[-4:]
     head = _OWNER + kind
-    fixed = _SIZES.get(kind)
+    fixed = SIZES.get(kind)
     if fixed is None and (kind[0] << 8 | kind[1]) in rdata.WITH_NAMES:
         return None
     spots, ttls = [], []
@@ -60,7 +62,7 @@ def walk_one(wire: bytes, at: int, question: bytes) -> tuple[int, int] | None:
     if end > len(wire):
         return None
     # Most are addresses, whose data is right if it has the right length.
-    if size == _SIZES.get(kind):
+    if size == SIZES.get(kind):
         return ttl, end
     if (kind[0] << 8 | kind[1]) in rdata.WRITTEN_OUT or not _is_sound(kind, wire, at + 12, end):
         return None
@@ -111,7 +113,7 @@ def aged(body: bytes, spots: Sequence[int], age: int) -> bytes:
     """Return the records with each TTL lowered by ``age`` seconds, none below 0."""
     if spots == ALONE:
         (ttl,) = _TTL.unpack_from(body, 6)
-        return with_ttl(body, ttl - age if ttl > age else 0)
+        return body[:6] + (ttl - age if ttl > age else 0).to_bytes(4, "big") + body[10:]
     image = bytearray(body)
     for spot in spots:
         (ttl,) = _TTL.unpack_from(image, spot)
