@@ -16,7 +16,7 @@ PATH = """
     cache/redis cache/look cache/reading cache/flight cache/worth cache/entry cache/seal
     cache/writer cache/flush cache/lease cache/learnt cache/frequent cache/shelf
     fetch/route fetch/upstream fetch/health fetch/server fetch/edns_support fetch/udp fetch/port fetch/poll fetch/inbox
-    fetch/dice fetch/judgement message/rdata
+    fetch/dice fetch/judgement fetch/aliases message/rdata
 """
 
 extensions = []
