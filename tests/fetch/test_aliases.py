@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -10,8 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from heimdall.fetch import aliases
-from heimdall.fetch.aliases import Aliases
+from heimdall.fetch.aliases import LARGEST_KEPT, MOST_KEPT, Aliases
 from heimdall.interfaces import ISource, ITeller, NoAnswer
 from heimdall.message import response
 from heimdall.message.answer import Answer, Row, local, rows_of
@@ -158,18 +158,20 @@ class Following(Case):
 
     def test_bounds(self) -> None:
         """A thousand aliases are remembered, and none that is long."""
-        self.patch(aliases, "MOST_KEPT", 3)
-        names = {f"n{n}_test": "60 CNAME b.test." for n in range(5)}
+        long = ["www.example.", *(".".join([letter * 60] * 4) + "." for letter in "abcde"), "b.test."]
+        chain = [f"{name} 60 CNAME {target}" for name, target in pairwise(long)]
+        names: dict[str, Any] = {f"n{n}_test": "60 CNAME b.test." for n in range(MOST_KEPT + 5)}
+        names["www_example"] = response.read(reply_wire("www.example.", "A", *chain))
+        self.assertGreater(len(names["www_example"].body), LARGEST_KEPT)
         source = self.follow(b_test="60 A 192.0.2.1", **names)
-        for n in range(5):
+        for n in range(MOST_KEPT + 5):
             self.successResultOf(source.ask(ask(f"n{n}.test")))
-        for n in range(5):
+        for n in (0, 4, 5, MOST_KEPT + 4):
             self.successResultOf(source.ask(ask(f"n{n}.test")))
-        self.assertEqual([self.names.asked.count(f"n{n}.test") for n in range(5)], [2] * 5)
-        self.assertEqual(len(source._kept), 3)
-        self.patch(aliases, "LARGEST_KEPT", 10)
+        asked = [self.names.asked.count(f"n{n}.test") for n in (0, 4, MOST_KEPT + 4)]
+        self.assertEqual((asked, len(source._kept)), ([2, 2, 1], MOST_KEPT))
         source.forget(lambda name: True)
-        self.successResultOf(source.ask(ask("n0.test")))
+        self.successResultOf(source.ask(ask()))
         self.assertEqual(len(source._kept), 0)
 
     def test_ad(self) -> None:
