@@ -27,14 +27,13 @@ from heimdall.interfaces import Complete, Drop, IGate, IHotCache, ISource, Judge
 from heimdall.message import edns
 from heimdall.message.answer import TC, Answer, make
 from heimdall.message.edns import ExtendedError
-from heimdall.message.query import LONGEST, RD, REFUSED, SERVFAIL, Client, Query, read
+from heimdall.message.query import RD, REFUSED, SERVFAIL, Client, Query, read
 from heimdall.message.reply import fit
 from heimdall.message.wire import to_text
 from heimdall.tally import Cell, Count, Gauge, Tally, Times
 
 _CUT: Final = ExtendedError(edns.NETWORK_ERROR, "the answer could not be had whole")
 _DROPPED: Final = ExtendedError(edns.PROHIBITED, "a policy drops this query")
-_UNSENT: Final = "A reply could not be sent"
 _NOT_RECURSIVE: Final = ExtendedError(edns.NOT_AUTHORITATIVE, "recursion was not desired")
 
 
@@ -205,8 +204,7 @@ class Front:
 
     def _wait(self, tell: Tell, query: Query, started: float, later: Later) -> None:
         """Ask for the answer to a query, whose client waits for it."""
-        if len(query.wire) > LONGEST:
-            query.shorten()
+        query.shorten()
         guest = Guest(self, query, started, later)
         self._pending += 1
         try:
@@ -297,14 +295,8 @@ class Front:
             reply = self._reply(query, answer, answer.body, started)
         except Exception as bug:
             self._broken(Failure(bug), query, later)
-        else:  # as in _send, whose call would cost more than it does
-            self._pending -= 1
-            try:
-                later(reply, query.client)
-            except Exception as bug:
-                self._bugs.report(self._log, _UNSENT, bug)
-            if self._drained is not None:
-                self._drain()
+        else:
+            self._send(reply, query, later)
 
     def _broken(self, failure: Failure, query: Query, later: Later) -> None:
         self.answers.add("local", "servfail")
@@ -318,7 +310,7 @@ class Front:
         try:
             later(reply, query.client)
         except Exception as bug:
-            self._bugs.report(self._log, _UNSENT, bug)
+            self._bugs.report(self._log, "A reply could not be sent", bug)
         if self._drained is not None:
             self._drain()
 

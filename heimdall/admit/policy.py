@@ -78,9 +78,18 @@ class Policy:
             error.add_note(note)
         return error
 
-    def _exits(self, end: SystemExit) -> NoReturn:
-        """Take an exit of the program for an error: it would stop the socket, not the program."""
-        raise self._noted(RuntimeError(f"it calls sys.exit({end.code!r})")) from end
+    def _verdict(self, query: Query) -> object:
+        """Return what it says, whatever that is; an error is noted to be its own.
+
+        An exit of the program is an error as well: it would stop the socket, not the program.
+        """
+        try:
+            return self._judge(query)
+        except SystemExit as end:
+            raise self._noted(RuntimeError(f"it calls sys.exit({end.code!r})")) from end
+        except Exception as error:
+            self._noted(error)
+            raise
 
     def _wrong(self, verdict: object) -> NoReturn:
         raise TypeError(f"{self.name} returned {verdict!r}, which is no verdict: None, Pass, DROP or an Answer is one")
@@ -93,13 +102,7 @@ class NamePolicy(Policy):
     def judge(self, query: Query) -> Answer | Drop | None:
         """Return what it says of a question; note on what terms it lets that pass."""
         number = self._changes.number  # before: it may change its mind while it judges
-        try:
-            verdict = self._judge(anybodys(query, UNSEEN))
-        except SystemExit as end:
-            self._exits(end)
-        except Exception as error:
-            self._noted(error)
-            raise
+        verdict = self._verdict(anybodys(query, UNSEEN))
         if verdict is None:
             self._pass(inf, number, query)
         elif isinstance(verdict, Pass):
@@ -131,13 +134,7 @@ class ClientPolicy(Policy):
     def judge(self, query: Query) -> Answer | Drop | None:
         """Return what it says of a query. What is asked about another is no part of it."""
         shown = query.again(0.0)  # it may keep that; the next message may be read into ours
-        try:
-            verdict = self._judge(shown)
-        except SystemExit as end:
-            self._exits(end)
-        except Exception as error:
-            self._noted(error)
-            raise
+        verdict = self._verdict(shown)
         if isinstance(verdict, Answer | Drop):
             return verdict
         if verdict is not None and not isinstance(verdict, Pass):

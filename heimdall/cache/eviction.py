@@ -72,10 +72,7 @@ class Eviction:
         else:
             queue = self._small
             self._small_bytes += size
-        before, after = table.before, table.after  # as in _append: the call would cost more than it does
-        last = before[queue]
-        after[last] = before[queue] = place
-        before[place], after[place] = last, queue
+        self._append(queue, place)
 
     def resize(self, place: int, size: int) -> None:
         """Note that an answer now takes ``size`` bytes."""

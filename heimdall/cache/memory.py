@@ -166,8 +166,7 @@ class Memory:
         """Return what answers a query that nothing fresh is held for under its own key."""
         if query.subnet is not None:
             return next((place for place in self._all(query) if now < self._expires[place]), None)
-        every = _any_type(query)
-        place = self._index[hash(every) & _PART].get(every)
+        place = self._find(_any_type(query))
         return None if place is None or now >= self._expires[place] else place
 
     def _fit(self, place: int, query: Query, now: float) -> bool:

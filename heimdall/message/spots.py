@@ -113,7 +113,7 @@ def aged(body: bytes, spots: Sequence[int], age: int) -> bytes:
     """Return the records with each TTL lowered by ``age`` seconds, none below 0."""
     if spots == ALONE:
         (ttl,) = _TTL.unpack_from(body, 6)
-        return body[:6] + (ttl - age if ttl > age else 0).to_bytes(4, "big") + body[10:]
+        return with_ttl(body, ttl - age if ttl > age else 0)
     image = bytearray(body)
     for spot in spots:
         (ttl,) = _TTL.unpack_from(image, spot)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -20,6 +21,19 @@ def folder(case: SynchronousTestCase | TestCase) -> Path:
     made = Path(tempfile.mkdtemp(prefix="he-"))
     case.addCleanup(shutil.rmtree, made, ignore_errors=True)
     return made / "redis"
+
+
+def given_away(case: SynchronousTestCase | TestCase) -> Path:
+    """Return a folder that belongs to another user, number 12345.
+
+    :raises SkipTest: we are not root.
+    """
+    if os.geteuid():
+        raise SkipTest("only root can give a folder away")
+    place = folder(case)
+    place.mkdir(mode=0o700)
+    os.chown(place, 12345, -1)
+    return place
 
 
 def small_disk(case: SynchronousTestCase | TestCase, size: str = "4m") -> Path:

@@ -10,10 +10,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from heimdall.redis_server.home import LONGEST_PATH, OLD, PREFIX, Home, look_at, user_of
-from tests.redis_server.stage import folder, small_disk
+from tests.redis_server.stage import folder, given_away, small_disk
 
 
 class Case(SynchronousTestCase):
@@ -105,11 +105,7 @@ class Named(Case):
 
     def test_of_another_user(self) -> None:
         """A folder of another user is refused."""
-        if os.geteuid():
-            raise SkipTest("only root can give a folder away")
-        place = folder(self)
-        place.mkdir(mode=0o700)
-        os.chown(place, 12345, -1)
+        place = given_away(self)
         self.assertIn("another user, number 12345", str(self.assertRaises(ValueError, self.home(place).take)))
 
     def test_no_folder(self) -> None:
@@ -189,11 +185,7 @@ class Looked(Case):
 
     def test_of_another_user(self) -> None:
         """A folder of another user is no fault: that user may serve. Below a folder of root it is one."""
-        if os.geteuid():
-            raise SkipTest("only root can give a folder away")
-        place = folder(self)
-        place.mkdir(mode=0o700)
-        os.chown(place, 12345, -1)
+        place = given_away(self)
         for each in (place, place / "redis"):
             fault, known = look_at(str(each))
             self.assertEqual((fault, f"{place} belongs to user 12345" in known), ("", True))
